@@ -1,0 +1,92 @@
+"""Which backend runs the four passes, and why; how to force one.
+
+``auto`` takes the fastest that can run: *triton* for maps on a GPU, *native* for maps on the CPU,
+and *eager*, plain PyTorch, for everything else. A backend that was asked for by name and cannot run
+is an error; ``auto`` falls back, and :func:`explain` says why.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from torch import Tensor
+
+NAMES = ("eager", "native", "triton")
+
+_forced: str = os.environ.get("SENET_BACKEND", "auto")
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Run everything inside on the backend ``name``: ``"auto"`` or one of :data:`NAMES`.
+
+    The same for a whole process: set the environment variable ``SENET_BACKEND``.
+
+    Raises:
+        ValueError: if there is no such backend, or it cannot run here (the message says why).
+
+    Example:
+        >>> import torch
+        >>> from senet.ops import backend, passes
+        >>> with backend.use("eager"):
+        ...     total, squares = passes.moments(torch.ones(1, 2, 3, 3), None)
+        >>> total
+        tensor([[9., 9.]])
+    """
+    global _forced
+    if name != "auto":
+        _require(name)
+    before, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def of(x: Tensor) -> ModuleType:
+    """The backend for the map ``x``."""
+    if _forced != "auto":
+        return _require(_forced)
+    name = {"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager")
+    module = _load(name)
+    return module if not isinstance(module, str) and module.takes(x) else _load("eager")
+
+
+def explain() -> str:
+    """One line a backend: whether it can run here, and if not, why and what to do.
+
+    Example:
+        >>> from senet.ops import backend
+        >>> backend.explain().splitlines()[0]
+        'eager: ready'
+    """
+    lines = [f"{name}: {why if isinstance(why := _load(name), str) else 'ready'}" for name in NAMES]
+    if _forced != "auto":
+        lines.append(f"forced: {_forced}")
+    return "\n".join(lines)
+
+
+@functools.cache
+def _load(name: str) -> ModuleType | str:
+    """The module of a backend, or why it cannot run here."""
+    try:
+        module = importlib.import_module(f"senet.ops.{name}")
+    except ImportError as error:
+        return str(error)
+    return module
+
+
+def _require(name: str) -> ModuleType:
+    if name not in NAMES:
+        raise ValueError(f"no backend {name!r}: there are 'auto', {', '.join(map(repr, NAMES))}")
+    module = _load(name)
+    if isinstance(module, str):
+        raise ValueError(
+            f"the backend {name!r} was asked for by name and cannot run here: {module}"
+        )
+    return module

@@ -1,0 +1,85 @@
+"""The four passes in plain PyTorch: always there, any device, any floating type.
+
+The contract is in :mod:`senet.ops.passes`; these are its formulas, one line each. Every sum and
+every product is taken in the accumulator type, and rounded once, to the type of the map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def takes(x: Tensor) -> bool:
+    """Whether this backend can run on ``x``: this one, always."""
+    return True
+
+
+def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
+    x = _about(x, pivot)
+    return x.sum(_space(x)), x.square().sum(_space(x))
+
+
+def affine(
+    x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None, relu: bool
+) -> Tensor:
+    y = _map(A, x) * _about(x, pivot) + _map(D, x)
+    if shortcut is not None:
+        y = y + shortcut
+    if relu:
+        y = y.relu()
+    return y.to(x.dtype)
+
+
+def grad_moments(
+    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    g = _wide(_through(dy, y))
+    return g.sum(_space(g)), (g * _about(x, pivot)).sum(_space(g))
+
+
+def grad_affine(
+    dy: Tensor,
+    y: Tensor | None,
+    x: Tensor | None,
+    pivot: Tensor | None,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    shortcut: bool,
+) -> tuple[Tensor, Tensor | None]:
+    g = _through(dy, y)
+    dx = _map(A, dy) * g
+    if E is not None:
+        dx = dx + _map(E, dy)
+    if K is not None:
+        assert x is not None
+        dx = dx - _channel(K, dy) * _about(x, pivot)
+    return dx.to(dy.dtype), (g if shortcut else None)
+
+
+def _through(dy: Tensor, y: Tensor | None) -> Tensor:
+    """The gradient behind the ReLU that made ``y``: dy where y > 0, else 0."""
+    return dy if y is None else dy.where(y > 0, 0)
+
+
+def _about(x: Tensor, pivot: Tensor | None) -> Tensor:
+    return _wide(x) if pivot is None else _wide(x) - _channel(pivot, x)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _space(x: Tensor) -> list[int]:
+    return list(range(2, x.dim()))
+
+
+def _map(v: Tensor, x: Tensor) -> Tensor:
+    """``[B, C]`` laid against ``[B, C, *space]``."""
+    return v.reshape(v.shape + (1,) * (x.dim() - 2))
+
+
+def _channel(v: Tensor, x: Tensor) -> Tensor:
+    """``[C]`` laid against ``[B, C, *space]``."""
+    return v.reshape((-1,) + (1,) * (x.dim() - 2))

@@ -1,0 +1,108 @@
+"""The four streaming passes: the only loops over feature maps in this project.
+
+``x`` is a feature map ``[B, C, *space]`` with ``N`` positions; ``pivot`` is one number a channel,
+``[C]``, about which ``x`` is taken (``None`` is zero). Taking ``x`` about a number near its mean is
+what keeps sums of squares, and gradients of the variance, exact when the mean is large beside the
+standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said, in float32
+(float64 for a float64 map) whatever the type of the map: the type of :func:`accumulator`.
+
+===============  =======================================================================
+``moments``      Σₙ (x − p) and Σₙ (x − p)²
+``affine``       y = activation(A (x − p) + D + shortcut)
+``grad_moments`` S1 = Σₙ g and S2 = Σₙ g (x − p), with g = dy where y > 0, else 0
+``grad_affine``  dx = A g + E − K (x − p) and dshortcut = g
+===============  =======================================================================
+
+A backend is a module with these four functions. This file fixes what they may rely on (one dense
+layout for all maps of a call: contiguous or channels-last) and hands the call to the backend that
+:mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` says in plain PyTorch what each must return.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from senet.ops import backend
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """The type in which maps of ``dtype`` are summed: float32, or float64 for float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
+    x = _dense(x)
+    return backend.of(x).moments(x, pivot)
+
+
+def affine(
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """y = A (x − p) + D + shortcut, then ReLU if asked. Reads ``x`` and ``shortcut``, writes ``y``.
+
+    ``A`` and ``D`` are ``[B, C]``; ``y`` has the type and the layout of ``x``.
+    """
+    x = _dense(x)
+    return backend.of(x).affine(x, pivot, A, D, _like(shortcut, x), relu)
+
+
+def grad_moments(
+    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """S1 = Σₙ g and S2 = Σₙ g (x − p), each ``[B, C]``. Reads ``dy``, ``y`` and ``x`` once.
+
+    ``y`` is the output of a pass that ended in ReLU, and ``None`` where it did not: then g = dy.
+    """
+    x = _dense(x)
+    return backend.of(x).grad_moments(_like(dy, x), _like(y, x), x, pivot)
+
+
+def grad_affine(
+    dy: Tensor,
+    y: Tensor | None,
+    x: Tensor | None,
+    pivot: Tensor | None,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    shortcut: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """dx = A g + E − K (x − p), and with ``shortcut`` also dshortcut = g (else ``None``).
+
+    ``A`` and ``E`` are ``[B, C]``, ``K`` is ``[C]``. ``E`` of ``None`` is zero; so is ``K`` (the
+    statistics were constants), and then ``x`` is not read and may be ``None`` too. Where there was
+    no activation, g is dy itself, so no second map is written: dshortcut *is* ``dy``.
+    """
+    dy = _dense(dy) if x is None else _like(dy, x := _dense(x))
+    dx, g = backend.of(dy).grad_affine(
+        dy, _like(y, dy), x, pivot, A, E, K, shortcut and y is not None
+    )
+    return dx, (dy if y is None else g) if shortcut else None
+
+
+def _dense(x: Tensor) -> Tensor:
+    """``x`` in one of the two layouts that the backends read: contiguous, or channels last."""
+    return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
+
+
+def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
+    """``x`` in the layout and type of ``model``, so that one index walks all maps of a call."""
+    if x is None:
+        return None
+    assert x.shape == model.shape, (x.shape, model.shape)
+    x = x.to(model.dtype)
+    if model.is_contiguous():
+        return x.contiguous()
+    return x if is_channels_last(x) else x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of ``[B, C, *space]`` lie next to one another, for any dimension."""
+    return x.movedim(1, -1).is_contiguous()

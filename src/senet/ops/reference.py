@@ -1,0 +1,86 @@
+"""Squeeze, excitation, scale: equations 2 to 4 of the paper in plain PyTorch. The oracle.
+
+Hu, Shen, Albanie, Sun, Wu, *Squeeze-and-Excitation Networks*, arXiv 1709.01507v4, section 3. A
+convolution has made the map ``u`` (the transformation, equation 1); then
+
+    z = squeeze(u)                      what each channel saw, over the whole image
+    s = excite(z, w1, b1, w2, b2)       how much each channel matters for this image
+    y = scale(u, s)                     the map with its channels rescaled
+
+Nothing here is clever and nothing is fused: every faster form in this project is tested against
+these lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def squeeze(u: Tensor) -> Tensor:
+    """Equation 2: the mean of every channel over all positions.
+
+    The sum is taken in float32 at least: in half precision the sum over a large map overflows, and
+    over any map it loses digits.
+
+    Args:
+        u: feature map ``[B, C, *space]``, with any number of spatial dimensions.
+
+    Returns:
+        z, ``[B, C]``, of the type of ``u``.
+
+    Example:
+        >>> squeeze(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]]))
+        tensor([[2., 6.]])
+    """
+    wide = torch.promote_types(u.dtype, torch.float32)
+    return u.flatten(2).mean(2, dtype=wide).to(u.dtype)
+
+
+def excite(
+    z: Tensor,
+    w1: Tensor,
+    b1: Tensor | None,
+    w2: Tensor,
+    b2: Tensor | None,
+    activation: Callable[[Tensor], Tensor] = F.relu,
+    gate: Callable[[Tensor], Tensor] = torch.sigmoid,
+) -> Tensor:
+    """Equation 3: s = gate(W2 activation(W1 z + b1) + b2), a bottleneck of two small layers.
+
+    Args:
+        z: squeezed map ``[B, C]``.
+        w1: weight ``[R, C]`` of the layer that reduces to R = C / r channels; b1: bias ``[R]``.
+        w2: weight ``[C, R]`` of the layer that restores C channels; b2: bias ``[C]``.
+        activation: δ of the paper, ReLU.
+        gate: σ of the paper, sigmoid.
+
+    Returns:
+        s, ``[B, C]``: with a sigmoid, one number in (0, 1) an image and channel.
+
+    Example:
+        >>> excite(torch.ones(1, 2), torch.ones(1, 2), None, torch.zeros(2, 1), None)
+        tensor([[0.5000, 0.5000]])
+    """
+    return gate(F.linear(activation(F.linear(z, w1, b1)), w2, b2))
+
+
+def scale(u: Tensor, s: Tensor) -> Tensor:
+    """Equation 4: every channel of every image times its gate.
+
+    Args:
+        u: feature map ``[B, C, *space]``.
+        s: gates ``[B, C]``.
+
+    Returns:
+        s · u, like ``u``.
+
+    Example:
+        >>> scale(torch.ones(1, 2, 2), torch.tensor([[0.5, 2.0]]))
+        tensor([[[0.5000, 0.5000],
+                 [2.0000, 2.0000]]])
+    """
+    return u * s.reshape(s.shape + (1,) * (u.dim() - 2))
