@@ -1,0 +1,61 @@
+"""What a network wants to be fed: the size, the normalisation and the crop of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a network; it travels with the weights.
+
+    Attributes:
+        size: side in pixels of the square that the network sees.
+        mean: per channel, for pixels in 0 … 1. Its length is the number of channels.
+        std: per channel, likewise.
+        crop: share of the resized shorter side that the centre crop keeps (ImageNet: 0.875).
+        interpolation: ``"bilinear"`` or ``"bicubic"``, both with antialiasing.
+
+    Raises:
+        ValueError: where a field is out of range, naming it.
+
+    Example:
+        >>> Preprocessing(size=28, mean=(0.286,), std=(0.353,)).channels
+        1
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        # JSON gives lists back; the record must stay hashable and comparable.
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"mean and std need one number a channel: {self.mean}, {self.std}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be in (0, 1], got {self.crop}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}"
+            )
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+
+IMAGENET = Preprocessing(
+    size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop=0.875
+)
+# The usual constants of CIFAR-10's 50,000 training images.
+CIFAR = Preprocessing(size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))

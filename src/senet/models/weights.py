@@ -1,0 +1,194 @@
+"""Weights in files: a state dict together with everything needed to use it.
+
+A model file is safetensors (no code can hide in it) whose metadata carries the architecture, the
+preprocessing, the class names and the measured metrics. Foreign state dicts are read with
+``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from senet.models.preprocessing import Preprocessing
+from senet.models.registry import Architecture
+
+_KEY = "senet"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a model file says of its weights.
+
+    Attributes:
+        architecture: which network they are of.
+        preprocessing: how an image becomes its input.
+        classes: names of the outputs, in their order.
+        metrics: measured figures, such as ``{"test_accuracy": 0.91}``.
+    """
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
+    """Write a model file; an existing one is replaced only once the new one is whole.
+
+    Example:
+        >>> import tempfile
+        >>> from senet.models import create_model, entry
+        >>> model = create_model("se_resnet8_cifar", num_classes=2)
+        >>> record = Record(model.architecture, entry("se_resnet8_cifar").preprocessing, ("a", "b"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(f"{folder}/model.safetensors", model, record)
+        ...     again, read = load_model(f"{folder}/model.safetensors")
+        >>> read == record, torch.equal(again.fc.weight, model.fc.weight)
+        (True, True)
+    """
+    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        safetensors.torch.save_file(state, aside, {_KEY: json.dumps(asdict(record))})
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
+    """The network of a model file, in evaluation mode, and its record.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a model file of this project, or is damaged.
+    """
+    record = read_record(path)
+    model = record.architecture.build()
+    load_state(model, read_state(path), path)
+    return model.eval(), record
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """The record of a model file, without its weights. Raises as :func:`load_model` does."""
+    _require_file(path)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a model file, or is damaged: {error}") from error
+    if text is None:
+        raise ValueError(
+            f"{path} holds weights but does not say of which network: it was not written by "
+            f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
+        )
+    fields: dict[str, Any] = json.loads(text)
+    return Record(
+        Architecture(**fields["architecture"]),
+        Preprocessing(**fields["preprocessing"]),
+        tuple(fields["classes"]),
+        fields["metrics"],
+    )
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict in a ``.safetensors`` file, or in a file of ``torch.save``.
+
+    A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into, and the prefix
+    ``module.`` of data-parallel training is taken off.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no state dict, is damaged, or is a pickle that would run code.
+    """
+    _require_file(path)
+    if str(path).endswith(".safetensors"):
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling rubbish can raise anything
+        raise ValueError(
+            f"{path} was refused: it is damaged, or holds more than tensors and could run code "
+            f"when opened ({str(error).splitlines()[0]}). If you trust its source, load it with "
+            "torch.load yourself and save its state_dict alone."
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ValueError(f"{path} holds no state dict (names and tensors), but {type(found)}")
+    return {name.removeprefix("module."): value for name, value in found.items()}
+
+
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str | os.PathLike[str] = "the state dict",
+    *,
+    new_head: bool = False,
+) -> bool:
+    """Load ``state`` into ``model``: all of it, or an error that names what does not fit.
+
+    Args:
+        model: is changed in place, or left as it was on an error.
+        state: names and tensors.
+        source: where it came from, for the message.
+        new_head: keep the classifier of ``model`` where its shape differs from the file's, as
+            fine-tuning on other classes wants.
+
+    Returns:
+        Whether the classifier was kept.
+
+    Raises:
+        ValueError: naming missing keys, unknown keys, and keys of another shape.
+
+    Example:
+        >>> from senet import create_model
+        >>> ten, two = (create_model("resnet8_cifar", num_classes=n) for n in (10, 2))
+        >>> load_state(two, ten.state_dict(), new_head=True)
+        True
+    """
+    own = model.state_dict()
+    head = [k for k in own if k.startswith("fc.")] if new_head else []
+    kept = any(k in state and state[k].shape != own[k].shape for k in head)
+    if kept:
+        state = {**state, **{k: own[k] for k in head}}
+    missing = [k for k in own if k not in state]
+    unknown = [k for k in state if k not in own]
+    shapes = [k for k in own if k in state and state[k].shape != own[k].shape]
+    if missing or unknown or shapes:
+        name = model.architecture.name if hasattr(model, "architecture") else type(model).__name__
+        lines = [f"{source} does not fit {name}:"]
+        lines += _some("missing", missing) + _some("not of this network", unknown)
+        lines += _some(
+            "of another shape",
+            [f"{k} {tuple(state[k].shape)}, wanted {tuple(own[k].shape)}" for k in shapes],
+        )
+        raise ValueError("\n  ".join(lines))
+    model.load_state_dict(dict(state))
+    return kept
+
+
+def _some(what: str, names: list[str], most: int = 6) -> list[str]:
+    if not names:
+        return []
+    rest = f", and {len(names) - most} more" if len(names) > most else ""
+    return [f"{len(names)} {what}: " + ", ".join(names[:most]) + rest]
+
+
+def _require_file(path: str | os.PathLike[str]) -> None:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no model file {path}")

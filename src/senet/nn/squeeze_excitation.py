@@ -1,0 +1,132 @@
+"""The squeeze-and-excitation block as a module: Figure 1 and equations 2 to 4 of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from senet.ops import reference
+
+GATES: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "hardsigmoid": nn.Hardsigmoid,
+}
+SQUEEZES = ("avg", "max", "none")
+
+
+class SqueezeExcitation(nn.Module):
+    """Rescale every channel by a number that the whole image decides.
+
+    z = squeeze(u), s = gate(fc2(activation(fc1(z)))), output = s · u: section 3 of arXiv
+    1709.01507v4. ``fc1`` and ``fc2`` are 1×1 convolutions, so that published two-dimensional state
+    dicts load as they are; the block itself takes any number of spatial dimensions.
+
+    Args:
+        channels: C, the channels of the map.
+        reduction: r of the paper; the bottleneck has R = C // r channels.
+        squeeze_channels: R itself, where C // r is not what is wanted.
+        squeeze: ``"avg"`` (the paper's choice), ``"max"``, or ``"none"``: the paper's NoSqueeze
+            (Table 16), which gates every position by itself, with no view of the whole image.
+        gate: ``"sigmoid"`` (the paper's choice), ``"tanh"``, ``"relu"``, or ``"hardsigmoid"`` as
+            in MobileNetV3.
+        activation: makes the module between the two layers; ReLU.
+        bias: whether the two layers have biases. The authors' networks have them; the paper's
+            ablation tables count without.
+        gate_bias: start of ``fc2.bias``. 0, the usual start, opens a sigmoid gate to 0.5; 2 opens
+            it to 0.88, nearer to the plain network, which helps short trainings.
+
+    Shape:
+        ``[B, C, *space]`` to the same, of the same memory format and type.
+
+    Raises:
+        ValueError: if R would be less than one channel, or a name is unknown.
+
+    Example:
+        >>> se = SqueezeExcitation(64, reduction=16)
+        >>> se(torch.randn(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 7, 7])
+        >>> se.gates(torch.randn(2, 64, 7, 7)).shape
+        torch.Size([2, 64])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        *,
+        squeeze_channels: int | None = None,
+        squeeze: str = "avg",
+        gate: str = "sigmoid",
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        bias: bool = True,
+        gate_bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if squeeze not in SQUEEZES:
+            raise ValueError(f"squeeze must be one of {SQUEEZES}, got {squeeze!r}")
+        if gate not in GATES:
+            raise ValueError(f"gate must be one of {tuple(GATES)}, got {gate!r}")
+        if gate_bias and not bias:
+            raise ValueError(f"gate_bias={gate_bias} has no place to go: bias is False")
+        if squeeze_channels is None:
+            squeeze_channels = _reduced(channels, reduction)
+        elif squeeze_channels < 1:
+            raise ValueError(f"squeeze_channels must be at least 1, got {squeeze_channels}")
+        self.squeeze = squeeze
+        self.gate_bias = gate_bias
+        self.fc1 = nn.Conv2d(channels, squeeze_channels, 1, bias=bias)
+        self.activation = activation()
+        self.fc2 = nn.Conv2d(squeeze_channels, channels, 1, bias=bias)
+        self.gate = GATES[gate]()
+        self.reset_gate()
+
+    def reset_gate(self) -> None:
+        """Set the bias of the gate to its start; :func:`initialise` calls this after the rest."""
+        if self.fc2.bias is not None:
+            nn.init.constant_(self.fc2.bias, self.gate_bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        if self.squeeze == "none":
+            return u * self._excite(u)
+        return reference.scale(u, self.gates(u).to(u.dtype))
+
+    def gates(self, u: Tensor) -> Tensor:
+        """S, ``[B, C]``: what the block makes of the map ``u``, ``[B, C, *space]``.
+
+        With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
+        """
+        if self.squeeze == "none":
+            return self._excite(u)
+        z = reference.squeeze(u) if self.squeeze == "avg" else u.flatten(2).amax(2)
+        return self._excite(z)
+
+    def _excite(self, z: Tensor) -> Tensor:
+        """Equation 3 at every position of ``z``: ``[B, C]``, or a whole map for NoSqueeze."""
+        hidden = self.activation(_pointwise(z, self.fc1))
+        return self.gate(_pointwise(hidden, self.fc2))
+
+    def extra_repr(self) -> str:
+        return f"squeeze={self.squeeze!r}"
+
+
+def _pointwise(z: Tensor, layer: nn.Conv2d) -> Tensor:
+    """The 1×1 convolution ``layer`` on a map with any number of spatial dimensions, or none."""
+    if z.dim() == 2:
+        return F.linear(z, layer.weight.flatten(1), layer.bias)
+    return F.linear(z.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1)
+
+
+def _reduced(channels: int, reduction: int) -> int:
+    """C // r, or an error that says what would fit."""
+    if channels < 1 or reduction < 1:
+        raise ValueError(f"channels={channels} and reduction={reduction} must be at least 1")
+    if channels // reduction < 1:
+        raise ValueError(
+            f"reduction={reduction} leaves no channel of channels={channels}: "
+            f"take a reduction of at most {channels}, or give squeeze_channels"
+        )
+    return channels // reduction
