@@ -43,6 +43,7 @@ class PadShortcut(nn.Module):
     The new channels are zero, half before and half after the old ones.
 
     Example:
+        >>> import torch
         >>> PadShortcut(16, 32, stride=2)(torch.randn(1, 16, 8, 8)).shape
         torch.Size([1, 32, 4, 4])
     """

@@ -46,6 +46,7 @@ class SqueezeExcitation(nn.Module):
         ValueError: if R would be less than one channel, or a name is unknown.
 
     Example:
+        >>> import torch
         >>> se = SqueezeExcitation(64, reduction=16)
         >>> se(torch.randn(2, 64, 7, 7)).shape
         torch.Size([2, 64, 7, 7])

@@ -1,0 +1,150 @@
+"""What a network costs: parameters, multiply-adds, time; and SE's share of each."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from senet.nn import SqueezeExcitation
+
+
+def parameters(model: nn.Module) -> tuple[int, int]:
+    """The number of learnable parameters: of the whole network, and of its SE blocks.
+
+    Example:
+        >>> from senet import create_model
+        >>> parameters(create_model("se_resnet50"))
+        (28088024, 2530992)
+    """
+    inside = sum(p.numel() for se in _blocks(model).values() for p in se.parameters())
+    return sum(p.numel() for p in model.parameters()), inside
+
+
+def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds of one forward pass: of the whole network, and of its SE blocks.
+
+    What is counted is convolutions and fully connected layers, as in the paper's tables.
+    Additions of the squeeze and products of the scale are elementwise, and not counted, as those
+    of batch norm and ReLU are not.
+
+    Args:
+        model: any network; it is left as it was.
+        input_shape: ``(channels, height, width)`` of one image.
+
+    Example:
+        >>> from senet import create_model
+        >>> total, se = multiply_adds(create_model("se_resnet50", stride_on="1x1"), (3, 224, 224))
+        >>> f"{total / 1e9:.2f} G, of which SE {se / total:.2%}"
+        '3.86 G, of which SE 0.07%'
+    """
+    # On the meta device shapes flow and nothing is computed.
+    copy = deepcopy(model).eval().to("meta")
+    image = torch.empty(1, *input_shape, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        copy(image)
+    return counter.get_total_flops() // 2, _se_multiply_adds(copy, image)
+
+
+def _se_multiply_adds(model: nn.Module, image: Tensor) -> int:
+    counts: list[int] = []
+
+    def count(se: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
+        assert isinstance(se, SqueezeExcitation)
+        positions = inputs[0][0, 0].numel() if se.squeeze == "none" else 1
+        counts.append(positions * (se.fc1.weight.numel() + se.fc2.weight.numel()))
+
+    hooks = [se.register_forward_hook(count) for se in _blocks(model).values()]
+    try:
+        with torch.no_grad():
+            model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts)
+
+
+def measure(
+    models: Mapping[str, nn.Module],
+    input_shape: tuple[int, ...],
+    batch_size: int,
+    repeats: int = 7,
+) -> dict[str, dict[str, float]]:
+    """Everything that networks cost, side by side.
+
+    Times are medians over ``repeats`` rounds in which the networks take turns, so that whatever
+    else the machine does falls on all of them alike. Random images; the networks are not changed.
+
+    Args:
+        models: networks by name.
+        input_shape: ``(channels, height, width)`` of one image.
+        batch_size: images a training step, and in the timed forward pass.
+
+    Returns:
+        For every name ``parameters``, ``se_parameters``, ``multiply_adds``, ``se_multiply_adds``,
+        ``step_ms`` (forward, backward and update in training) and ``image_ms`` (forward alone, in
+        evaluation, a single image of the batch), in milliseconds.
+    """
+    images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
+    steps = {name: _training_step(model, images) for name, model in models.items()}
+    passes = {name: _forward_pass(model, images) for name, model in models.items()}
+    step_ms, image_ms = in_turn(steps, repeats), in_turn(passes, repeats)
+    costs = {}
+    for name, model in models.items():
+        total, se = parameters(model)
+        adds, se_adds = multiply_adds(model, input_shape)
+        costs[name] = {
+            "parameters": total,
+            "se_parameters": se,
+            "multiply_adds": adds,
+            "se_multiply_adds": se_adds,
+            "step_ms": step_ms[name],
+            "image_ms": image_ms[name] / batch_size,
+        }
+    return costs
+
+
+def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median time of each call in milliseconds, the calls taking turns after one warm-up each."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def _training_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    copy = deepcopy(model).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(copy.parameters(), lr=1e-3, momentum=0.9)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(copy(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def _forward_pass(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    copy = deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def forward() -> None:
+        copy(images)
+
+    return forward
+
+
+def _blocks(model: nn.Module) -> dict[str, SqueezeExcitation]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, SqueezeExcitation)}
