@@ -27,6 +27,32 @@ SE_OPTIONS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """Everything that makes a network but its weights; a model remembers it as ``architecture``."""
+
+    name: str
+    num_classes: int
+    in_channels: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Network:
+        """The network, with new weights."""
+        return create_model(
+            self.name, num_classes=self.num_classes, in_channels=self.in_channels, **self.options
+        )
+
+
+class Network(nn.Module):
+    """The base of every network of the registry: a module that knows what it is.
+
+    Attributes:
+        architecture: set by :func:`create_model`.
+    """
+
+    architecture: Architecture
+
+
+@dataclass(frozen=True)
 class Entry:
     """A network of the registry.
 
@@ -39,7 +65,7 @@ class Entry:
     """
 
     name: str
-    network: Callable[..., nn.Module]
+    network: Callable[..., Network]
     preprocessing: Preprocessing
     num_classes: int
     plain: str | None = None
@@ -54,7 +80,7 @@ class Entry:
         }
         return own if self.plain is None else own | SE_OPTIONS
 
-    def build(self, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
+    def build(self, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> Network:
         if self.plain is None:
             return self.network(num_classes=num_classes, in_channels=in_channels, **options)
         own = {name: value for name, value in options.items() if name not in SE_OPTIONS}
@@ -63,27 +89,11 @@ class Entry:
         return self.network(num_classes=num_classes, in_channels=in_channels, se=se, **own)
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Everything that makes a network but its weights; a model remembers it as ``architecture``."""
-
-    name: str
-    num_classes: int
-    in_channels: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def build(self) -> nn.Module:
-        """The network, with new weights."""
-        return create_model(
-            self.name, num_classes=self.num_classes, in_channels=self.in_channels, **self.options
-        )
-
-
 _ENTRIES: dict[str, Entry] = {}
 
 
 def register_twins(
-    name: str, network: Callable[..., nn.Module], preprocessing: Preprocessing, num_classes: int
+    name: str, network: Callable[..., Network], preprocessing: Preprocessing, num_classes: int
 ) -> None:
     """Add ``name`` and ``se_name``; a family's file does this when it is imported."""
     se_name = f"se_{name}"
@@ -119,7 +129,7 @@ def create_model(
     num_classes: int | None = None,
     in_channels: int | None = None,
     **options: Any,
-) -> nn.Module:
+) -> Network:
     """Make a network by its name.
 
     Args:
@@ -158,7 +168,7 @@ def create_model(
         if getattr(architecture, what) < 1:
             raise ValueError(f"{what} must be at least 1, got {getattr(architecture, what)}")
     model = found.build(architecture.num_classes, architecture.in_channels, options)
-    model.architecture = architecture  # type: ignore[assignment]
+    model.architecture = architecture
     return model
 
 

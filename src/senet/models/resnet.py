@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from senet.models.initialise import draw_seed, initialise
 from senet.models.preprocessing import CIFAR, IMAGENET
-from senet.models.registry import register_twins
+from senet.models.registry import Network, register_twins
 from senet.nn import norm_act
 
 
@@ -184,7 +184,7 @@ def _add(u: Tensor, se: nn.Module | None, shortcut: Tensor) -> Tensor:
     return (u if se is None else se(u)) + shortcut
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """A residual network: a stem, stages of blocks that halve the map, and a linear classifier.
 
     Args:
@@ -193,6 +193,10 @@ class ResNet(nn.Module):
         widths: width a stage; a bottleneck's output has four times as many channels.
         stem: ``"imagenet"`` (7×7 of stride 2, then max pooling: a quarter of the side) or
             ``"cifar"`` (3×3, nothing lost).
+        stem_pool: where the stem's max pooling starts: ``"padded"`` one pixel outside the map
+            (today's published weights) or ``"ceil"`` at its corner (the authors' Caffe networks
+            and what was ported from them).
+        stem_width: channels of the stem, by default the first of ``widths``.
         groups: groups of the 3×3 convolution, 32 in ResNeXt 32×4d.
         width_per_group: channels a group at width 64, 4 in ResNeXt 32×4d.
         shortcut: ``"projection"`` (1×1 convolution where the shape changes) or ``"pad"`` (option A
@@ -215,6 +219,7 @@ class ResNet(nn.Module):
         in_channels: int = 3,
         widths: Iterable[int] = (64, 128, 256, 512),
         stem: str = "imagenet",
+        stem_pool: str = "padded",
         stem_width: int | None = None,
         groups: int = 1,
         width_per_group: int = 64,
@@ -226,6 +231,7 @@ class ResNet(nn.Module):
         super().__init__()
         seed = draw_seed()
         _check("stem", stem, ("imagenet", "cifar"))
+        _check("stem_pool", stem_pool, ("padded", "ceil"))
         _check("shortcut", shortcut, ("projection", "pad"))
         _check("stride_on", stride_on, ("3x3", "1x1"))
         layers, widths = tuple(layers), tuple(widths)
@@ -238,7 +244,10 @@ class ResNet(nn.Module):
         else:
             self.conv1 = _conv3x3(in_channels, channels)
         self.bn1 = None if block.preactivation else nn.BatchNorm2d(channels)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem == "imagenet" else None
+        self.maxpool = None
+        if stem == "imagenet":
+            ceil = stem_pool == "ceil"
+            self.maxpool = nn.MaxPool2d(3, 2, padding=0 if ceil else 1, ceil_mode=ceil)
 
         self.stages: list[str] = []
         for i, (blocks, width) in enumerate(zip(layers, widths, strict=True)):

@@ -19,8 +19,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from senet.models.dialects import translate
 from senet.models.preprocessing import Preprocessing
-from senet.models.registry import Architecture
+from senet.models.registry import Architecture, Network
 
 _KEY = "senet"
 
@@ -66,7 +67,7 @@ def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -
         aside.unlink(missing_ok=True)
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
+def load_model(path: str | os.PathLike[str]) -> tuple[Network, Record]:
     """The network of a model file, in evaluation mode, and its record.
 
     Raises:
@@ -76,7 +77,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
     record = read_record(path)
     model = record.architecture.build()
     load_state(model, read_state(path), path)
-    return model.eval(), record
+    model.eval()
+    return model, record
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:
@@ -104,8 +106,8 @@ def read_record(path: str | os.PathLike[str]) -> Record:
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file, or in a file of ``torch.save``.
 
-    A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into, and the prefix
-    ``module.`` of data-parallel training is taken off.
+    A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into, and the names that
+    other projects give are turned into ours (:mod:`senet.models.dialects`).
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -114,7 +116,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     _require_file(path)
     if str(path).endswith(".safetensors"):
         try:
-            return safetensors.torch.load_file(path)
+            return translate(safetensors.torch.load_file(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
     try:
@@ -130,7 +132,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise ValueError(f"{path} holds no state dict (names and tensors), but {type(found)}")
-    return {name.removeprefix("module."): value for name, value in found.items()}
+    return translate(found)
 
 
 def load_state(
@@ -166,11 +168,14 @@ def load_state(
     kept = any(k in state and state[k].shape != own[k].shape for k in head)
     if kept:
         state = {**state, **{k: own[k] for k in head}}
+    # Files from before PyTorch 0.4.1 do not count batches; nothing of ours depends on the count.
+    counts = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    state = {**counts, **state}
     missing = [k for k in own if k not in state]
     unknown = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and state[k].shape != own[k].shape]
     if missing or unknown or shapes:
-        name = model.architecture.name if hasattr(model, "architecture") else type(model).__name__
+        name = model.architecture.name if isinstance(model, Network) else type(model).__name__
         lines = [f"{source} does not fit {name}:"]
         lines += _some("missing", missing) + _some("not of this network", unknown)
         lines += _some(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet.ops import reference
+from senet.nn.hooks import hooked
+from senet.ops import backend, fused, reference
 
 GATES: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -82,6 +83,7 @@ class SqueezeExcitation(nn.Module):
         self.fc1 = nn.Conv2d(channels, squeeze_channels, 1, bias=bias)
         self.activation = activation()
         self.fc2 = nn.Conv2d(squeeze_channels, channels, 1, bias=bias)
+        self.gate_name = gate
         self.gate = GATES[gate]()
         self.reset_gate()
 
@@ -91,6 +93,8 @@ class SqueezeExcitation(nn.Module):
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 
     def forward(self, u: Tensor) -> Tensor:
+        if backend.fuses(u) and self.fuses() and u.numel():
+            return fused.squeeze_excite(u, self.excitation())
         if self.squeeze == "none":
             return u * self._excite(u)
         return reference.scale(u, self.gates(u).to(u.dtype))
@@ -104,6 +108,17 @@ class SqueezeExcitation(nn.Module):
             return self._excite(u)
         z = reference.squeeze(u) if self.squeeze == "avg" else u.flatten(2).amax(2)
         return self._excite(z)
+
+    def fuses(self) -> bool:
+        """Whether the fused passes do what this block says: not if it is unusual, or watched."""
+        return self.squeeze == "avg" and type(self.activation) is nn.ReLU and not hooked(self)
+
+    def excitation(self) -> fused.Excitation:
+        """The two layers as the fused passes take them."""
+        fc1, fc2 = self.fc1, self.fc2
+        return fused.Excitation(
+            fc1.weight.flatten(1), fc1.bias, fc2.weight.flatten(1), fc2.bias, self.gate_name
+        )
 
     def _excite(self, z: Tensor) -> Tensor:
         """Equation 3 at every position of ``z``: ``[B, C]``, or a whole map for NoSqueeze."""

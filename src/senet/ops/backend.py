@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import torch
 from torch import Tensor
+
+from senet.ops import eager
 
 NAMES = ("eager", "native", "triton")
 
@@ -52,9 +55,26 @@ def of(x: Tensor) -> ModuleType:
     """The backend for the map ``x``."""
     if _forced != "auto":
         return _require(_forced)
-    name = {"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager")
-    module = _load(name)
-    return module if not isinstance(module, str) and module.takes(x) else _load("eager")
+    found = _load({"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager"))
+    if isinstance(found, str) or _traced() or not found.takes(x):
+        return eager
+    return found
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether ``x`` is worth a fused pass: its backend has kernels.
+
+    Where it has none, plain PyTorch runs the network module by module: as fast as the four passes
+    in plain PyTorch, and differentiable as often as one likes.
+    """
+    return of(x) is not eager
+
+
+def _traced() -> bool:
+    """Whether the network is being exported or transformed by ``torch.func``, as no kernel can."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    return torch.jit.is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def explain() -> str:
