@@ -1,7 +1,30 @@
-"""Squeeze-and-excitation networks for PyTorch (arXiv 1709.01507)."""
+"""Squeeze-and-excitation networks for PyTorch (Hu et al., arXiv 1709.01507)."""
 
-from senet.models import create_model, list_models
-from senet.nn import SqueezeExcitation
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from senet.models import create_model, list_models
+    from senet.nn import SqueezeExcitation
 
 __version__ = "0.1.0"
 __all__ = ["SqueezeExcitation", "create_model", "list_models"]
+
+_HOME = {
+    "SqueezeExcitation": "senet.nn",
+    "create_model": "senet.models",
+    "list_models": "senet.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used: `senet --help` need not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'senet' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -267,12 +267,14 @@ def _slope(γ: Tensor | None, σ: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _pivot(x: Tensor) -> Tensor:
-    """A number near the mean of each channel: the mean over the batch at the central position.
+    """A number near the mean of each channel: the mean of a few positions of every image.
 
-    About it the sum of squares does not cancel however large the mean is. Not at a corner: there
-    the padding of a convolution makes values that are unlike the others.
+    About it the sum of squares does not cancel, however large the mean is. The positions are spread
+    over the image, since at its border the padding of a convolution makes values unlike the others.
     """
-    return x.flatten(2)[:, :, math.prod(x.shape[2:]) // 2].to(passes.accumulator(x.dtype)).mean(0)
+    positions = x.flatten(2)
+    step = max(positions.shape[2] // 8, 1)
+    return positions[:, :, step // 2 :: step].mean((0, 2), dtype=passes.accumulator(x.dtype))
 
 
 def _sizes(x: Tensor) -> tuple[int, Any]:

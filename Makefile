@@ -1,0 +1,52 @@
+# `make demo` and `make test` do everything on a fresh machine with python3, pip, make and gcc.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORLD  := $(VENV)/world
+OUT    ?= runs/demo
+
+.PHONY: demo test check bench experiments docs clean help
+
+help:  ## say what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
+
+demo: $(VENV)/installed  ## train a network with and without SE on bundled images, and write a report
+	$(BIN)/senet compare --out $(OUT) --resume
+
+test: check $(WORLD)/installed  ## lint, types, and all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/developing  ## lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and whole networks; minutes
+	$(BIN)/python -m benchmarks
+
+experiments: $(VENV)/installed  ## what docs/experiments.md records; hours
+	$(BIN)/python -m benchmarks.experiments
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build *.egg-info src/*.egg-info
+	find src -name '*.so' -delete
+
+# --- the environment ---
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python pyproject.toml setup.py constraints.txt src/senet/ops/native/passes.c
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Real timm and torchvision, to compare with. Outside the environment: torchvision's compiled
+# operators are missing beside a CPU build of torch, and libraries that find it there break.
+$(WORLD)/installed: $(BIN)/python constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(WORLD) --upgrade timm torchvision
+	touch $@

@@ -1,0 +1,154 @@
+import pytest
+import torch
+
+from senet import SqueezeExcitation
+from senet.nn import norm_act
+from senet.nn.hooks import hooked
+from senet.ops import reference
+
+
+@pytest.mark.parametrize("space", [(7,), (5, 7), (3, 5, 7), (1, 1)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_block_is_the_papers_equations(space, bias):
+    se = SqueezeExcitation(32, 8, bias=bias)
+    u = torch.randn(3, 32, *space)
+    z = reference.squeeze(u)
+    w1, w2 = se.fc1.weight.flatten(1), se.fc2.weight.flatten(1)
+    s = reference.excite(z, w1, se.fc1.bias, w2, se.fc2.bias)
+    torch.testing.assert_close(se(u), reference.scale(u, s))
+    torch.testing.assert_close(se.gates(u), s)
+
+
+def test_squeeze_by_maximum():
+    se = SqueezeExcitation(8, 2, squeeze="max")
+    u = torch.randn(2, 8, 4, 4)
+    peak = u.amax((2, 3))
+    torch.testing.assert_close(se.gates(u), se.gates(peak[:, :, None, None].expand_as(u)))
+    assert not torch.allclose(se.gates(u), se.gates(u.mean((2, 3), keepdim=True)))
+
+
+def test_no_squeeze_gates_every_position_by_itself():
+    se = SqueezeExcitation(8, 2, squeeze="none")
+    u = torch.randn(2, 8, 4, 4)
+    gates = se.gates(u)
+    assert gates.shape == u.shape
+    one = se.gates(u[:, :, 1:2, 2:3])
+    torch.testing.assert_close(gates[:, :, 1:2, 2:3], one)
+    torch.testing.assert_close(se(u), u * gates)
+
+
+@pytest.mark.parametrize(
+    ("gate", "function"),
+    [("sigmoid", torch.sigmoid), ("tanh", torch.tanh), ("relu", torch.relu),
+     ("hardsigmoid", torch.nn.functional.hardsigmoid)],
+)  # fmt: skip
+def test_every_gate(gate, function):
+    se = SqueezeExcitation(8, 2, gate=gate)
+    u = torch.randn(2, 8, 4, 4) * 5
+    z = u.mean((2, 3))
+    hidden = torch.relu(z @ se.fc1.weight.flatten(1).T + se.fc1.bias)
+    wanted = function(hidden @ se.fc2.weight.flatten(1).T + se.fc2.bias)
+    torch.testing.assert_close(se.gates(u), wanted)
+
+
+def test_another_inner_activation_and_a_width_of_its_own():
+    se = SqueezeExcitation(10, squeeze_channels=3, activation=torch.nn.SiLU)
+    assert se.fc1.weight.shape == (3, 10, 1, 1)
+    assert se(torch.randn(1, 10, 2, 2)).shape == (1, 10, 2, 2)
+
+
+def test_channels_are_rounded_down():
+    assert SqueezeExcitation(100, 16).fc1.out_channels == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((8, 16), "reduction=16 leaves no channel of channels=8: take a reduction of at most 8"),
+        ((0, 16), "must be at least 1"),
+        ((8, 0), "must be at least 1"),
+    ],
+)
+def test_a_bottleneck_without_channels_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SqueezeExcitation(*arguments)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"squeeze": "mean"},
+        {"gate": "softmax"},
+        {"squeeze_channels": 0},
+        {"bias": False, "gate_bias": 1.0},
+    ],
+)
+def test_unknown_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(reversed(options))):
+        SqueezeExcitation(32, **options)
+
+
+def test_the_gate_starts_where_it_is_told():
+    se = SqueezeExcitation(32, 16, gate_bias=2.0)
+    torch.testing.assert_close(
+        se.gates(torch.zeros(1, 32, 3, 3)), torch.full((1, 32), 2.0).sigmoid(), atol=0.2, rtol=0
+    )
+    assert (se.fc2.bias == 2).all()
+
+
+def test_channels_last_stays_channels_last():
+    u = torch.randn(2, 32, 5, 5).to(memory_format=torch.channels_last)
+    assert SqueezeExcitation(32)(u).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(0, 32, 5, 5), (1, 32, 1, 1)])
+def test_empty_batches_and_single_positions(shape):
+    assert SqueezeExcitation(32)(torch.randn(shape)).shape == shape
+
+
+@pytest.mark.parametrize("amp", [torch.bfloat16, torch.float16])
+def test_autocast_of_large_values_stays_finite(amp):
+    se = SqueezeExcitation(32)
+    u = torch.full((2, 32, 56, 56), 3e4).to(amp)
+    with torch.autocast("cpu", amp):
+        assert se(u).isfinite().all()
+
+
+def test_a_dynamic_batch_exports():
+    se = SqueezeExcitation(32).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(se, (torch.randn(2, 32, 5, 5),), dynamic_shapes=({0: batch},))
+    u = torch.randn(7, 32, 5, 5)
+    torch.testing.assert_close(program.module()(u), se(u))
+    # What is exported is plain PyTorch: no operator of ours that another runtime would not know.
+    assert not any("senet" in str(node.target) for node in program.graph.nodes)
+
+
+def test_hooks_see_what_they_watch():
+    """A watched block runs module by module, and gives the same result."""
+    se, bn = SqueezeExcitation(32), torch.nn.BatchNorm2d(32)
+    x, shortcut = torch.randn(2, 32, 5, 5), torch.randn(2, 32, 5, 5)
+    wanted = norm_act(x, bn, se, shortcut)
+    seen = []
+    with torch.no_grad():
+        handle = se.gate.register_forward_hook(lambda m, i, output: seen.append(output))
+        assert hooked(se)
+        watched = norm_act(x, bn, se, shortcut)
+        handle.remove()
+    torch.testing.assert_close(watched, wanted)
+    torch.testing.assert_close(seen[0], se.gates(bn(x)), atol=1e-5, rtol=1e-5)
+    assert not hooked(se)
+
+
+def test_state_dict_keys_are_torchvisions():
+    assert list(SqueezeExcitation(32).state_dict()) == [
+        "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias",
+    ]  # fmt: skip
+
+
+def test_deep_copies_and_half_modules_work():
+    import copy
+
+    se = copy.deepcopy(SqueezeExcitation(32)).to(torch.bfloat16)
+    u = torch.randn(2, 32, 5, 5, dtype=torch.bfloat16)
+    assert se(u).dtype == torch.bfloat16
