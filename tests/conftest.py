@@ -1,14 +1,13 @@
 """What all tests share."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-WORLD = ROOT / ".venv" / "world"
-DEVELOPMENT_DATA = ROOT.parent / "shared" / "data"
+from benchmarks.world import load
+
+DEVELOPMENT_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -18,31 +17,11 @@ def _seed():
 
 @pytest.fixture(scope="session")
 def world():
-    """Real timm and torchvision, to compare with: ``world.timm``, ``world.torchvision``.
-
-    torchvision's compiled operators are missing beside a CPU build of torch, and importing it then
-    fails on the schemas of two of them; with the schemas declared, all that is plain PyTorch works.
-    Both are kept out of the environment itself: other libraries would find torchvision and break.
-    """
-    if WORLD.is_dir() and str(WORLD) not in sys.path:
-        sys.path.append(str(WORLD))
+    """Real timm and torchvision, to compare with: ``world.timm``, ``world.torchvision``."""
     try:
-        torch.ops.torchvision.nms  # noqa: B018
-    except (AttributeError, RuntimeError):
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        world.library = library  # schemas live as long as their library
-    pytest.importorskip("torchvision", reason="needs torchvision; `make test` installs it")
-    pytest.importorskip("timm", reason="needs timm; `make test` installs it")
-    import timm
-    import torchvision
-
-    class World:
-        pass
-
-    World.timm, World.torchvision = timm, torchvision
-    return World
+        return load()
+    except ImportError as error:
+        pytest.skip(f"needs timm and torchvision, which `make test` installs: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ is an error; ``auto`` falls back, and :func:`explain` says why.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 from collections.abc import Iterator
@@ -55,10 +54,10 @@ def of(x: Tensor) -> ModuleType:
     """The backend for the map ``x``."""
     if _forced != "auto":
         return _require(_forced)
-    found = _load({"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager"))
-    if isinstance(found, str) or _traced() or not found.takes(x):
+    name = {"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager")
+    if missing(name) or _traced() or not _ready[name].takes(x):
         return eager
-    return found
+    return _ready[name]
 
 
 def fuses(x: Tensor) -> bool:
@@ -85,28 +84,30 @@ def explain() -> str:
         >>> backend.explain().splitlines()[0]
         'eager: ready'
     """
-    lines = [f"{name}: {why if isinstance(why := _load(name), str) else 'ready'}" for name in NAMES]
+    lines = [f"{name}: {missing(name) or 'ready'}" for name in NAMES]
     if _forced != "auto":
         lines.append(f"forced: {_forced}")
     return "\n".join(lines)
 
 
-@functools.cache
-def _load(name: str) -> ModuleType | str:
-    """The module of a backend, or why it cannot run here."""
-    try:
-        module = importlib.import_module(f"senet.ops.{name}")
-    except ImportError as error:
-        return str(error)
-    return module
+_ready: dict[str, ModuleType] = {}
+_reasons: dict[str, str] = {}
+
+
+@torch.compiler.assume_constant_result  # torch.compile need not look into an import
+def missing(name: str) -> str:
+    """Why the backend ``name`` cannot run here; empty where it can, and then it is loaded."""
+    if name not in _ready and name not in _reasons:
+        try:
+            _ready[name] = importlib.import_module(f"senet.ops.{name}")
+        except ImportError as error:
+            _reasons[name] = str(error)
+    return _reasons.get(name, "")
 
 
 def _require(name: str) -> ModuleType:
     if name not in NAMES:
         raise ValueError(f"no backend {name!r}: there are 'auto', {', '.join(map(repr, NAMES))}")
-    module = _load(name)
-    if isinstance(module, str):
-        raise ValueError(
-            f"the backend {name!r} was asked for by name and cannot run here: {module}"
-        )
-    return module
+    if why := missing(name):
+        raise ValueError(f"the backend {name!r} was asked for by name and cannot run here: {why}")
+    return _ready[name]

@@ -1,0 +1,120 @@
+"""Whole networks: a training step and inference, ours and timm's, with SE and without."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.world import load
+from senet import create_model
+from senet.models.cost import in_turn
+from senet.ops import backend
+
+
+def _ours(name: str) -> nn.Module:
+    return create_model(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _timm(name: str) -> nn.Module:
+    return load().timm.create_model(name).to(memory_format=torch.channels_last)
+
+
+def _images(batch: int, size: int) -> torch.Tensor:
+    return torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+
+def _step(model: nn.Module, images: torch.Tensor, forced: str = "auto") -> Callable[[], None]:
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+
+    def run() -> None:
+        with backend.use(forced):
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+    return run
+
+
+def _inference(model: nn.Module, images: torch.Tensor, forced: str = "auto") -> Callable[[], None]:
+    model.eval()
+
+    def run() -> None:
+        with torch.inference_mode(), backend.use(forced):
+            model(images)
+
+    return run
+
+
+def imagenet(
+    make: Callable[..., Callable[[], None]], batch: int, repeats: int, compiled: bool
+) -> dict[str, float]:
+    """Milliseconds at 224×224 for a ResNet-50 in every form, taken in turn."""
+    images = _images(batch, 224)
+    ours, plain = _ours("se_resnet50"), _ours("resnet50")
+    calls = {
+        "se_resnet50": make(ours, images),
+        "resnet50": make(plain, images),
+        "se_resnet50, eager": make(copy.deepcopy(ours), images, "eager"),
+        "timm seresnet50": make(_timm("seresnet50"), images),
+        "timm resnet50": make(_timm("resnet50"), images),
+    }
+    if compiled:
+        calls["timm seresnet50, compiled"] = make(torch.compile(_timm("seresnet50")), images)
+    return in_turn(calls, repeats)
+
+
+def cifar(make: Callable[..., Callable[[], None]], batch: int, repeats: int) -> dict[str, float]:
+    """Milliseconds at 32×32 for a ResNet-20, taken in turn."""
+    images = _images(batch, 32)
+    ours, plain = _ours("se_resnet20_cifar"), _ours("resnet20_cifar")
+    return in_turn(
+        {
+            "se_resnet20_cifar": make(ours, images),
+            "resnet20_cifar": make(plain, images),
+            "se_resnet20_cifar, eager": make(copy.deepcopy(ours), images, "eager"),
+            "resnet20_cifar, eager": make(copy.deepcopy(plain), images, "eager"),
+        },
+        repeats,
+    )
+
+
+def peak_memory(batch: int) -> dict[str, float]:
+    """Peak memory in MiB of three training steps of se_resnet50, each form in its own process."""
+    code = (
+        "import resource, sys, torch; from benchmarks.models import networks as n;"
+        "model = n._ours('se_resnet50');"
+        "images = n._images({batch}, 224);"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "step = n._step(model, images, '{form}'); [step() for _ in range(3)];"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
+    )
+    found = {}
+    for form in ("auto", "eager"):
+        command = [sys.executable, "-c", code.format(batch=batch, form=form)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[form] = float(done.stdout)
+    return found
+
+
+def table(repeats: int) -> dict[str, dict[str, float]]:
+    """Everything, by name."""
+    tables = {
+        "training step, 224, batch 16": lambda: imagenet(_step, 16, repeats, compiled=True),
+        "inference, 224, batch 1": lambda: imagenet(_inference, 1, 5 * repeats, compiled=False),
+        "inference, 224, batch 16": lambda: imagenet(_inference, 16, repeats, compiled=False),
+        "training step, CIFAR, batch 128": lambda: cifar(_step, 128, 3 * repeats),
+        "peak memory of training, 224, batch 16, MiB": lambda: peak_memory(16),
+    }
+    found = {}
+    for name, make in tables.items():
+        found[name] = make()
+        print(name, {k: round(v, 2) for k, v in found[name].items()}, flush=True)
+    return found

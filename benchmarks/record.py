@@ -1,0 +1,55 @@
+"""What a benchmark ran on, and where its figures are kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import senet
+from senet.ops import backend
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def environment() -> dict[str, Any]:
+    """Device, versions and threads: without them a figure means nothing."""
+    found = {
+        "date": datetime.date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "senet": senet.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "load_before": os.getloadavg()[0],
+        "backends": backend.explain().splitlines(),
+    }
+    if torch.cuda.is_available():
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _processor() -> str:
+    """The processor's name, its widest vectors and its cores."""
+    facts = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if os.name == "posix" else ():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    vectors = next((v for v in ("avx512f", "avx2") if v in facts.get("flags", "").split()), "")
+    name = facts.get("model name", platform.processor() or platform.machine())
+    return f"{name}, {os.cpu_count()} cores {vectors}".strip()
+
+
+def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:
+    """Keep ``tables`` in ``results/<date>-<name>.json``; a record of the same day is replaced."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{environment['date']}-{name}.json"
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n")
+    aside.replace(path)
+    return path

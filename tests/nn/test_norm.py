@@ -1,0 +1,169 @@
+"""norm_act against the modules it stands for, over every manner of batch norm."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from senet import SqueezeExcitation, create_model
+from senet.nn import norm_act
+from senet.ops import backend
+
+NATIVE = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
+
+
+def plain(x, bn, se=None, shortcut=None, relu=True):
+    with backend.use("eager"):
+        return norm_act(x, bn, se, shortcut, relu)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"momentum": 0.3},
+        {"momentum": None},
+        {"track_running_stats": False},
+        {"affine": False},
+        {"eps": 0.1},
+    ],
+    ids=str,
+)
+def test_every_manner_of_batch_norm(options):
+    bn = nn.BatchNorm2d(8, **options)
+    other = copy.deepcopy(bn)
+    for mode in (True, True, False, True):
+        bn.train(mode)
+        other.train(mode)
+        x = torch.randn(4, 8, 5, 5) * 3 + 2
+        torch.testing.assert_close(norm_act(x, bn), plain(x, other))
+    for key, value in other.state_dict().items():
+        torch.testing.assert_close(bn.state_dict()[key], value, msg=key)
+
+
+def test_frozen_batch_norm_in_a_training_network():
+    bn, se = nn.BatchNorm2d(8).eval(), SqueezeExcitation(8, 2)
+    bn.requires_grad_(False)
+    before = copy.deepcopy(bn.state_dict())
+    x = torch.randn(4, 8, 5, 5, requires_grad=True)
+    norm_act(x, bn, se, torch.randn(4, 8, 5, 5)).sum().backward()
+    assert bn.weight.grad is None
+    assert se.fc1.weight.grad is not None
+    for key, value in bn.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_one_two_and_three_dimensions(dimensions):
+    bn = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1](6)
+    se = SqueezeExcitation(6, 2)
+    x = torch.randn(3, 6, *(4,) * dimensions)
+    torch.testing.assert_close(norm_act(x, bn, se, x), plain(x, copy.deepcopy(bn), se, x))
+
+
+def test_a_folded_norm_is_left_out():
+    se = SqueezeExcitation(8, 2)
+    x, shortcut = torch.randn(2, 8, 5, 5), torch.randn(2, 8, 5, 5)
+    torch.testing.assert_close(norm_act(x, nn.Identity(), se, shortcut), F.relu(se(x) + shortcut))
+
+
+def test_a_norm_of_another_kind_runs_as_itself():
+    class Doubling(nn.BatchNorm2d):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    x = torch.randn(2, 8, 5, 5)
+    bn = Doubling(8)
+    torch.testing.assert_close(norm_act(x, bn), F.relu(copy.deepcopy(bn)(x)))
+    group = nn.GroupNorm(2, 8)
+    torch.testing.assert_close(norm_act(x, group), F.relu(group(x)))
+
+
+def test_a_shortcut_that_broadcasts_or_promotes_is_added_as_pytorch_adds():
+    bn = nn.BatchNorm2d(8).eval()
+    x = torch.randn(2, 8, 5, 5)
+    for shortcut in (torch.randn(1, 8, 1, 1), torch.randn(2, 8, 5, 5, dtype=torch.float64)):
+        y = norm_act(x, bn, None, shortcut)
+        torch.testing.assert_close(y, F.relu(bn(x) + shortcut))
+
+
+def test_hooks_of_the_norm_are_called():
+    bn, seen = nn.BatchNorm2d(8), []
+    bn.register_forward_hook(lambda m, i, o: seen.append(o))
+    norm_act(torch.randn(2, 8, 5, 5), bn)
+    assert len(seen) == 1
+
+
+def test_gradients_of_gradients_inside_eager():
+    bn, se = nn.BatchNorm2d(8), SqueezeExcitation(8, 2)
+    x = torch.randn(2, 8, 3, 3, requires_grad=True)
+    with backend.use("eager"):
+        y = norm_act(x, bn, se, x)
+        (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    first.square().sum().backward()
+    assert x.grad is not None
+
+
+def train(model, steps=10):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(steps, 16, 3, 16, 16, generator=generator)
+    labels = torch.randint(4, (steps, 16), generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    losses = []
+    for images, target in zip(x, labels, strict=True):
+        loss = F.cross_entropy(model(images), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses)
+
+
+@NATIVE
+def test_ten_steps_of_training_are_the_same_fused_and_plain():
+    fast = create_model("se_resnet20_cifar", num_classes=4)
+    slow = copy.deepcopy(fast)
+    with backend.use("eager"):
+        plain_losses = train(slow)
+    losses = train(fast)
+    assert losses[-1] < losses[0]
+    torch.testing.assert_close(losses, plain_losses, rtol=1e-3, atol=1e-4)
+
+
+@NATIVE
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_a_whole_network_compiles_without_a_graph_break(training):
+    model = create_model("se_resnet8_cifar").train(training)
+    other = copy.deepcopy(model)
+    x = torch.randn(4, 3, 32, 32)
+    y = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
+    wanted = other(x)
+    torch.testing.assert_close(y, wanted)
+    y.square().mean().backward()
+    wanted.square().mean().backward()
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-5)
+    for p, q in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_functional_call_and_its_gradients():
+    from torch.func import functional_call, grad
+
+    model = create_model("se_resnet8_cifar").eval()
+    x, state = torch.randn(2, 3, 16, 16), dict(model.named_parameters())
+    torch.testing.assert_close(functional_call(model, state, x), model(x))
+    gradients = grad(lambda p: functional_call(model, p, x).square().sum())(state)
+    model(x).square().sum().backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(gradients[name], p.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_exports_as_plain_pytorch():
+    model = create_model("se_resnet8_cifar").eval()
+    x = torch.randn(2, 3, 32, 32)
+    program = torch.export.export(model, (x,))
+    assert not any("senet" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)

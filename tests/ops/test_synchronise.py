@@ -1,0 +1,72 @@
+"""Two processes with SyncBatchNorm are one process with both batches."""
+
+import copy
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from senet import SqueezeExcitation
+from senet.nn import norm_act
+from senet.ops import backend
+
+SHARES = (3, 5)  # images of each process; unequal on purpose
+
+
+class Tail(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(8)
+        self.se = SqueezeExcitation(8, 4)
+
+    def forward(self, x, shortcut):
+        return norm_act(x, self.bn, self.se, shortcut)
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(1)
+    x, shortcut, sent = (torch.randn(sum(SHARES), 8, 5, 5, generator=generator) for _ in range(3))
+    return x * 2 + 30, shortcut, sent
+
+
+def run(tail, x, shortcut, sent):
+    """Output, gradients and running statistics."""
+    x = x.clone().requires_grad_()
+    y = tail(x, shortcut)
+    y.backward(sent)
+    found = {"y": y.detach(), "dx": x.grad}
+    found |= {f"d {k}": p.grad for k, p in tail.named_parameters()}
+    return found | {k: b.clone().float() for k, b in tail.named_buffers()}
+
+
+def work(rank, state, name, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=len(SHARES)
+    )
+    tail = Tail()
+    tail.load_state_dict(state)
+    tail = nn.SyncBatchNorm.convert_sync_batchnorm(tail)
+    own = slice(sum(SHARES[:rank]), sum(SHARES[: rank + 1]))
+    with backend.use(name):
+        found = run(tail, *(v[own] for v in inputs()))
+    torch.save(found, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["eager", "auto"])
+def test_two_processes_are_one(tmp_path, name):
+    tail = Tail()
+    state = copy.deepcopy(tail.state_dict())
+    whole = run(tail, *inputs())
+    multiprocessing.spawn(work, (state, name, str(tmp_path)), nprocs=len(SHARES))
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(SHARES))]
+    for key, value in whole.items():
+        if key in ("y", "dx"):
+            got = torch.cat([part[key] for part in parts])
+        elif key.startswith("d "):  # each process has the gradient of its own images
+            got = sum(part[key] for part in parts)
+        else:
+            got = parts[0][key]
+            assert torch.equal(got, parts[1][key]), key
+        torch.testing.assert_close(got, value, rtol=1e-4, atol=1e-5, msg=key)
