@@ -1,0 +1,415 @@
+"""The Triton kernels against the plain passes, by the rule of ``tests/oracle.py``.
+
+On a machine with a GPU everything here runs on it. Elsewhere the kernels run in Triton's
+interpreter, which Python must be started with: one test starts pytest on this file again, in a
+process of its own, so that no other test notices. Two more compile, in such a process, what cannot
+be run: for a Hopper GPU, and into PyTorch's graphs.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from senet.ops import backend, eager, fused, passes
+from tests.oracle import SHAKES, within_rule
+
+pytest.importorskip("triton", reason="needs Triton: pip install 'senet[triton]'")
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+runs = pytest.mark.skipif(
+    not (INTERPRETED or torch.cuda.is_available()),
+    reason="no GPU here; test_in_the_interpreter runs this one",
+)
+without_gpu = pytest.mark.skipif(
+    INTERPRETED or torch.cuda.is_available(), reason="what it stands in for is run here"
+)
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+LAYOUTS = ["contiguous", "channels last"]
+
+
+@without_gpu
+def test_in_the_interpreter():
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, "-p", "no:cacheprovider"],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    passed = re.search(r"(\d+) passed", run.stdout)
+    assert passed is not None and int(passed[1]) > 100, run.stdout
+
+
+@pytest.fixture(autouse=True)
+def _poisoned():
+    """Fresh memory holds NaN, so that an element that is not written is seen."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _rounding(monkeypatch):
+    """The interpreter cuts bfloat16 off where a GPU rounds it: let it round."""
+    if not INTERPRETED:
+        return
+    from triton import language as tl
+    from triton.runtime import interpreter
+
+    cut = interpreter._convert_float
+
+    def rounded(value, source, target, mode):
+        if (source, target) != (tl.float32, tl.bfloat16):
+            return cut(value, source, target, mode)
+        short = torch.from_numpy(value.copy()).bfloat16()
+        return short.view(torch.int16).numpy().view("uint16")
+
+    monkeypatch.setattr(interpreter, "_convert_float", rounded)
+
+
+@pytest.fixture
+def split(monkeypatch):
+    """Tiles so small, and programs so many, that rows are split into stretches."""
+    from senet.ops.triton import passes as kernels
+
+    monkeypatch.setattr(kernels, "TILE", 256)
+    monkeypatch.setattr(kernels, "RUN", 16)
+    monkeypatch.setattr(kernels, "PROGRAMS", 10**6)
+    return kernels
+
+
+class Call:
+    """Inputs for every pass, in one type and layout."""
+
+    def __init__(self, shape, type_, layout, mean=0.0, std=1.0):
+        self.type = type_
+        channels = shape[1]
+
+        def laid(value):
+            if layout == "channels last":
+                value = value.movedim(1, -1).contiguous().movedim(-1, 1)
+            return value.to(DEVICE, type_)
+
+        self.x, self.y, self.dy, self.shortcut = (
+            laid(torch.randn(shape) * scale + shift)
+            for shift, scale in [(mean, std), (0, 1), (0, 1), (0, 1)]
+        )
+        wide = passes.accumulator(type_)
+        self.A, self.D, self.E = (torch.randn(shape[:2]).to(DEVICE, wide) for _ in range(3))
+        self.K, pivot = (torch.randn(channels).to(DEVICE, wide) for _ in range(2))
+        self.pivot = pivot + mean
+
+    def check(self, name, *arguments):
+        """Hold the pass ``name`` against its plain form, each of its results."""
+        fast = getattr(_triton(), name)(*arguments)
+        plain = getattr(eager, name)(*arguments)
+        truth = getattr(eager, name)(*map(_exact, arguments))
+        shaken = [getattr(eager, name)(*map(_shaken, arguments)) for _ in range(SHAKES)]
+        if self.type == torch.float64:  # it is its own truth: how wrong it is, a shake tells
+            plain = shaken[0]
+        fast, plain, truth, *shaken = (
+            r if isinstance(r, tuple) else (r,) for r in (fast, plain, truth, *shaken)
+        )
+        for i, (f, p, t) in enumerate(zip(fast, plain, truth, strict=True)):
+            if f is None:
+                assert p is None, (name, i)
+                continue
+            if f.shape == self.x.shape:
+                assert (f.dtype, f.stride()) == (self.type, self.x.stride())
+            else:
+                assert f.dtype == passes.accumulator(self.type)
+            wrong = within_rule(f, p, t, f.dtype, [s[i] for s in shaken])
+            assert not wrong, f"{name}, result {i}: {wrong}"
+
+    def check_all(self):
+        """Every pass, with all that may be given."""
+        x, y, dy, p = self.x, self.y, self.dy, self.pivot
+        self.check("moments", x, p)
+        self.check("affine", x, p, self.A, self.D, self.shortcut, True)
+        self.check("grad_moments", dy, y, x, p)
+        self.check("grad_affine", dy, y, x, p, self.A, self.E, self.K, True)
+
+
+def _triton():
+    import senet.ops.triton
+
+    return senet.ops.triton
+
+
+def _exact(value):
+    return value.double() if isinstance(value, torch.Tensor) else value
+
+
+def _shaken(value):
+    """``value`` in float64, each element moved by one rounding of its type."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    signs = torch.randint(2, value.shape, device=value.device) * 2 - 1
+    return value.double() * (1 + signs * torch.finfo(value.dtype).eps)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+@pytest.mark.parametrize("space", [(1, 1), (7, 7), (5, 13), (33,), (3, 4, 5)], ids=str)
+def test_every_type_layout_and_shape(space, type_, layout):
+    for images, channels in [(1, 1), (3, 3), (3, 16), (1, 67)]:
+        Call((images, channels, *space), type_, layout).check_all()
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+@pytest.mark.parametrize("channels", [3, 16])
+def test_rows_split_into_stretches(channels, type_, layout, split):
+    call = Call((2, channels, 5, 13), type_, layout)
+    assert split._walk(call.x).sizes["stretches"] > 2
+    call.check_all()
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_more_stretches_than_are_added_at_once(layout, split):
+    call = Call((1, 1, 24, 25), torch.float32, layout)
+    assert split._walk(call.x).sizes["stretches"] > 32
+    call.check("moments", call.x, call.pivot)
+    call.check("grad_moments", call.dy, call.y, call.x, call.pivot)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_walk_of_several_tiles(layout, split, monkeypatch):
+    monkeypatch.setattr(split, "STRETCHES", 1)
+    call = Call((2, 4, 14, 14), torch.float32, layout)
+    assert split._walk(call.x).sizes["tiles"] > 1
+    call.check_all()
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+@pytest.mark.parametrize(("pivot", "y"), [(True, False), (False, True)])
+def test_every_form_of_the_sums(pivot, y, type_, layout):
+    c = Call((2, 5, 5, 7), type_, layout)
+    pivot, y = (c.pivot if pivot else None), (c.y if y else None)
+    c.check("moments", c.x, pivot)
+    c.check("grad_moments", c.dy, y, c.x, pivot)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("shortcut", [True, False])
+@pytest.mark.parametrize("pivot", [True, False])
+def test_every_form_of_affine(pivot, shortcut, relu, layout):
+    c = Call((3, 5, 5, 7), torch.bfloat16, layout)
+    c.check(
+        "affine", c.x, c.pivot if pivot else None, c.A, c.D, c.shortcut if shortcut else None, relu
+    )
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shortcut", [True, False])
+@pytest.mark.parametrize("K", [True, False])
+@pytest.mark.parametrize("E", [True, False])
+@pytest.mark.parametrize("y", [True, False])
+def test_every_form_of_grad_affine(y, E, K, shortcut, layout):
+    c = Call((3, 5, 5, 7), torch.bfloat16, layout)
+    E, K, y = (v if given else None for v, given in [(c.E, E), (c.K, K), (c.y, y)])
+    x, pivot = (None, None) if K is None else (c.x, c.pivot)
+    c.check("grad_affine", c.dy, y, x, pivot, c.A, E, K, shortcut)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+def test_a_mean_of_a_hundred_deviations(type_, layout):
+    Call((2, 5, 7, 7), type_, layout, mean=100.0).check_all()
+
+
+@runs
+@pytest.mark.parametrize("shape", [(0, 3, 7, 7), (2, 0, 7, 7), (2, 3, 0, 7)], ids=str)
+def test_empty_maps(shape):
+    Call(shape, torch.float32, "contiguous").check_all()
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_coefficients_that_were_expanded_or_lie_apart(layout):
+    c = Call((3, 6, 5, 5), torch.float32, layout)
+    expanded = c.A[0].expand(3, 6)
+    apart = c.D.T.contiguous().T
+    K, pivot = torch.stack([c.K, c.pivot], 1).unbind(1)
+    c.check("affine", c.x, pivot, expanded, apart, None, False)
+    c.check("affine", c.x, pivot, apart, expanded, None, False)
+    c.check("grad_affine", c.dy, c.y, c.x, pivot, expanded, apart, K, True)
+    c.check("grad_affine", c.dy, c.y, c.x, pivot, c.A, expanded, K, True)
+
+
+@runs
+def test_nan_passes_through_the_relu_and_stops_in_its_gradient():
+    c = Call((1, 2, 3, 3), torch.float32, "contiguous")
+    c.x[0, 0, 0, 0] = torch.nan
+    y = _triton().affine(c.x, None, c.A, c.D, None, True)
+    assert y.isnan().nonzero().tolist() == [[0, 0, 0, 0]]
+    S1, _ = _triton().grad_moments(c.dy, y, c.y, None)
+    dx, g = _triton().grad_affine(c.dy, y, None, None, c.A, None, None, True)
+    assert S1.isfinite().all()
+    assert dx.isfinite().all()
+    assert g[0, 0, 0, 0] == 0
+
+
+@runs
+def test_halves_are_rounded_to_the_nearest():
+    value = torch.tensor([1 + 3 / 512, 1 - 3 / 512, 70000.0]).reshape(1, 3, 1).to(DEVICE)
+    one, none = torch.ones(1, 3, device=DEVICE), torch.zeros(1, 3, device=DEVICE)
+    for type_ in (torch.bfloat16, torch.float16):
+        x = torch.ones(1, 3, 1, device=DEVICE, dtype=type_)
+        y = _triton().affine(x, one[0], one, none + value[..., 0], None, False)
+        assert torch.equal(y, value.to(type_))
+
+
+@runs
+def test_the_same_bits_every_time(split):
+    c = Call((2, 3, 9, 9), torch.float32, "channels last")
+    first, second = (_triton().grad_moments(c.dy, c.y, c.x, c.pivot) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@runs
+def test_it_takes_floats_where_the_kernels_run():
+    for type_ in TYPES:
+        assert _triton().takes(torch.ones(1, 2, 3, device=DEVICE, dtype=type_))
+    assert not _triton().takes(torch.ones(1, 2, 3, device=DEVICE, dtype=torch.int32))
+    assert not _triton().takes(torch.ones(1, 2, 3, device="meta"))
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_whole_tail_of_a_block(training, layout):
+    """Batch norm, SE, shortcut and ReLU, forward and backward, as on the plain backend."""
+
+    def tail(name):
+        torch.manual_seed(1)
+        c = Call((3, 8, 7, 7), torch.float32, layout)
+        weight, bias, mean, b1, b2 = (torch.randn(n, device=DEVICE) for n in (8, 8, 8, 2, 8))
+        w1, w2 = torch.randn(2, 8, device=DEVICE), torch.randn(8, 2, device=DEVICE)
+        inputs = [v.requires_grad_() for v in (c.x, c.shortcut, weight, bias, w1, b1, w2, b2)]
+        norm = fused.Norm(weight, bias, *((None, None) if training else (mean, mean.square())))
+        with backend.use(name):
+            y = fused.norm_act(c.x, norm, fused.Excitation(w1, b1, w2, b2), c.shortcut)[0]
+            return [y, *torch.autograd.grad(y, inputs, c.dy)]
+
+    for got, wanted in zip(tail("triton"), tail("eager"), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@runs
+@pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
+def test_compiled_and_captured_in_a_cuda_graph():
+    c = Call((4, 32, 14, 14), torch.bfloat16, "channels last")
+
+    def f(x):
+        y = _triton().affine(x, c.pivot, c.A, c.D, c.shortcut, True)
+        return y, *_triton().grad_moments(c.dy, y, x, c.pivot)
+
+    wanted = f(c.x)
+    for a, b in zip(torch.compile(f, fullgraph=True)(c.x), wanted, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = f(c.x)
+    graph.replay()
+    for a, b in zip(captured, wanted, strict=True):
+        assert torch.equal(a, b)
+
+
+# ---- What can be known of the compiled kernels without a GPU.
+
+
+def elsewhere(function, *arguments):
+    """``function`` in a process where Triton believes that it has a Hopper GPU."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _on_a_hopper():
+    """The kernels' module, as if on a machine with such a GPU."""
+    from unittest import mock
+
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    class Driver:
+        def get_current_target(self):
+            return GPUTarget("cuda", 90, 32)
+
+    triton.runtime.driver.set_active(Driver())
+    with (
+        mock.patch("torch.cuda.is_available", return_value=True),
+        mock.patch("torch.cuda.get_device_capability", return_value=(9, 0)),
+    ):
+        from senet.ops.triton import passes as kernels
+    return kernels
+
+
+MAPS = {"x", "y", "dy", "dx", "shortcut", "dshortcut"}
+SIZES = {"B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step"}
+
+
+def _loads_and_stores(kernel, type_, **constants):
+    """How often the machine code of a kernel reads or writes how many bytes at once."""
+    import triton
+    from triton.compiler import ASTSource
+
+    kernel = getattr(_on_a_hopper(), kernel)
+    signature, values, facts = {}, {}, {}
+    for i, parameter in enumerate(kernel.params):
+        name = parameter.name
+        if name in constants:
+            signature[name], values[(i,)] = "constexpr", constants[name]
+        elif name in SIZES:
+            signature[name] = "i32"
+        else:
+            signature[name] = "*" + (type_ if name in MAPS else "fp32")
+            facts[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, values, facts)
+    ptx = triton.compile(source, target=triton.runtime.driver.active.get_current_target()).asm[
+        "ptx"
+    ]
+    accesses = re.findall(r"(ld|st)\.global(?:\.v(\d))?\.b(\d+)", ptx)
+    return Counter((kind, int(many or 1) * int(bits) // 8) for kind, many, bits in accesses)
+
+
+@without_gpu
+@pytest.mark.parametrize(
+    ("kernel", "maps", "relu"),
+    [("_moments", (1, 0), {}), ("_affine", (2, 1), {"RELU": True}), ("_grad_moments", (3, 0), {}),
+     ("_grad_affine", (3, 2), {})],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "walk",
+    [(True, 16, 128, 16), (True, 8, 32, 64), (False, 16, 16, 128)],
+    ids=["256 channels last", "24 channels last", "56x56 contiguous"],
+)
+def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, maps, relu, walk):
+    walk = dict(zip(("CHANNELS_LAST", "UNIT", "R_TILE", "N_TILE"), walk, strict=True))
+    found = elsewhere(_loads_and_stores, kernel, "bf16", **walk, **relu)
+    read, written = maps
+    each = 16 * 2 // 16  # 16 elements a thread and map, of 2 bytes
+    assert found["ld", 16] >= read * each
+    assert found["st", 16] == written * each
+    assert not any(found[kind, 2] for kind in ("ld", "st")), found  # none one by one
