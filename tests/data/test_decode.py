@@ -132,6 +132,13 @@ def test_of_an_animation_the_first_frame(format):
     assert decode(data)[:, 4, 4].tolist() == [255, 0, 0]
 
 
+def test_of_a_phones_double_picture_the_first():
+    data = encode(
+        Image.new("L", (8, 8), 40), "MPO", save_all=True, append_images=[Image.new("L", (8, 8))]
+    )
+    assert decode(data, 1).flatten().tolist() == [40] * 64
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("shape", [(1, 200), (200, 1), (1, 1)])
 def test_one_pixel_thin(format, shape):
@@ -151,7 +158,7 @@ def test_truncated(tmp_path, format):
 
 def test_truncated_jpeg_is_found_at_an_eighth_of_the_size():
     data = encode(picture(400, 600))
-    with pytest.raises(ImageError, match="[Pp]remature end"):
+    with pytest.raises(ImageError, match=r"[Pp]remature end"):
         decode(data[: len(data) * 9 // 10], 3, 1, 1)
 
 
@@ -217,7 +224,7 @@ def jpeg_bomb() -> bytes:
 
 @pytest.mark.parametrize("bomb", [png_bomb, jpeg_bomb])
 def test_decompression_bomb(bomb):
-    with pytest.raises(ImageError, match="refused as a decompression bomb.*3600000000 pixels"):
+    with pytest.raises(ImageError, match=r"refused as a decompression bomb.*3600000000 pixels"):
         decode(bomb())
 
 

@@ -1,0 +1,267 @@
+"""Encoded images to uint8 tensors: JPEG by simplejpeg, everything else by Pillow.
+
+Pillow reads the header in every case: it names the format, refuses decompression bombs and finds
+the EXIF orientation. The pixels of a JPEG then come from simplejpeg, in a third to two thirds of
+Pillow's time, and can come at 1/2, 1/4 or 1/8 of their size for less.
+
+Whatever the file holds, the result is ``[C, H, W]`` in 0 … 255, upright as the camera was held,
+with ``C`` 1 (grey) or 3 (RGB): palettes are looked up, CMYK is converted, 16-bit grey is divided by
+257, transparency lies on white, and of an animation the first frame counts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Formats that state themselves in their first bytes and are decoded without a helper program (EPS
+# would start Ghostscript). MPO is what phones write for a JPEG with a second picture behind it.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+
+# What libjpeg says when picture data are lost. Its other complaints (stray bytes between segments,
+# odd but readable headers) leave a picture that every viewer shows, and so does Pillow.
+DAMAGE = ("premature end", "bad huffman code", "bad arithmetic code", "inconsistent progression")
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+class ImageError(ValueError):
+    """An image that cannot be used. The message names the file; ``reason`` is the rest of it.
+
+    Example:
+        >>> try:
+        ...     decode(b"GIF8, but then nothing of the kind")
+        ... except ImageError as error:
+        ...     print(error.reason)
+        not an image in a format known here (JPEG, PNG, WEBP, AVIF, GIF, BMP, TIFF, JPEG2000, PPM)
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        # One required argument: that is how a DataLoader raises a worker's error again.
+        super().__init__(message)
+        self.reason = reason or message
+
+
+class Picture:
+    """An image of known size: what the transforms take. Here its pixels are a tensor already.
+
+    Attributes:
+        height: in pixels, of the upright image.
+        width: likewise.
+    """
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.height, self.width = pixels.shape[-2:]
+        self._pixels = pixels
+
+    def pixels(self, min_height: int = 0, min_width: int = 0) -> Tensor:
+        """The image, uint8 ``[C, H, W]``: whole, or smaller where that is cheaper to decode.
+
+        A smaller one is never below ``min_height`` by ``min_width``; zeros ask for the whole.
+        """
+        return self._pixels
+
+
+class JpegPicture(Picture):
+    """A JPEG that is decoded when, and no larger than, it is needed."""
+
+    def __init__(
+        self, data: bytes, channels: int, height: int, width: int, orientation: int, name: str
+    ) -> None:
+        self._data, self._channels, self._orientation, self._name = (
+            data,
+            channels,
+            orientation,
+            name,
+        )
+        self._sideways = orientation >= 5
+        self.height, self.width = (width, height) if self._sideways else (height, width)
+
+    def pixels(self, min_height: int = 0, min_width: int = 0) -> Tensor:
+        if self._sideways:
+            min_height, min_width = min_width, min_height
+        with _naming(self._name):
+            pixels = self._decode(min_height, min_width)
+        return upright(pixels, self._orientation)
+
+    def _decode(self, min_height: int, min_width: int) -> Tensor:
+        from PIL import Image
+        from simplejpeg import decode_jpeg
+
+        colorspace = "GRAY" if self._channels == 1 else "RGB"
+        try:
+            pixels = decode_jpeg(self._data, colorspace, min_height=min_height, min_width=min_width)
+        except ValueError as error:
+            if any(damage in str(error).lower() for damage in DAMAGE):
+                raise
+            with Image.open(BytesIO(self._data), formats=_formats()) as image:
+                return _pixels(image, self._channels)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def decode(
+    file: str | Path | bytes, channels: int = 3, min_height: int = 0, min_width: int = 0
+) -> Tensor:
+    """The image in ``file``, upright, as a tensor.
+
+    Args:
+        file: a path, or the encoded bytes themselves.
+        channels: 3 for RGB or 1 for grey.
+        min_height: with ``min_width``, a size in pixels that is enough: a JPEG is then decoded at
+            the smallest of 1/1, 1/2, 1/4, 1/8 … that is not below it. 0 asks for the whole image.
+        min_width: see ``min_height``.
+
+    Returns:
+        uint8 ``[C, H, W]``.
+
+    Raises:
+        ImageError: if this is not an image, or a damaged, truncated or excessively large one.
+
+    Example:
+        >>> from io import BytesIO
+        >>> from PIL import Image
+        >>> file = BytesIO()
+        >>> Image.new("CMYK", (640, 480)).save(file, "JPEG")
+        >>> decode(file.getvalue()).shape
+        torch.Size([3, 480, 640])
+    """
+    return open_picture(file, channels).pixels(min_height, min_width)
+
+
+def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") -> Picture:
+    """The image in ``file``, its size known; the pixels of a JPEG are not decoded yet.
+
+    Args:
+        file: a path, or the encoded bytes themselves.
+        channels: 3 for RGB or 1 for grey.
+        name: what errors call it, where ``file`` is not a path.
+
+    Raises:
+        ImageError: as :func:`decode`; for a JPEG, damage shows when the pixels are asked for.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"an image is decoded to 1 channel (grey) or 3 (RGB), not {channels}")
+    from PIL import Image
+
+    name = name or ("an image" if isinstance(file, bytes) else str(file))
+    with (
+        _naming(name, file),
+        Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=_formats()) as image,
+    ):
+        if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+            data = file if isinstance(file, bytes) else Path(file).read_bytes()
+            return JpegPicture(data, channels, image.height, image.width, _orientation(image), name)
+        image.load()  # a TIFF turns itself here, and takes the tag away
+        return Picture(upright(_pixels(image, channels), _orientation(image)))
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Undo an EXIF orientation, 1 … 8: how the sensor lay when it wrote ``[C, H, W]``.
+
+    Example:
+        >>> upright(torch.tensor([[[1, 2], [3, 4]]]), 6)  # the camera was turned to the left
+        tensor([[[3, 1],
+                 [4, 2]]])
+    """
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    mirrored = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return pixels.flip(mirrored) if mirrored else pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a broken EXIF block is no reason to refuse the picture beside it
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _pixels(image: Image.Image, channels: int) -> Tensor:
+    """The pixels of a Pillow image of any mode, as they lie, uint8 ``[channels, H, W]``."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_eight_bits(image))
+    if image.has_transparency_data:
+        sheet = Image.new("RGBA", image.size, "white")
+        sheet.alpha_composite(image.convert("RGBA"))
+        image = sheet
+    if image.mode != "L":
+        image = image.convert("RGB")  # some modes have no direct way to grey
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey of 16 bits as grey of 8, rounded. Pillow itself would cut it off at 255."""
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"grey of 32 bits (Pillow's mode {image.mode!r}) has no agreed black and white;"
+            " save it with 8 or 16 bits a pixel"
+        )
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is not in every Pillow
+
+
+@contextmanager
+def _naming(name: str, file: str | Path | bytes = b"") -> Iterator[None]:
+    """Whatever goes wrong inside is an :class:`ImageError` that names the file."""
+    try:
+        yield
+    except Exception as error:  # on damaged files decoders raise all there is
+        reason = _reason(error, file)
+        raise ImageError(f"{name}: {reason}", reason) from error
+
+
+def _reason(error: Exception, file: str | Path | bytes) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    match error:
+        case FileNotFoundError():
+            return "there is no such file"
+        case IsADirectoryError():
+            return "this is a folder, not an image"
+        case PermissionError():
+            return "permission to read it is denied"
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            return (
+                f"refused as a decompression bomb ({error}) If it is what it should be, make it"
+                " smaller, or raise PIL.Image.MAX_IMAGE_PIXELS"
+            )
+        case UnidentifiedImageError():
+            return _unidentified(file)
+    return str(error) or type(error).__name__
+
+
+def _unidentified(file: str | Path | bytes) -> str:
+    if isinstance(file, bytes):
+        start = file[:12]
+    else:
+        with open(file, "rb") as stream:
+            start = stream.read(12)
+    if not start:
+        return "the file is empty"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        return "HEIC, as Apple's cameras write it, cannot be read here; convert it to JPEG"
+    known = ", ".join(name for name in _formats() if name != "MPO")
+    return f"not an image in a format known here ({known})"

@@ -1,0 +1,94 @@
+"""From what a user writes after ``--data`` to a source."""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from senet.data.folder import open_folder
+from senet.data.hub import open_hub
+from senet.data.mosaic import is_mosaic, open_mosaic
+from senet.data.source import Source
+from senet.models.preprocessing import IMAGENET, Preprocessing
+
+BUNDLED = "fashion-mnist"
+BUNDLED_FOLDER = Path(__file__).parent / "fashion_mnist"
+
+# Short names of the hub's.
+HUB = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+
+FORMS = (
+    f"What can be given: {BUNDLED!r} (bundled), {', '.join(map(repr, HUB))}, the name of an image"
+    " data set of the Hugging Face hub such as 'food101' or 'owner/name', or a folder: of one"
+    " folder of images a class, of train, val and test folders of those, or of mosaics with"
+    " labels.npz"
+)
+
+
+def open_source(
+    name: str | Path = BUNDLED,
+    *,
+    val_share: float = 0.1,
+    test_share: float = 0.2,
+    seed: int = 0,
+    limit: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    record: dict[str, Any] | None = None,
+) -> Source:
+    """Labelled images by name or place.
+
+    Args:
+        name: ``"fashion-mnist"`` (bundled with the package: 10,000 images to train and 2,000 to
+            test), ``"cifar10"``, ``"cifar100"``, any image data set of the Hugging Face hub, or a
+            folder of images or of mosaics. A bundled or short name means what it says even where
+            a folder is called the same; write ``./cifar10`` for the folder.
+        val_share: share of the training images to hold out for validation, where the source has
+            no validation images of its own; every class gives its share.
+        test_share: likewise for test.
+        seed: another seed holds other images out.
+        limit: take only so many images for each split, equally many of each class.
+        preprocessing: what the network wants, where that is known already (a checkpoint's): images
+            are then decoded to its number of channels. Otherwise the source suggests one.
+        record: of a folder, the ``record`` of the source of an earlier run, for the same splits.
+
+    Raises:
+        ValueError: if the name is unknown, or what it names cannot be used. The message says why.
+
+    Example:
+        >>> source = open_source("fashion-mnist")
+        >>> source.classes[:3], len(source.train), len(source.test)
+        (('T-shirt/top', 'Trouser', 'Pullover'), 9000, 2000)
+    """
+    name = str(name)
+    if not name:
+        raise ValueError(f"no data set was named. {FORMS}")
+    settings: dict[str, Any] = {"seed": seed, "limit": limit, "preprocessing": preprocessing}
+    if name == BUNDLED:
+        return open_mosaic(BUNDLED_FOLDER, val_share, name=BUNDLED, **settings)
+    if name in HUB:
+        return open_hub(HUB[name], val_share, test_share, **settings)
+    path = Path(name).expanduser()
+    if path.is_dir() and is_mosaic(path):
+        return open_mosaic(path, val_share, **settings)
+    if path.exists():
+        settings["preprocessing"] = preprocessing or IMAGENET
+        return open_folder(path, val_share, test_share, **settings, record=record)
+    _require_plausible(name)
+    try:
+        return open_hub(name, val_share, test_share, **settings)
+    except ValueError as error:
+        raise ValueError(f"there is no folder {name!r} here, and {error}. {FORMS}") from error
+
+
+def _require_plausible(name: str) -> None:
+    """Refuse what is no name of the hub, or a misspelt name of ours, before going online for it."""
+    if name.startswith((".", "~")) or os.path.isabs(name):
+        raise ValueError(f"there is no folder {name!r}. {FORMS}")
+    if close := get_close_matches(name.lower(), [BUNDLED, *HUB], 1, cutoff=0.75):
+        raise ValueError(f"there is no data set {name!r}; did you mean {close[0]!r}? {FORMS}")
+    if not HUB_NAME.fullmatch(name):
+        raise ValueError(f"there is no folder {name!r}, and no data set is called so. {FORMS}")
