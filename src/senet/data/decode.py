@@ -1,7 +1,7 @@
 """Encoded images to uint8 tensors: JPEG by simplejpeg, everything else by Pillow.
 
 Pillow reads the header in every case: it names the format, refuses decompression bombs and finds
-the EXIF orientation. The pixels of a JPEG then come from simplejpeg, in a third to two thirds of
+the EXIF orientation. The pixels of a JPEG then come from simplejpeg, in a third to four fifths of
 Pillow's time, and can come at 1/2, 1/4 or 1/8 of their size for less.
 
 Whatever the file holds, the result is ``[C, H, W]`` in 0 … 255, upright as the camera was held,
