@@ -1,0 +1,81 @@
+"""The test images again: to run them through a network once more, and to show some of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from senet.data import Split, loader, open_source
+from senet.data.transforms import CentreCrop, normalise
+from senet.models import Preprocessing
+
+BATCH = 64
+SIDE = 96
+"""Longest side of an image on the page, in pixels."""
+
+
+class TestImages:
+    """The test split of a run, in the order of its predictions."""
+
+    __test__ = False  # pytest takes every class of such a name for tests
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def spread(self, most: int) -> np.ndarray:
+        """Indices of at most so many images, evenly spaced."""
+        n = len(self.split)
+        return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
+
+    def batches(
+        self, indices: np.ndarray, preprocessing: Preprocessing
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """These images as a network takes them, ``[B, C, size, size]``, with their labels."""
+        split = self.split.subset(indices)
+        for images, labels in loader(split, BATCH, CentreCrop.of(preprocessing)):
+            yield normalise(images, preprocessing.mean, preprocessing.std), labels
+
+    def thumbnail(self, index: int) -> tuple[str, bool]:
+        """A small PNG as a data URI, and whether its pixels are few enough to be shown as squares.
+
+        Photos are made smaller; images that are small already stay exactly as they are.
+        """
+        pixels = self.split.picture(index).pixels(SIDE, SIDE).permute(1, 2, 0).numpy()
+        picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+        picture.thumbnail((SIDE, SIDE))
+        file = io.BytesIO()
+        picture.save(file, "png", optimize=True)
+        uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+        return uri, max(pixels.shape) < SIDE
+
+
+def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImages | str:
+    """The test images of a run; or in words why they are not to be had.
+
+    Args:
+        config: of ``config.json``.
+        labels: of ``predictions.npz``, which tell whether the data are still the same.
+    """
+    recipe, data = config["config"], config["data"]
+    given = data.get("preprocessing")
+    try:
+        source = open_source(
+            data.get("path") or recipe["data"],
+            limit=recipe.get("limit"),
+            preprocessing=Preprocessing(**given) if given else None,
+            record=data.get("record"),
+        )
+    except ValueError as error:
+        return f"the data could not be opened ({error})."
+    if not np.array_equal(source.test.labels, labels):
+        return (
+            f"the test images of {source.name} are not those of this run any more (their labels "
+            "differ from predictions.npz)."
+        )
+    return TestImages(source.test)

@@ -1,0 +1,137 @@
+"""The report of a run folder: one HTML file that opens anywhere and fetches nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import senet
+from senet.analysis import runs, sections
+from senet.analysis.gates import by_class
+from senet.analysis.images import TestImages, open_test_images
+from senet.analysis.subject import Subject
+from senet.models.weights import load_model
+
+NAME = "report.html"
+GATE_IMAGES = 2000
+"""Test images, evenly spaced, on which gates are recorded. The paper's Figure 6 has 50 a class."""
+
+
+def write(run_folder: str | os.PathLike[str]) -> Path:
+    """Write ``report.html`` into a run folder; an older one is replaced once the new one is whole.
+
+    A comparison of two networks (`senet compare`), a single training (`senet train`), or what there
+    is so far of either. It reads the files of the folder, and opens the data again for the gates
+    and for the images to show; where the data are not to be had, the report says so and has the
+    rest.
+
+    Args:
+        run_folder: what training wrote.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it is not a run folder, or a file in it is damaged; the message names the
+            file and what to do.
+    """
+    subject = Subject.of(runs.read(run_folder))
+    page = _environment().get_template("report.html.j2").render(_page(subject))
+    path = subject.folder / NAME
+    aside = path.with_name(f".{NAME}.{os.getpid()}")
+    try:
+        aside.write_text(page, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("senet.analysis"),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def _page(subject: Subject) -> dict[str, Any]:
+    data = subject.any_run.config["data"].get("name", "unnamed data")
+    names = list(subject.names.values())
+    page: dict[str, Any] = {
+        "version": senet.__version__,
+        "written": time.strftime("%Y-%m-%d"),
+        "eyebrow": "senet " + ("comparison" if subject.two else "training run"),
+        "title": f"{names[1]} and its plain twin on {data}" if subject.two
+        else f"{names[0]} on {data}",
+        "two": subject.two,
+        "many": len(subject.seeds) > 1,
+        "names": subject.names,
+        "verdict": sections.verdict(subject),
+        "tiles": sections.tiles(subject),
+        "missing": _missing(subject),
+        "results": sections.results(subject),
+        "curves": sections.curves(subject),
+        "cost": sections.cost(subject),
+        "classes": sections.classes(subject),
+        "confusion": sections.confusion(subject),
+        "command": sections.command(subject),
+        "facts": sections.facts(subject),
+    }  # fmt: skip
+    page |= _with_images(subject)
+    page["sections"] = [
+        (id, name) for id, name, there in (
+            ("what", "What it is", True),
+            ("accuracy", "Accuracy", page["results"]),
+            ("curves", "Learning", page["curves"]),
+            ("cost", "Cost", page["cost"]),
+            ("classes", "Classes", page["classes"]),
+            ("confusion", "Confusion", page["confusion"]),
+            ("gates", "Gates", page["gates"]),
+            ("examples", "Images", page["examples"]),
+            ("how", "How it was run", True),
+            ("methods", "Methods", True),
+        ) if there
+    ]  # fmt: skip
+    return page
+
+
+def _missing(subject: Subject) -> dict[str, Any] | None:
+    if not subject.missing:
+        return None
+    shown = "Only seeds that both networks have finished are compared below."
+    word = "compare" if subject.two else "train"
+    return {
+        "what": shown if subject.two and subject.seeds else "",
+        "lines": subject.missing,
+        "command": shlex.join(["senet", word, "--resume", str(subject.folder)]),
+    }
+
+
+def _with_images(subject: Subject) -> dict[str, Any]:
+    """The sections that look at the test images, and why one is not there."""
+    parts: dict[str, Any] = {"gates": None, "examples": None, "unseen": []}
+    if not subject.seeds:
+        return parts
+    images = open_test_images(subject.any_run.config, subject.labels)
+    if isinstance(images, str):
+        parts["unseen"].append(f"Gates and test images are not shown: {images}")
+        return parts
+    parts["examples"] = sections.examples(subject, images)
+    if "se" in subject.names:
+        parts["gates"] = _gates(subject, images)
+    return parts
+
+
+def _gates(subject: Subject, images: TestImages) -> dict[str, Any]:
+    model, record = load_model(subject.finished["se"][0].model_file)
+    chosen = images.spread(GATE_IMAGES)
+    blocks = by_class(model, images.batches(chosen, record.preprocessing), len(subject.classes))
+    return sections.gates(subject, blocks, len(chosen))

@@ -1,0 +1,260 @@
+"""Run folders as objects: what training left on disk, read and checked.
+
+============================  ====================================================================
+``config.json``               the configuration of a training run, its data, its environment
+``metrics.csv``               a row an epoch
+``predictions.npz``           ``labels`` ``[n]`` and ``logits`` ``[n, K]`` of the test split
+``result.json``               the figures of a run that has finished
+``model.safetensors``         its weights
+``comparison.json``           in a folder of such runs: which are twins
+``cost.json``                 there too: parameters, multiply-adds and times of both networks
+============================  ====================================================================
+
+A file that is not there yet is an unfinished run, and ``None`` here; a file that is there and
+cannot be read is an error that names it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of the test images, in the split's order."""
+
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.predicted == self.labels
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of the class it said, ``[n]``."""
+        shifted = self.logits - self.logits.max(1, keepdims=True)
+        return 1 / np.exp(shifted).sum(1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. ``metrics`` are the columns of its table, an epoch an entry."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, np.ndarray]
+    result: Mapping[str, Any] | None
+    predictions: Predictions | None
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None and self.predictions is not None
+
+    @property
+    def progress(self) -> str:
+        """How far an unfinished run is, in words."""
+        epochs = len(self.metrics["epoch"])
+        return f"has done {epochs} epoch{'' if epochs == 1 else 's'} and not finished"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config["data"]["classes"])
+
+
+@dataclass(frozen=True)
+class Twins:
+    """A comparison: a network and its plain twin, trained with the same seeds.
+
+    ``runs`` maps a network's name to its runs, one a seed in the order of ``seeds``; a run that has
+    not been started is ``None``.
+    """
+
+    folder: Path
+    plain: str
+    se: str
+    seeds: tuple[int, ...]
+    runs: Mapping[str, tuple[Run | None, ...]]
+    cost: Mapping[str, Mapping[str, float]] | None
+
+    @property
+    def pairs(self) -> list[tuple[int, Run, Run]]:
+        """Seed, plain run and SE run, where both have finished."""
+        both = zip(self.seeds, self.runs[self.plain], self.runs[self.se], strict=True)
+        return [
+            (seed, plain, se)
+            for seed, plain, se in both
+            if plain is not None and se is not None and plain.finished and se.finished
+        ]
+
+    @property
+    def missing(self) -> list[str]:
+        """What has not finished, in words."""
+        return [
+            f"{name}, seed {seed}, {'has not begun' if run is None else run.progress}"
+            for name in (self.plain, self.se)
+            for seed, run in zip(self.seeds, self.runs[name], strict=True)
+            if run is None or not run.finished
+        ]
+
+
+def read(folder: str | os.PathLike[str]) -> Run | Twins:
+    """Read a run folder: a comparison, or a single training run.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it is not a run folder, or a file in it is damaged or does not fit the
+            others; the message names the file and what to do.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no run folder {folder}")
+    if (folder / "comparison.json").exists():
+        return _read_twins(folder)
+    if (folder / "config.json").exists():
+        return read_run(folder)
+    raise ValueError(
+        f"{folder} is not a run folder: it has neither comparison.json (of `senet compare`) nor "
+        "config.json (of `senet train`). Give the folder that one of these wrote."
+    )
+
+
+def read_run(folder: Path) -> Run:
+    """Read the folder of one training run. Raises as :func:`read`."""
+    config = _json(folder / "config.json")
+    if config is None:
+        raise ValueError(f"{folder / 'config.json'} is missing: {_again(folder)}")
+    for part, name in (("config", "model"), ("data", "classes")):
+        if not isinstance(config.get(part), dict) or not config[part].get(name):
+            raise _damaged(folder / "config.json", f"it has no {name} under {part!r}")
+    run = Run(
+        folder,
+        config,
+        _metrics(folder / "metrics.csv"),
+        _json(folder / "result.json"),
+        _predictions(folder / "predictions.npz"),
+    )
+    if run.predictions is not None:
+        _check_classes(run)
+    return run
+
+
+def _read_twins(folder: Path) -> Twins:
+    path = folder / "comparison.json"
+    found = _json(path)
+    assert found is not None
+    try:
+        plain, se, seeds = found["plain"], found["se"], tuple(found["seeds"])
+        names = {name: tuple(found["runs"][name]) for name in (plain, se)}
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, f"it lacks {error}") from error
+    if any(len(runs) != len(seeds) for runs in names.values()):
+        raise _damaged(path, f"it does not name a run of both networks for each seed of {seeds}")
+    runs = {
+        name: tuple(read_run(folder / n) if (folder / n / "config.json").exists() else None
+                    for n in own)
+        for name, own in names.items()
+    }  # fmt: skip
+    twins = Twins(folder, plain, se, seeds, runs, _json(folder / "cost.json"))
+    _check_pairs(twins)
+    return twins
+
+
+def _check_classes(run: Run) -> None:
+    assert run.predictions is not None
+    path, (n, k) = run.folder / "predictions.npz", run.predictions.logits.shape
+    if k != len(run.classes):
+        raise _damaged(path, f"it has {k} classes, and config.json names {len(run.classes)}")
+    if run.predictions.labels.shape != (n,) or n == 0:
+        raise _damaged(path, f"{run.predictions.labels.size} labels for {n} predictions")
+    if run.predictions.labels.min() < 0 or run.predictions.labels.max() >= k:
+        raise _damaged(path, f"a label is not one of the {k} classes")
+
+
+def _check_pairs(twins: Twins) -> None:
+    first, *rest = [run for _, *both in twins.pairs for run in both] or [None]
+    for run in rest:
+        assert first is not None
+        assert first.predictions is not None
+        assert run is not None
+        assert run.predictions is not None
+        if not np.array_equal(run.predictions.labels, first.predictions.labels):
+            raise ValueError(
+                f"{run.folder} and {first.folder} were tested on different images (the labels in "
+                "their predictions.npz differ), so they cannot be compared image by image. "
+                f"{_again(run.folder)}"
+            )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, f"it holds a {type(found).__name__}, not an object")
+    return found
+
+
+def _metrics(path: Path) -> dict[str, np.ndarray]:
+    """The columns of the table; an empty cell is NaN. No file is a table of no epochs."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            rows = list(table)
+            columns = list(table.fieldnames or ())
+    except FileNotFoundError:
+        return {name: np.empty(0) for name in _COLUMNS}
+    except (OSError, ValueError, csv.Error) as error:
+        raise _damaged(path, str(error)) from error
+    if lacking := [name for name in _COLUMNS if name not in columns]:
+        raise _damaged(path, f"it has no column {', '.join(lacking)}")
+    try:
+        return {
+            name: np.array([float(row[name]) if row[name] else np.nan for row in rows], float)
+            for name in columns
+        }
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _predictions(path: Path) -> Predictions | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            labels, logits = file["labels"], file["logits"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, str(error)) from error
+    if logits.ndim != 2 or not np.isfinite(logits).all():
+        raise _damaged(path, f"logits must be [n, K] finite numbers, got shape {logits.shape}")
+    return Predictions(labels, logits)
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({why}). {_again(path.parent)}")
+
+
+def _again(folder: Path) -> str:
+    return f"Delete {folder} and run the command that made it again."

@@ -1,0 +1,352 @@
+"""How sure is a difference of two accuracies? Intervals, a paired test, and a plain sentence.
+
+A network and its plain twin answer the same test images, so the answers come in pairs, and only
+the images on which the two disagree say anything of the difference. All intervals are of 95 %.
+
+======================  ==========================================================================
+accuracy                score interval of Wilson, J. Am. Stat. Assoc. 22 (1927) 209
+difference, one seed    Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: it joins the
+                        two Wilson intervals by the correlation of the pairs. Among the intervals
+                        that Fagerland, Lydersen and Laake recommend (ibid. 33 (2014) 2850)
+test, one seed          McNemar, exact: of the images on which the two disagree, each network wins
+                        half (Psychometrika 12 (1947) 153)
+difference over seeds   Student's paired t interval: what other trainings would do
+difference over images  Student's t interval of the gain an image, averaged over the seeds: what
+                        other test images would do
+======================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """On how many test images each of two networks was right."""
+
+    both: int
+    only_plain: int
+    only_se: int
+    neither: int
+
+    @property
+    def images(self) -> int:
+        return self.both + self.only_plain + self.only_se + self.neither
+
+    @property
+    def plain_right(self) -> int:
+        return self.both + self.only_plain
+
+    @property
+    def se_right(self) -> int:
+        return self.both + self.only_se
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The same figure from several seeds; ``interval`` is Student's, of their mean."""
+
+    values: tuple[float, ...]
+    std: float
+    interval: Estimate
+
+    @property
+    def mean(self) -> float:
+        return self.interval.value
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A network with SE and its plain twin on the same test images, trained with every seed.
+
+    Attributes:
+        outcomes: of each seed.
+        over_seeds: accuracy with SE minus accuracy of the plain network, seed by seed; ``None``
+            for a single seed.
+        over_images: the same difference, averaged over the seeds, with the interval of its spread
+            over test images.
+    """
+
+    outcomes: Sequence[Outcomes]
+    over_seeds: Spread | None
+    over_images: Estimate
+
+    @property
+    def difference(self) -> Estimate:
+        """The difference of the accuracies, with the interval to quote beside it."""
+        return self.over_images if self.over_seeds is None else self.over_seeds.interval
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the difference is more than noise.
+
+        One seed: by the interval and by McNemar's test. Several: by the interval over seeds and by
+        that over images, since other trainings *and* other images should agree.
+        """
+        if self.over_images.holds_zero or self.difference.holds_zero:
+            return False
+        return self.over_seeds is not None or mcnemar(self.outcomes[0]) < 1 - CONFIDENCE
+
+
+def accuracy(right: int, images: int) -> Estimate:
+    """The share ``right / images`` with Wilson's score interval.
+
+    (k + z²/2 ± z √(k (n − k)/n + z²/4)) / (n + z²), with z the normal quantile.
+
+    Example:
+        >>> accuracy(81, 263)  # Newcombe, Statistics in Medicine 17 (1998) 857, Table I
+        Estimate(value=0.3079..., low=0.2552..., high=0.3662...)
+    """
+    if not 0 <= right <= images or images < 1:
+        raise ValueError(f"accuracy needs 0 <= right <= images and an image: {right}, {images}")
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    middle = right + z * z / 2
+    half = z * math.sqrt(right * (images - right) / images + z * z / 4)
+    whole = images + z * z
+    # The ends at 0 and at all are exact; rounding must not put them outside.
+    low = 0.0 if right == 0 else (middle - half) / whole
+    high = 1.0 if right == images else (middle + half) / whole
+    return Estimate(right / images, low, high)
+
+
+def pair(plain_right: np.ndarray, se_right: np.ndarray) -> Outcomes:
+    """Count the four outcomes.
+
+    Args:
+        plain_right: whether the plain network was right, ``[images]`` booleans.
+        se_right: whether the network with SE was, on the same images in the same order.
+
+    Raises:
+        ValueError: if the two are not of the same images, or of none.
+    """
+    plain_right, se_right = np.asarray(plain_right, bool), np.asarray(se_right, bool)
+    if plain_right.shape != se_right.shape or plain_right.ndim != 1 or not plain_right.size:
+        raise ValueError(
+            "paired predictions are of the same images, one or more: "
+            f"got shapes {plain_right.shape} and {se_right.shape}"
+        )
+    return Outcomes(
+        both=int((plain_right & se_right).sum()),
+        only_plain=int((plain_right & ~se_right).sum()),
+        only_se=int((~plain_right & se_right).sum()),
+        neither=int((~plain_right & ~se_right).sum()),
+    )
+
+
+def mcnemar(outcomes: Outcomes) -> float:
+    """The p-value of McNemar's exact test, two-sided.
+
+    If the networks were equally good, then of the images on which just one is right each would
+    have half, up to chance.
+
+    Example:
+        >>> round(mcnemar(Outcomes(both=59, only_plain=6, only_se=16, neither=80)), 4)
+        0.0525
+    """
+    disagree = outcomes.only_se + outcomes.only_plain
+    return 1.0 if disagree == 0 else float(stats.binomtest(outcomes.only_se, disagree).pvalue)
+
+
+def difference(outcomes: Outcomes) -> Estimate:
+    """Accuracy with SE minus accuracy of the plain network, on the same images, one seed.
+
+    Newcombe's method 10 for paired proportions: the distances d of each accuracy to the ends of
+    its Wilson interval, joined as √(d₁² − 2 φ d₁ d₂ + d₂²), where φ is the correlation of being
+    right, with a continuity correction where it is positive.
+
+    Example:
+        >>> difference(Outcomes(both=59, only_plain=16, only_se=6, neither=80))
+        Estimate(value=-0.0621..., low=-0.1186..., high=-0.0046...)
+    """
+    se = accuracy(outcomes.se_right, outcomes.images)
+    plain = accuracy(outcomes.plain_right, outcomes.images)
+    phi = _correlation(outcomes)
+
+    def joined(d1: float, d2: float) -> float:
+        return math.sqrt(max(0.0, d1 * d1 - 2 * phi * d1 * d2 + d2 * d2))
+
+    value = (outcomes.only_se - outcomes.only_plain) / outcomes.images
+    low = value - joined(se.value - se.low, plain.high - plain.value)
+    high = value + joined(se.high - se.value, plain.value - plain.low)
+    return Estimate(value, low, high)
+
+
+def _correlation(o: Outcomes) -> float:
+    """φ of the 2×2 table, its numerator lessened by n/2, at most to zero, where it is positive."""
+    sides = (o.se_right, o.plain_right, o.images - o.se_right, o.images - o.plain_right)
+    if 0 in sides:
+        return 0.0
+    numerator = o.both * o.neither - o.only_se * o.only_plain
+    if numerator > 0:
+        numerator = max(numerator - o.images / 2, 0)
+    return numerator / math.sqrt(math.prod(sides))
+
+
+def over_seeds(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation (n − 1) and Student's interval of a figure over two seeds or more.
+
+    For a paired interval, give the differences of the pairs.
+
+    Example:
+        >>> spread = over_seeds([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+        >>> round(spread.mean, 2), round(spread.std, 2)
+        (0.75, 1.79)
+    """
+    if len(values) < 2:
+        raise ValueError(f"a spread needs two seeds or more, got {len(values)}")
+    return Spread(tuple(values), float(np.std(values, ddof=1)), _student(np.asarray(values)))
+
+
+def _student(values: np.ndarray) -> Estimate:
+    n, mean = len(values), float(np.mean(values))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def compare(plain_right: Sequence[np.ndarray], se_right: Sequence[np.ndarray]) -> Comparison:
+    """Compare a network with its plain twin, seed by seed and image by image.
+
+    Args:
+        plain_right: for every seed, whether the plain network was right, ``[images]`` booleans.
+        se_right: likewise with SE: the same seeds, the same images, in the same order.
+
+    Raises:
+        ValueError: if seeds or images do not match, or there are none.
+    """
+    if not plain_right or len(plain_right) != len(se_right):
+        raise ValueError(
+            "a comparison needs both networks for every seed: "
+            f"got {len(plain_right)} plain and {len(se_right)} with SE"
+        )
+    outcomes = tuple(pair(p, s) for p, s in zip(plain_right, se_right, strict=True))
+    if len(outcomes) == 1:
+        return Comparison(outcomes, None, difference(outcomes[0]))
+    gains = np.mean(np.asarray(se_right, float) - np.asarray(plain_right, float), axis=0)
+    differences = [(o.only_se - o.only_plain) / o.images for o in outcomes]
+    return Comparison(outcomes, over_seeds(differences), _student(gains))
+
+
+def verdict(comparison: Comparison, plain: str, se: str) -> str:
+    """What the comparison says, in one or two sentences, and no more than it says.
+
+    Args:
+        comparison: of :func:`compare`.
+        plain: name of the plain network.
+        se: name of the network with SE.
+
+    Example:
+        >>> right = np.arange(2000)
+        >>> print(verdict(compare([right < 1780], [right < 1798]), "ResNet-8", "SE-ResNet-8"))
+        SE-ResNet-8 was right on 18 more of the 2,000 test images than ResNet-8 ...
+    """
+    seeds = len(comparison.outcomes)
+    return (
+        _verdict_of_one(comparison, plain, se)
+        if seeds == 1
+        else _verdict_of_many(comparison, plain, se)
+    )
+
+
+def _verdict_of_one(comparison: Comparison, plain: str, se: str) -> str:
+    (outcomes,) = comparison.outcomes
+    gain = outcomes.only_se - outcomes.only_plain
+    if gain == 0:
+        says = f"{se} and {plain} were right on equally many of the {outcomes.images:,} test images"
+    else:
+        says = (
+            f"{se} was right on {abs(gain):,} {'more' if gain > 0 else 'fewer'} of the "
+            f"{outcomes.images:,} test images than {plain} ({points(comparison.difference.value)})"
+        )
+    ends = interval(comparison.difference)
+    if comparison.told_apart:
+        return (
+            f"{says}; the 95 % interval of the difference, {ends}, does not hold zero. These "
+            "two trained networks differ by more than the chance of which images were drawn; one "
+            "seed cannot say whether another training would agree."
+        )
+    if comparison.difference.holds_zero:
+        return (
+            f"{says}; the 95 % interval of the difference, {ends}, holds zero, so this run "
+            "alone cannot tell them apart."
+        )
+    return (
+        f"{says}; the 95 % interval of the difference, {ends}, just leaves out zero, but "
+        f"McNemar's exact test does not agree ({p_value(mcnemar(outcomes))}), so this run alone "
+        "cannot tell them apart."
+    )
+
+
+def _verdict_of_many(comparison: Comparison, plain: str, se: str) -> str:
+    spread, seeds = comparison.over_seeds, len(comparison.outcomes)
+    assert spread is not None
+    images = comparison.outcomes[0].images
+    if round(100 * spread.mean, 1) == 0:
+        says = f"Over {seeds} seeds, {se} and {plain} were on average equally accurate"
+    else:
+        says = (
+            f"Over {seeds} seeds, {se} was on average {points(abs(spread.mean), sign=False)} "
+            f"{'more' if spread.mean > 0 else 'less'} accurate than {plain}"
+        )
+    of_seeds = f"the 95 % interval over seeds, {interval(spread.interval)},"
+    if comparison.told_apart:
+        return (
+            f"{says}; {of_seeds} does not hold zero, and neither does the one over the {images:,} "
+            f"test images, {interval(comparison.over_images)}. On this data, with this recipe, "
+            "the difference is more than noise."
+        )
+    if spread.interval.holds_zero:
+        return f"{says}; {of_seeds} holds zero, so the difference is within the noise of training."
+    return (
+        f"{says}; {of_seeds} does not hold zero, but the one over the {images:,} test images, "
+        f"{interval(comparison.over_images)}, does, so other images might say otherwise."
+    )
+
+
+def points(share: float, sign: bool = True) -> str:
+    """A difference of accuracies in percentage points, such as ``+0.9 percentage points``."""
+    number = signed(share) if sign else f"{100 * share:.1f}"
+    return f"{number} percentage point{'' if number.lstrip('+−') == '1.0' else 's'}"
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """A difference of accuracies in points, with its sign: ``+0.9``, ``−0.1``, ``0.0``."""
+    number = round(100 * share, digits)
+    return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """``p = 0.03``, ``p < 0.001``: to the digits that matter."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """The ends of an interval of a difference: ``−0.1 … +1.9``, finer where an end is near zero.
+
+    An end that is written as zero must be zero: the sentence beside it says on which side it is.
+    """
+    ends = (estimate.low, estimate.high)
+    digits = next((d for d in (1, 2) if all(round(100 * e, d) or not e for e in ends)), 3)
+    return " … ".join(signed(end, digits) for end in ends)
