@@ -15,6 +15,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # type: ignore[attr-defined]
 
 from senet.ops import eager
 
@@ -73,7 +74,7 @@ def _traced() -> bool:
     """Whether the network is being exported or transformed by ``torch.func``, as no kernel can."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    return torch.jit.is_tracing() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.jit.is_tracing() or _functorch.peek_interpreter_stack() is not None
 
 
 def explain() -> str:

@@ -156,7 +156,7 @@ class _Tail(torch.autograd.Function):
         N, M = _sizes(x)
         γ, β, μ, var, w1, b1, w2, b2 = (_wide(v, x) for v in (γ, β, mean, var, w1, b1, w2, b2))
         with _full_precision(x):
-            m = None
+            m: Any = None
             if learn:
                 pivot = _pivot(x)
                 total, squares = passes.moments(x, pivot)
@@ -184,42 +184,42 @@ class _Tail(torch.autograd.Function):
 
         ctx.save_for_backward(x, y if relu else None, γ, β, μ, σ, m, z, h, s, w1, w2)
         ctx.options = M, learn, group, gate
-        if not learn:
+        if not learn or var is None:
             return y, None, None
         unbiased = var * (M / (M - 1))
         ctx.mark_non_differentiable(μ, unbiased)
         return y, μ, unbiased
 
     @staticmethod
-    def backward(ctx: Any, dy, *_):
+    def backward(ctx: Any, dy, *_):  # type: ignore[override]
         x, y, γ, β, μ, σ, m, z, h, s, w1, w2 = ctx.saved_tensors
         M, learn, group, gate = ctx.options
         _, need_shortcut, need_γ, need_β, *_ = ctx.needs_input_grad
         N, _ = _sizes(x)
         dγ = dβ = E = K = None
-        excitation = (None, None, None, None)
+        excitation = [None, None, None, None]
         with torch.no_grad(), _full_precision(x):
             a = _slope(γ, σ, x)
             A = a.expand(x.shape[:2])
             if learn or gate is not None or need_γ or need_β:
                 S1, S2 = passes.grad_moments(dy, y, x, μ)
-                T1, T2 = S1, S2
-                if gate is not None:
+                if gate is None:
+                    T1, T2 = S1.sum(0), S2.sum(0)
+                else:
                     ds = a * S2 + β * S1
                     dz, *excitation = _excite_backward(ds, z, h, s, w1, w2, gate)
-                    T1, T2 = s * S1 + dz, s * S2 + dz * m
+                    T1, T2 = (s * S1 + dz).sum(0), (s * S2 + dz * m).sum(0)
                     A, E = s * a, a * dz / N
-                T1, T2 = T1.sum(0), T2.sum(0)
                 if σ is not None:
                     dγ, dβ = T2 / σ, T1
                 if learn:
+                    assert σ is not None
                     if group is not None:
                         T1, T2 = synchronise.sums(T1, T2, group)
-                    E = (-a * T1 / M).expand(x.shape[:2]) if E is None else E - a * T1 / M
+                    E = (0 if E is None else E) - a * T1 / M
+                    E = E.expand(x.shape[:2])
                     K = a * T2 / (σ * σ * M)
-            dx, dshortcut = passes.grad_affine(
-                dy, y, x if learn else None, μ, A, E, K, need_shortcut
-            )
+            dx, dshortcut = passes.grad_affine(dy, y, x, μ, A, E, K, need_shortcut)
         grads = (dx, dshortcut, dγ, dβ, None, None, *excitation)
         grads = tuple(
             g if need else None for g, need in zip(grads, ctx.needs_input_grad, strict=False)
@@ -283,7 +283,8 @@ def _sizes(x: Tensor) -> tuple[int, Any]:
     return N, x.shape[0] * N
 
 
-def _wide(v: Tensor | None, x: Tensor) -> Tensor | None:
+def _wide(v: Any, x: Tensor) -> Any:
+    """``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
     return None if v is None else v.to(passes.accumulator(x.dtype))
 
 

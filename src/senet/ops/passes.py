@@ -16,9 +16,13 @@ standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said
 A backend is a module with these four functions. This file fixes what they may rely on (one dense
 layout for all maps of a call: contiguous or channels-last) and hands the call to the backend that
 :mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` says in plain PyTorch what each must return.
+``allow_in_graph``: torch.compile's front end must not look inside, for it does not know how a
+gradient lies in memory; further down, where it does, the passes are traced like all else.
 """
 
 from __future__ import annotations
+
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -31,12 +35,14 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+@torch.compiler.allow_in_graph
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     """Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
     x = _dense(x)
     return backend.of(x).moments(x, pivot)
 
 
+@torch.compiler.allow_in_graph
 def affine(
     x: Tensor,
     pivot: Tensor | None,
@@ -53,6 +59,7 @@ def affine(
     return backend.of(x).affine(x, pivot, A, D, _like(shortcut, x), relu)
 
 
+@torch.compiler.allow_in_graph
 def grad_moments(
     dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -64,10 +71,11 @@ def grad_moments(
     return backend.of(x).grad_moments(_like(dy, x), _like(y, x), x, pivot)
 
 
+@torch.compiler.allow_in_graph
 def grad_affine(
     dy: Tensor,
     y: Tensor | None,
-    x: Tensor | None,
+    x: Tensor,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
@@ -77,12 +85,14 @@ def grad_affine(
     """dx = A g + E − K (x − p), and with ``shortcut`` also dshortcut = g (else ``None``).
 
     ``A`` and ``E`` are ``[B, C]``, ``K`` is ``[C]``. ``E`` of ``None`` is zero; so is ``K`` (the
-    statistics were constants), and then ``x`` is not read and may be ``None`` too. Where there was
-    no activation, g is dy itself, so no second map is written: dshortcut *is* ``dy``.
+    statistics were constants), and then ``x`` only lends its layout and is not read: a backend
+    gets ``None``. Where there was no activation, g is dy itself, so no second map is written:
+    dshortcut *is* ``dy``.
     """
-    dy = _dense(dy) if x is None else _like(dy, x := _dense(x))
+    x = _dense(x)
+    dy = _like(dy, x)
     dx, g = backend.of(dy).grad_affine(
-        dy, _like(y, dy), x, pivot, A, E, K, shortcut and y is not None
+        dy, _like(y, x), None if K is None else x, pivot, A, E, K, shortcut and y is not None
     )
     return dx, (dy if y is None else g) if shortcut else None
 
@@ -92,6 +102,10 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
 
 
+@overload
+def _like(x: Tensor, model: Tensor) -> Tensor: ...
+@overload
+def _like(x: None, model: Tensor) -> None: ...
 def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
     """``x`` in the layout and type of ``model``, so that one index walks all maps of a call."""
     if x is None:
@@ -100,7 +114,7 @@ def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
     x = x.to(model.dtype)
     if model.is_contiguous():
         return x.contiguous()
-    return x if is_channels_last(x) else x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
 def is_channels_last(x: Tensor) -> bool:
