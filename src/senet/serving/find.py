@@ -1,0 +1,123 @@
+"""What a user names: the files behind a folder or pattern, the weights behind a run, a device."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from senet.models import list_models
+
+# What looks like an image in a folder. HEIC cannot be read, but who has such photos is told so.
+SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp"),
+        *(".dib", ".tif", ".tiff", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".heic", ".heif"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, or a name that stands for none and ``error``: why."""
+
+    file: str
+    error: str = ""
+
+
+def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
+    """The files that ``names`` stand for, in their order, each once.
+
+    A file is taken as it is, whatever its name ends in. Of a folder, and the folders in it, what
+    ends like an image is taken and hidden files are not. What is neither may be a pattern: ``*``,
+    ``?`` and ``[…]``, and ``**`` for folders of any depth. Nothing here is an error: a name that
+    stands for nothing is found with the reason, so that the other images get their answers.
+
+    Example:
+        >>> find_images(["no such.jpg"])
+        [Found(file='no such.jpg', error='there is no such file')]
+    """
+    found = [one for name in names for one in _expand(os.path.expanduser(name))]
+    return list(dict.fromkeys(found))
+
+
+def _expand(name: str) -> Iterator[Found]:
+    if os.path.isfile(name):
+        yield Found(name)
+    elif os.path.isdir(name):
+        files = [Found(file) for file in _walk(name)]
+        yield from files or [Found(name, "the folder holds no image")]
+    elif glob.has_magic(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            yield Found(name, "no file fits this pattern")
+        for match in matches:
+            yield from _expand(match)
+    else:
+        yield Found(name, "there is no such file")
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield os.path.join(path, name)
+
+
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """The model file that ``name`` stands for: itself, or that of a run folder.
+
+    Raises:
+        FileNotFoundError: saying what is there instead, where something is.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _in_run(path)
+    if str(name) in list_models():
+        raise FileNotFoundError(
+            f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
+            "run or its model.safetensors"
+        )
+    raise FileNotFoundError(f"there is no run folder or model file {str(name)!r}")
+
+
+def _in_run(folder: Path) -> Path:
+    file = folder / "model.safetensors"
+    if file.is_file():
+        return file
+    inside = sorted(str(found.parent) for found in folder.glob("*/model.safetensors"))
+    if inside:
+        raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
+    if (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"the run in {folder} has not finished: `senet train --resume {folder}` goes on with it"
+        )
+    raise FileNotFoundError(f"{folder} holds no model.safetensors: it is not the folder of a run")
+
+
+def find_device(name: str) -> torch.device:
+    """The device called ``name``; ``"auto"`` is a GPU where PyTorch has one, else the CPU.
+
+    Raises:
+        ValueError: if there is no such device here.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((device for device, there in here.items() if there), "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # PyTorch asserts that it was built with CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"there is no device {name!r} here ({reason}): take 'cpu'") from error

@@ -1,0 +1,141 @@
+"""Predictions as text: a table for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from senet.serving.predict import Prediction
+
+
+def of_file(path: Path | None) -> str:
+    """The format that the name of a file says: ``"json"``, ``"csv"``, else ``"table"``.
+
+    Example:
+        >>> of_file(Path("classes.csv")), of_file(None)
+        ('csv', 'table')
+    """
+    suffix = path.suffix.lower().removeprefix(".") if path else ""
+    return suffix if suffix in ("json", "csv") else "table"
+
+
+def require_new(path: Path) -> None:
+    """Refuse a file that is there already: it may be one of the images.
+
+    Raises:
+        FileExistsError: if it is.
+        FileNotFoundError: if its folder is not there.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} is there already: name another file, or delete it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+
+
+def write(path: Path, format: str, predictions: Sequence[Prediction]) -> None:
+    """Write predictions as :func:`as_text` to a new file, whole or not at all."""
+    require_new(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Names of files need not be text; what is not comes out as the bytes that it came as.
+        text = as_text(format, predictions)
+        aside.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def as_text(format: str, predictions: Sequence[Prediction]) -> str:
+    """Predictions in a format: ``"table"``, ``"json"`` or ``"csv"``."""
+    if format == "json":
+        return as_json(predictions)
+    if format == "csv":
+        return as_csv(predictions)
+    assert format == "table", format
+    console = Console(width=160, file=io.StringIO(), color_system=None)
+    with console.capture() as text:
+        console.print(as_table(predictions))
+    return text.get()
+
+
+def as_table(predictions: Sequence[Prediction]) -> Table:
+    """A row an image: the class, how probable, what else it might be, or what is wrong with it."""
+    more = max((len(p.guesses) for p in predictions), default=0) > 1
+    failed = any(p.error for p in predictions)
+    table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("class", overflow="fold", style="bold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    if more:
+        table.add_column("next best", overflow="fold", style="dim")
+    if failed:
+        table.add_column("error", overflow="fold", style="red", ratio=1)
+    for prediction in predictions:
+        best, *rest = prediction.guesses or (("", 0.0),)
+        cells = [prediction.file, best[0], percent(best[1]) if prediction.guesses else ""]
+        if more:
+            cells.append(", ".join(f"{name} {percent(p)}" for name, p in rest))
+        if failed:
+            cells.append(prediction.error)
+        table.add_row(*map(Text, cells))  # names may hold what rich takes for markup
+    return table
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """A list of objects: ``file``, ``class``, ``probability``, ``guesses``, ``error``.
+
+    ``guesses`` has the first one again; of an image that could not be read all but ``file`` and
+    ``error`` are ``null``, and of any other ``error`` is.
+    """
+    rows = []
+    for prediction in predictions:
+        name, probability = prediction.guesses[0] if prediction.guesses else (None, None)
+        guesses = [{"class": name, "probability": p} for name, p in prediction.guesses]
+        rows.append(
+            {
+                "file": prediction.file,
+                "class": name,
+                "probability": probability,
+                "guesses": guesses or None,
+                "error": prediction.error or None,
+            }
+        )
+    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """A header, and a row an image: ``file,class,probability,class2,probability2,…,error``."""
+    guesses = max((len(p.guesses) for p in predictions), default=1) or 1
+    header = ["file"]
+    for i in range(1, guesses + 1):
+        number = "" if i == 1 else str(i)
+        header += [f"class{number}", f"probability{number}"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*header, "error"])
+    for prediction in predictions:
+        cells = [cell for name, p in prediction.guesses for cell in (name, f"{p:.6f}")]
+        empty = [""] * (2 * guesses - len(cells))
+        writer.writerow([prediction.file, *cells, *empty, prediction.error])
+    return text.getvalue()
+
+
+def percent(share: float) -> str:
+    """Of a probability, without claiming a certainty that no network has.
+
+    Example:
+        >>> percent(0.873), percent(0.99999), percent(0.00001)
+        ('87.3 %', '> 99.9 %', '< 0.1 %')
+    """
+    if share > 0.999:
+        return "> 99.9 %"
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"

@@ -1,0 +1,134 @@
+"""Images to classes, batch by batch, with the preprocessing that the weights were trained with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from senet.data import ImageError, transforms
+from senet.data.decode import open_picture
+from senet.models.weights import Record, load_model
+from senet.serving.find import Found, find_device, find_model
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of an image.
+
+    Attributes:
+        file: the image.
+        guesses: classes and their probabilities, the most probable first; none where ``error`` is.
+        error: why nothing could be said.
+    """
+
+    file: str
+    guesses: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+
+class Predictor:
+    """A trained network and all that it takes to ask it.
+
+    Args:
+        model: takes ``[B, C, H, W]`` to logits ``[B, K]``.
+        record: of its weights: the preprocessing and the names of the classes.
+        device: where to compute, ``"auto"`` for a GPU where there is one.
+
+    Raises:
+        ValueError: if there is no such device here.
+
+    Example:
+        >>> from senet.models import Preprocessing, create_model
+        >>> model = create_model("resnet8_cifar", num_classes=2)
+        >>> preprocessing = Preprocessing(32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+        >>> predictor = Predictor(model, Record(model.architecture, preprocessing, ("cat", "dog")))
+        >>> predictor.probabilities(torch.zeros(4, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([4, 2])
+    """
+
+    def __init__(self, model: nn.Module, record: Record, device: str = "auto") -> None:
+        self.record = record
+        self.device = find_device(device)
+        self.crop = transforms.CentreCrop.of(record.preprocessing)
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Predictor:
+        """The network of a run folder or a model file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is damaged, or not of this project.
+        """
+        return cls(*load_model(find_model(path)), device)
+
+    def image(self, file: str | os.PathLike[str] | bytes) -> Tensor:
+        """An image file, or its bytes, as the network is to see it: uint8 ``[C, size, size]``.
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        data = file if isinstance(file, bytes) else os.fspath(file)
+        return self.crop(open_picture(data, self.record.preprocessing.channels))
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of every class, ``[B, K]`` on the CPU, for images uint8 ``[B, C, size, size]``."""
+        preprocessing = self.record.preprocessing
+        x = transforms.normalise(
+            images.to(self.device), preprocessing.mean, preprocessing.std, channels_last=True
+        )
+        return self.model(x).float().softmax(1).cpu()
+
+    def predict(
+        self, files: Iterable[str | Found], top: int = 2, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """What the network says of each file, in their order, one that cannot be read included.
+
+        The files of the next batch are read while the network looks at this one.
+
+        Args:
+            files: paths, or what :func:`find_images` found.
+            top: guesses an image, at most as many as there are classes.
+            batch_size: images at a time.
+        """
+        if top < 1 or batch_size < 1:
+            raise ValueError(f"top={top} and batch_size={batch_size} must be at least 1")
+        found = (Found(file) if isinstance(file, str) else file for file in files)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders let go of the interpreter
+            reading = [pool.submit(self._read, one) for one in islice(found, batch_size)]
+            while reading:
+                following = [pool.submit(self._read, one) for one in islice(found, batch_size)]
+                yield from self._answer(reading, top)
+                reading = following
+
+    def _read(self, found: Found) -> tuple[str, Tensor | str]:
+        if found.error:
+            return found.file, found.error
+        try:
+            return found.file, self.image(found.file)
+        except ImageError as error:
+            return found.file, error.reason
+
+    def _answer(
+        self, reading: Sequence[Future[tuple[str, Tensor | str]]], top: int
+    ) -> Iterator[Prediction]:
+        batch = [future.result() for future in reading]
+        images = [image for _, image in batch if isinstance(image, Tensor)]
+        answers = iter(self.probabilities(torch.stack(images)) if images else ())
+        for file, image in batch:
+            if isinstance(image, Tensor):
+                yield Prediction(file, self._guesses(next(answers), top))
+            else:
+                yield Prediction(file, error=image)
+
+    def _guesses(self, probabilities: Tensor, top: int) -> tuple[tuple[str, float], ...]:
+        best = probabilities.topk(min(top, len(self.record.classes)))
+        names = [self.record.classes[i] for i in best.indices.tolist()]
+        return tuple(zip(names, best.values.tolist(), strict=True))
