@@ -1,0 +1,151 @@
+"""The images of a training, and their batches from any step on."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from senet.data import Source, loader, open_source, transforms
+from senet.models import Preprocessing
+from senet.models.weights import read_record
+from senet.training.config import TrainConfig
+from senet.training.folder import RunFolder
+
+
+def training_images(
+    config: TrainConfig, source: Source | None = None, resumed: RunFolder | None = None
+) -> Source:
+    """The data of a training, with the preprocessing of its network.
+
+    How they are split does not depend on ``config.seed``: trainings of several seeds are tested on
+    the same images.
+
+    Args:
+        config: names the data.
+        source: the data, where they are opened already.
+        resumed: a run that has recorded how its images were split.
+
+    Raises:
+        ValueError: if they cannot be opened, or make no batch.
+    """
+    if source is None and resumed is not None:
+        source = recorded_source(resumed)
+    elif source is None:
+        source = open_source(
+            config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
+        )
+    if config.size is not None:
+        source = replace(source, preprocessing=replace(source.preprocessing, size=config.size))
+    if len(source.train) < config.batch_size:
+        raise ValueError(
+            f"batch_size={config.batch_size} is more than the {len(source.train)} training images "
+            f"of {source.name}: take a smaller one"
+        )
+    return source
+
+
+def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
+    """Weights that are fine-tuned want to be fed as they were."""
+    if config.weights is None or not config.weights.endswith(".safetensors"):
+        return None
+    try:
+        return read_record(config.weights).preprocessing
+    except ValueError:  # somebody else's file, which says nothing
+        return None
+
+
+def recorded_source(run: RunFolder) -> Source:
+    """The data of a run, in the splits that it recorded and with the same preprocessing.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the data are no longer where they were.
+    """
+    config, data = run.read_config(), run.read_data()
+    return open_source(
+        data["path"] or config.data,
+        limit=config.limit,
+        preprocessing=Preprocessing(**data["preprocessing"]),
+        record=data["record"],
+    )
+
+
+def steps_per_epoch(config: TrainConfig, source: Source) -> int:
+    """Full batches that the training images make."""
+    return len(source.train) // config.batch_size
+
+
+def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
+    """Batches of the training images, after ``done`` steps of the training.
+
+    The order depends on the seed and the epoch alone, the random crops of photos on the image too;
+    what is done to whole batches on the device is the module's.
+    """
+    p = source.preprocessing
+    crop = transforms.CentreCrop.of(p)
+    if config.crop_scale < 1:
+        crop = transforms.RandomResizedCrop(
+            p.size, (config.crop_scale, 1.0), interpolation=p.interpolation
+        )
+    epoch, batch = divmod(done, steps_per_epoch(config, source))
+    batches = loader(
+        source.train,
+        config.batch_size,
+        crop,
+        shuffle=True,
+        seed=config.seed,
+        epoch=epoch,
+        workers=config.workers,
+        drop_last=True,
+    )
+    batches = _from_batch(batches, batch) if batch else batches
+    batches.worker_init_fn = _ignore_interrupts
+    return batches
+
+
+def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
+    """Batches of the validation images, if there are such."""
+    if source.val is None:
+        return None
+    crop = transforms.CentreCrop.of(source.preprocessing)
+    return loader(source.val, config.batch_size, crop, workers=config.workers)
+
+
+def _from_batch(batches: DataLoader, first: int) -> DataLoader:
+    """The same loader, whose first epoch begins at the batch ``first``."""
+    assert isinstance(batches.batch_sampler, BatchSampler)
+    return DataLoader(
+        batches.dataset,
+        batch_sampler=_From(batches.batch_sampler, first),
+        collate_fn=batches.collate_fn,
+        num_workers=batches.num_workers,
+        persistent_workers=batches.persistent_workers,
+        pin_memory=batches.pin_memory,
+    )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches the workers too; they must live on, to let the training end its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _From(Sampler[list[int]]):
+    """The batches of an epoch, from one of them on; of later epochs, all.
+
+    Lightning calls ``set_epoch`` of what it finds as ``sampler``, and counts the batches of a whole
+    epoch in an interrupted one too, so the length is always that.
+    """
+
+    def __init__(self, batches: BatchSampler, first: int) -> None:
+        self.batches, self.sampler, self.first = batches, batches.sampler, first
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first, self.first = self.first, 0
+        return itertools.islice(self.batches, first, None)

@@ -1,0 +1,220 @@
+"""Everything that decides a training, in one frozen record that is checked when it is made."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "step", "onecycle")
+PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training, completely: the same configuration gives the same run.
+
+    Attributes:
+        model: a network of ``senet models``.
+        options: of the network, as ``create_model`` takes them.
+        data: the bundled data set, a folder of class folders, or a data set of the hub.
+        limit: at most so many images of each split, as many of each class; ``None`` for all.
+        size: side in pixels of the network's input; ``None`` for what suits the data or the
+            weights (photos: 224).
+        epochs: passes over the training images.
+        batch_size: images a step. The last, smaller batch of an epoch is left out.
+        optimizer: ``"sgd"`` (with Nesterov's momentum) or ``"adamw"``.
+        lr: the highest learning rate of the schedule.
+        momentum: of SGD; AdamW has its usual two.
+        weight_decay: applied to every parameter, norms and biases too, as the paper does.
+        schedule: ``"cosine"``, ``"step"`` or ``"onecycle"``; see ``learning_rate``.
+        milestones: epochs at which ``"step"`` multiplies the learning rate by ``gamma``.
+        gamma: see ``milestones``.
+        warmup: epochs, also a part of one, over which the learning rate first rises linearly.
+        label_smoothing: share of the target spread over all classes.
+        crop_padding: random crops of the image padded by so many pixels; 0 for none.
+        crop_scale: random crops of an area between this share and all of the image, and of an
+            aspect ratio between 3:4 and 4:3, resized to the network's input; 1 for none.
+        flip: mirror half of the images, left to right.
+        mixup: α of MixUp (arXiv 1710.09412), 0 for none.
+        cutmix: α of CutMix (arXiv 1905.04899), 0 for none. With both, each batch takes one.
+        ema: decay of the moving average of the weights that is evaluated and kept, 0 for none.
+        precision: ``"32"``, ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
+        seed: of the initial weights, the order of the images, and their augmentation.
+        workers: processes that decode images; ``None`` for as many as suit.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; a training uses one device.
+        weights: a file to start from: fine-tuning. Its classifier is left behind where the number
+            of classes differs.
+
+    Raises:
+        ValueError: naming the field, its value and what it may be.
+
+    Example:
+        >>> config = TrainConfig(model="se_resnet20_cifar", epochs=3)
+        >>> TrainConfig.from_dict(config.to_dict()) == config
+        True
+        >>> TrainConfig(momentum=1.5)
+        Traceback (most recent call last):
+        ValueError: momentum must be a number in [0, 1), got 1.5
+    """
+
+    model: str = "se_resnet20_cifar"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: str = "fashion-mnist"
+    limit: int | None = None
+    size: int | None = None
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    crop_padding: int = 0
+    crop_scale: float = 1.0
+    flip: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    precision: str = "32"
+    seed: int = 0
+    workers: int | None = None
+    device: str = "auto"
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        # JSON gives lists back; tuples all through keep a configuration comparable.
+        object.__setattr__(self, "options", {k: _tuples(v) for k, v in self.options.items()})
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name, (kind, low, high, span) in _RANGES.items():
+            _check_number(name, getattr(self, name), kind, low, high, span)
+        for name, known in _CHOICES.items():
+            _check_choice(name, getattr(self, name), known)
+        for name, least in ("limit", 1), ("size", 1), ("workers", 0):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), int, least, _INF, "[)")
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"flip must be true or false, got {self.flip!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """What no field can decide by itself."""
+        if self.warmup >= self.epochs:
+            raise ValueError(
+                f"warmup must be shorter than the training: warmup={self.warmup}, "
+                f"epochs={self.epochs}"
+            )
+        inside = all(isinstance(m, int) and m > 0 for m in self.milestones)
+        if not inside or sorted(set(self.milestones)) != list(self.milestones):
+            raise ValueError(f"milestones must be rising epochs from 1, got {self.milestones}")
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ValueError(
+                "milestones are the epochs of schedule='step' and of no other: "
+                f"schedule={self.schedule!r}, milestones={self.milestones}"
+            )
+        if self.crop_padding and self.crop_scale < 1:
+            raise ValueError(
+                "crop_padding and crop_scale are two kinds of random crop, choose one: "
+                f"crop_padding={self.crop_padding}, crop_scale={self.crop_scale}"
+            )
+        if self.precision == "16-mixed" and self.device == "cpu":
+            raise ValueError(
+                "precision='16-mixed' needs a GPU, got device='cpu': take 'bf16-mixed'"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The configuration of :meth:`to_dict`.
+
+        Raises:
+            ValueError: for a field that does not exist, with near ones, or a value out of range.
+        """
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"a training has no field {name!r}.{near(name, known)}")
+        return cls(**values)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """The fields in which two configurations differ, as ``lr: 0.1, not 0.2``.
+
+        Example:
+            >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2))
+            ['lr: 0.1, not 0.2']
+        """
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{k}: {mine[k]!r}, not {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+
+
+_INF = math.inf
+# field: type, least, greatest, and whether these belong to the range.
+_RANGES: dict[str, tuple[type, float, float, str]] = {
+    "epochs": (int, 1, _INF, "[)"),
+    "batch_size": (int, 1, _INF, "[)"),
+    "lr": (float, 0, _INF, "()"),
+    "momentum": (float, 0, 1, "[)"),
+    "weight_decay": (float, 0, _INF, "[)"),
+    "gamma": (float, 0, 1, "()"),
+    "warmup": (float, 0, _INF, "[)"),
+    "label_smoothing": (float, 0, 1, "[)"),
+    "crop_padding": (int, 0, _INF, "[)"),
+    "crop_scale": (float, 0, 1, "(]"),
+    "mixup": (float, 0, _INF, "[)"),
+    "cutmix": (float, 0, _INF, "[)"),
+    "ema": (float, 0, 1, "[)"),
+    "seed": (int, 0, 2**31, "[)"),
+}
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "device": DEVICES,
+}
+
+
+def _check_number(name: str, value: object, kind: type, low: float, high: float, span: str) -> None:
+    what = "a whole number" if kind is int else "a number"
+    allowed = int if kind is int else (int, float)
+    right = isinstance(value, allowed) and not isinstance(value, bool)
+    if right:
+        assert isinstance(value, (int, float))
+        above = low <= value if span[0] == "[" else low < value
+        below = value <= high if span[1] == "]" else value < high
+        right = above and below
+    if not right:
+        bounds = f"in {span[0]}{low}, {high}{span[1]}"
+        if high == _INF:
+            bounds = f"of at least {low}" if span[0] == "[" else f"greater than {low}"
+        raise ValueError(f"{name} must be {what} {bounds}, got {value!r}")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {known}, got {value!r}.{near(str(value), known)}")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question for an error message about an unknown name; empty where nothing is near.
+
+    Example:
+        >>> near("cosin", SCHEDULES)
+        ' Did you mean cosine?'
+    """
+    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,160 @@
+"""How good a network is on a split: its logits, and the figures made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from senet.data import Source, Split, loader, open_source, transforms
+from senet.models import Preprocessing
+from senet.models.weights import load_model
+from senet.training.batches import recorded_source
+from senet.training.folder import RunFolder
+
+
+@torch.inference_mode()
+def predict_split(
+    model: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The logits of every image of a split, in its order.
+
+    Args:
+        model: a classifier; left in evaluation mode, on ``device``.
+        split: the images.
+        preprocessing: what the network wants to be fed.
+        batch_size: images at a time.
+        device: where to compute.
+        workers: processes that decode images; ``None`` for as many as suit.
+
+    Returns:
+        labels, int64 ``[n]``, and logits, float32 ``[n, K]``.
+    """
+    model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crop = transforms.CentreCrop.of(preprocessing)
+    logits = []
+    for images, _ in loader(split, batch_size, crop, workers=workers):
+        x = transforms.normalise(
+            images.to(device), preprocessing.mean, preprocessing.std, channels_last=True
+        )
+        logits.append(model(x).float().cpu())
+    return split.labels, torch.cat(logits).numpy()
+
+
+def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of a classifier.
+
+    Args:
+        labels: class numbers, ``[n]``.
+        logits: ``[n, K]``.
+        classes: names of the K classes.
+
+    Returns:
+        ``accuracy``; ``top5``, the share of images whose five highest logits hold the right one,
+        where there are more than five classes, else ``None``; ``loss``, the mean cross-entropy;
+        ``class_accuracy`` by the name of the class, ``None`` for a class without an image; and
+        ``images``, n.
+
+    Example:
+        >>> found = metrics(np.array([0, 1]), np.array([[2.0, 0.0], [2.0, 0.0]]), ("cat", "dog"))
+        >>> found["accuracy"], found["class_accuracy"]
+        (0.5, {'cat': 1.0, 'dog': 0.0})
+    """
+    right = logits.argmax(1) == labels
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
+    top5 = None
+    if len(classes) > 5:
+        highest = np.argpartition(logits, -5, axis=1)[:, -5:]
+        top5 = float((highest == labels[:, None]).any(1).mean())
+    by_class = {
+        name: float(right[labels == k].mean()) if (labels == k).any() else None
+        for k, name in enumerate(classes)
+    }
+    return {
+        "accuracy": float(right.mean()),
+        "top5": top5,
+        "loss": float(losses.mean()),
+        "class_accuracy": by_class,
+        "images": len(labels),
+    }
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    *,
+    split: str = "test",
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate a run, or a model file, on images that it was not trained on.
+
+    Args:
+        model: the folder of a finished run, or a model file.
+        data: a data set or a folder; by default that of the run, with the split into training,
+            validation and test images that the run recorded.
+        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation).
+        batch_size: images at a time.
+        device: where to compute.
+        workers: processes that decode images; ``None`` for as many as suit.
+
+    Returns:
+        the figures of :func:`metrics`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if the classes of the data are not those of the model, a split is missing, or
+            ``data`` is needed and not given.
+    """
+    path = Path(model)
+    file = RunFolder(path).model_file if path.is_dir() else path
+    network, record = load_model(file)
+    source = _source(file, data, record.preprocessing)
+    if source.classes != record.classes:
+        raise ValueError(
+            f"{file} knows {_named(record.classes)}, but {source.name} has {_named(source.classes)}"
+        )
+    images = {"train": source.train, "val": source.val, "test": source.test}.get(split)
+    if images is None:
+        raise ValueError(
+            f"split must be 'train', 'val' or 'test', got {split!r}"
+            if split != "val"
+            else f"{source.name} has too few images for a validation split"
+        )
+    labels, logits = predict_split(
+        network,
+        images,
+        record.preprocessing,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+    )
+    return metrics(labels, logits, source.classes)
+
+
+def _source(file: Path, data: str | None, preprocessing: Preprocessing) -> Source:
+    if data is not None:
+        return open_source(data, preprocessing=preprocessing)
+    run = RunFolder(file.parent)
+    if not run.config_file.is_file():
+        raise ValueError(f"{file} is not in the folder of a run, so say which images: name `data`")
+    return recorded_source(run)
+
+
+def _named(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return f"{len(classes)} classes ({shown})"

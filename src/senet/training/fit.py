@@ -1,0 +1,402 @@
+"""Train a network: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import platform
+import signal
+import statistics
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from senet.data import Source
+from senet.models import create_model
+from senet.models.weights import Record, load_state, read_state, save_model
+from senet.training.batches import steps_per_epoch, train_batches, training_images, val_batches
+from senet.training.callbacks import AsideIO, Bar, Kept, StopOnSignal, Stopped, Table
+from senet.training.config import TrainConfig
+from senet.training.evaluate import metrics, predict_split
+from senet.training.folder import RunFolder, RunResult, write_json
+from senet.training.module import Classifier, NotFiniteError
+from senet.training.schedule import learning_rate
+
+
+class DivergenceError(FloatingPointError):
+    """The training has come to numbers that are none. The message says where, and what to try."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM, has ended a training. The message says how to go on.
+
+    Attributes:
+        exit_code: what a shell expects of a program that ends so: 130, or 143.
+    """
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def fit(
+    config: TrainConfig,
+    run_dir: str | os.PathLike[str],
+    source: Source | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Train, evaluate on the test images, and leave everything in a run folder.
+
+    The same configuration gives the same weights, to the bit on a CPU with the same number of
+    threads, whether or not the run was interrupted and resumed.
+
+    Args:
+        config: of the training.
+        run_dir: the folder; it must be empty, or not be there, unless a run is resumed.
+        source: the images, where they are opened already; by default what ``config.data`` names.
+        resume: go on with the run in ``run_dir``. A finished run is only read.
+        progress: print a line an epoch, and on a terminal show a bar.
+
+    Returns:
+        the figures of the run, as ``result.json`` in the folder has them.
+
+    Raises:
+        ValueError: if the folder is taken, the configuration is not that of the run to resume, or
+            data, network and weights do not fit together.
+        OSError: if the folder cannot be written to, or the disk is too small.
+        DivergenceError: if the loss becomes infinite or not a number.
+        Interrupted: on Ctrl-C or SIGTERM, with a checkpoint of the step it stopped after.
+
+    Example:
+        >>> import tempfile
+        >>> config = TrainConfig(
+        ...     model="se_resnet8_cifar", options={"widths": (4, 4, 4), "reduction": 2},
+        ...     limit=200, epochs=1, batch_size=32,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = fit(config, folder, progress=False)
+        ...     sorted(path.name for path in result.folder.iterdir())
+        ['checkpoints', 'config.json', 'metrics.csv', 'model.safetensors', 'predictions.npz',
+         'result.json', 'tensorboard']
+    """
+    folder = RunFolder(Path(run_dir))
+    device_of(config)  # refuses one that is not here before anything is made
+    if resume:
+        _require_same(folder, config)
+        if folder.finished:
+            return folder.read_result()
+    else:
+        folder.require_unused()
+    source = training_images(config, source, folder if resume else None)
+    module = _classifier(config, source, tell=progress and not resume)
+    if not resume:
+        folder.create()
+        write_json(folder.config_file, _description(config, source))
+    folder.require_space(_space(module, len(source.test)))
+    try:
+        if _steps_done(folder) < config.epochs * module.steps:
+            _train(module, source, folder, progress)
+        return _finish(module, source, folder)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(_how_to_resume(folder)) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _about_disk(error, folder) from error
+        raise
+
+
+# --- before ---------------------------------------------------------------------------------------
+
+
+def _require_same(folder: RunFolder, config: TrainConfig) -> None:
+    if differences := folder.read_config().differences(config):
+        raise ValueError(
+            f"{folder.path} was started with another configuration, so it cannot be resumed with "
+            f"this one: {'; '.join(differences)}"
+        )
+
+
+def _classifier(config: TrainConfig, source: Source, tell: bool) -> Classifier:
+    torch.manual_seed(config.seed)
+    model = create_model(
+        config.model,
+        num_classes=len(source.classes),
+        in_channels=source.preprocessing.channels,
+        **config.options,
+    )
+    if config.weights is not None:
+        new_head = load_state(model, read_state(config.weights), config.weights, new_head=True)
+        if tell:
+            kind = "new, for other classes" if new_head else "kept"
+            print(f"Starting from {config.weights}; its classifier is {kind}.")
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Classifier(
+        model,
+        len(source.classes),
+        config,
+        source.preprocessing,
+        steps_per_epoch(config, source),
+    )
+
+
+def _description(config: TrainConfig, source: Source) -> dict[str, Any]:
+    """What ``config.json`` holds."""
+    import pytorch_lightning
+
+    import senet
+
+    place = Path(config.data).expanduser()
+    return {
+        "config": config.to_dict(),
+        "data": {
+            "name": source.name,
+            "path": str(place.resolve()) if source.record else None,
+            "classes": list(source.classes),
+            "preprocessing": asdict(source.preprocessing),
+            "images": {
+                "train": len(source.train),
+                "val": len(source.val) if source.val else 0,
+                "test": len(source.test),
+            },
+            "record": source.record,
+        },
+        "environment": {
+            "senet": senet.__version__,
+            "torch": torch.__version__,
+            "lightning": pytorch_lightning.__version__,
+            "python": platform.python_version(),
+            "device": _device_name(config),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that a configuration means here.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if config.device == "auto":
+        return torch.device(next((name for name, here in found.items() if here), "cpu"))
+    if not found.get(config.device, True):
+        raise ValueError(
+            f"device={config.device!r} is not available here (PyTorch {torch.__version__} finds "
+            f"none): take 'cpu', or 'auto' for whatever there is"
+        )
+    return torch.device(config.device)
+
+
+def _device_name(config: TrainConfig) -> str:
+    device = device_of(config)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _space(module: Classifier, test_images: int) -> int:
+    """Bytes that a run leaves on disk, and writes aside while it replaces its largest file."""
+    weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    copies = 1 + {"sgd": 1, "adamw": 2}[module.config.optimizer] + bool(module.config.ema)
+    checkpoints = 3  # the last, the best, and the one that is being written
+    return weights * (copies * checkpoints + 2) + 4 * test_images * module.classes + 1_000_000
+
+
+# --- during ---------------------------------------------------------------------------------------
+
+
+def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool) -> None:
+    config, done = module.config, _steps_done(folder)
+    with _quiet(), StopOnSignal(folder.last) as stop:
+        trainer = _trainer(module, folder, _callbacks(config, source, folder, progress, stop))
+        try:
+            trainer.fit(
+                module,
+                train_batches(config, source, done),
+                val_batches(config, source),
+                ckpt_path=folder.last if done else None,
+                weights_only=True,
+            )
+        except NotFiniteError as error:
+            raise DivergenceError(_about_divergence(error, module, folder)) from None
+        except (Stopped, SystemExit, KeyboardInterrupt):
+            # At a second Ctrl-C Lightning asks for the end of the program.
+            number = stop.received or signal.SIGINT
+            raise Interrupted(_how_to_resume(folder), exit_code=128 + number) from None
+
+
+def _callbacks(
+    config: TrainConfig, source: Source, folder: RunFolder, progress: bool, stop: StopOnSignal
+) -> list[Callback]:
+    """In the order in which Lightning calls them, those that write checkpoints last."""
+    callbacks: list[Callback] = [Table(folder, lines=progress)]
+    if progress and sys.stdout.isatty():
+        callbacks.append(Bar())
+    if config.ema:
+        # All tensors in one go. Lightning's EMAWeightAveraging does the same tensor by tensor, for
+        # two to three times as long.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
+    if source.val is not None:
+        callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
+    return [*callbacks, Kept(folder.last), stop]
+
+
+def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -> Trainer:
+    config = module.config
+    device = device_of(config)
+    return Trainer(
+        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+        devices=1,
+        precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
+        max_epochs=config.epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
+        # Nothing is logged at single steps; every look whether there is something would cost.
+        log_every_n_steps=module.steps,
+        enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder.path,
+        # One process, whatever scheduler has started it.
+        plugins=[LightningEnvironment(), AsideIO()],
+    )
+
+
+# What Lightning warns everybody of, and what does not concern these trainings.
+_NOISE = (
+    "does not have many workers",
+    "dataloader is not resumable",  # but it begins where it should: see batches.py
+    "Checkpoint directory .* exists and is not empty",
+    "available but not used",
+    "no `?val_dataloader",
+    "LeafSpec",  # it uses something of PyTorch that is going to be renamed
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says to everybody: tips, devices that are there, workers."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", f".*{message}")
+            yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
+
+
+# --- after ----------------------------------------------------------------------------------------
+
+
+def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
+    """Evaluate the last weights, and write everything that is left to write."""
+    config, model = module.config, module.module
+    state = _checkpoint(folder)
+    # Under `state_dict` Lightning keeps the averaged weights where there are such.
+    load_state(model, read_state(folder.last), folder.last)
+    labels, logits = predict_split(
+        model,
+        source.test,
+        source.preprocessing,
+        batch_size=config.batch_size,
+        device=device_of(config),
+        workers=config.workers,
+    )
+    found = metrics(labels, logits, source.classes)
+    folder.write_predictions(labels, logits)
+    figures = {"test_accuracy": found["accuracy"], "test_loss": found["loss"]}
+    record = Record(model.architecture, source.preprocessing, source.classes, figures)  # type: ignore[arg-type]
+    save_model(folder.model_file, model, record)
+    rows = folder.read_table()
+    best = max(
+        (r for r in rows if r["val_accuracy"]), key=lambda r: float(r["val_accuracy"]), default=None
+    )
+    result = RunResult(
+        folder=folder.path,
+        model=config.model,
+        seed=config.seed,
+        test_top5=found["top5"],
+        test_images=found["images"],
+        class_accuracy=found["class_accuracy"],
+        epochs=config.epochs,
+        steps=state["global_step"],
+        train_seconds=sum(float(r["seconds"]) for r in rows),
+        step_ms=statistics.median(float(r["step_ms"]) for r in rows),
+        best_epoch=int(best["epoch"]) if best else None,
+        best_val_accuracy=float(best["val_accuracy"]) if best else None,
+        **figures,
+    )
+    folder.write_result(result)
+    return result
+
+
+def _steps_done(folder: RunFolder) -> int:
+    """Optimizer steps that the last checkpoint has behind it, 0 without one."""
+    return _checkpoint(folder)["global_step"] if folder.last.is_file() else 0
+
+
+def _checkpoint(folder: RunFolder) -> dict[str, Any]:
+    try:
+        return torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # unpickling rubbish can raise anything
+        raise ValueError(
+            f"{folder.last} is damaged: {str(error).splitlines()[0]}. Delete it to begin again, or "
+            "put best.ckpt in its place"
+        ) from error
+
+
+# --- what to say ----------------------------------------------------------------------------------
+
+
+def _how_to_resume(folder: RunFolder) -> str:
+    steps = _steps_done(folder)
+    kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
+    return f"Stopped: {kept}. Go on with `senet train --resume {folder.path}`."
+
+
+def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFolder) -> str:
+    config = module.config
+    lr = learning_rate(config, error.step, module.steps)
+    steps = _steps_done(folder)
+    kept = f"{folder.last}, of step {steps}" if steps else "none, this is the first epoch"
+    remedies = [f"a lower learning rate (lr={config.lr / 3:.2g})"]
+    if not config.warmup:
+        remedies.append("a warm-up (warmup=1)")
+    if config.precision != "32":
+        remedies.append("precision='32'")
+    return (
+        f"{error.what} at step {error.step + 1} (epoch {error.step // module.steps + 1} of "
+        f"{config.epochs}, learning rate {lr:.3g}), so the training has stopped. Last good "
+        f"checkpoint: {kept}. Try {', '.join(remedies)}, in another folder."
+    )
+
+
+def _about_disk(error: OSError, folder: RunFolder) -> OSError:
+    steps = _steps_done(folder)
+    kept = f"the checkpoint of step {steps}" if steps else "no checkpoint yet"
+    return OSError(
+        error.errno,
+        f"{error.strerror}: the run could not be written. What was there is whole, with {kept}. "
+        f"Make room, then go on with `senet train --resume {folder.path}`",
+        str(folder.path),
+    )

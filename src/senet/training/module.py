@@ -1,0 +1,207 @@
+"""A training step and a validation step, as a Lightning module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from senet.data import transforms
+from senet.models.preprocessing import Preprocessing
+from senet.training.config import TrainConfig
+from senet.training.record import EpochRecord
+from senet.training.schedule import learning_rate
+
+# Asking a GPU for a number makes it wait, so its losses are looked at this often; those of the CPU
+# at every step.
+_STEPS_BETWEEN_LOOKS = 50
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss of a step, or a weight after it, is infinite or not a number."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what} at step {step}")
+        self.what, self.step = what, step
+
+
+class Classifier(LightningModule):
+    """Trains an image classifier as a configuration says.
+
+    Nothing random is left to the state of a generator: what happens to the batch of step t depends
+    on the seed and t alone. So twins get the same batches, and a resumed run goes on as if it had
+    never stopped.
+
+    Args:
+        module: takes ``[B, C, H, W]`` to logits ``[B, K]``. Its weights are under ``module.`` in a
+            checkpoint, a prefix that :func:`senet.models.weights.read_state` takes off.
+        classes: K.
+        config: of the training.
+        preprocessing: of the images.
+        steps: optimizer steps an epoch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        classes: int,
+        config: TrainConfig,
+        preprocessing: Preprocessing,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.classes = classes
+        self.config = config
+        self.preprocessing = preprocessing
+        self.steps = steps
+        self.record = EpochRecord(steps)
+        self.validation: dict[str, float] = {}
+        self._validation_sums = torch.zeros(3)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimizer == "adamw":
+            return torch.optim.AdamW(
+                self.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+            )
+        return torch.optim.SGD(
+            self.parameters(),
+            config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        self.record.to(self.device)
+        self.record.start_clock()
+
+    def on_train_epoch_start(self) -> None:
+        self.record.clear()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = learning_rate(self.config, self.global_step, self.steps)
+        self._seed_global(
+            transforms.generator(self.config.seed, self.global_step, 1).initial_seed()
+        )
+
+    def _seed_global(self, seed: int) -> None:
+        """For networks that draw numbers themselves: dropout, stochastic depth.
+
+        Not ``torch.manual_seed``: where the GPU is not in use, it notes every call for later.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, targets = self.augmented(*batch, self.global_step)
+        logits = self.module(images)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        labels = targets if targets.dim() == 1 else targets.argmax(1)
+        self.record.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), len(labels))
+        look = self.device.type == "cpu" or self.record.done % _STEPS_BETWEEN_LOOKS == 0
+        if look and not loss.isfinite():
+            self._require_finite_losses()
+        return loss
+
+    def augmented(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The batch as the network gets it in training; ``step`` and the seed decide its chances.
+
+        Args:
+            images: uint8 ``[B, C, H, W]``.
+            labels: int64 ``[B]``.
+            step: from 0, counted over the whole training.
+
+        Returns:
+            normalised images, and labels ``[B]``, or ``[B, K]`` where images were mixed.
+        """
+        config, generator = self.config, transforms.generator(self.config.seed, step)
+        if config.crop_padding:
+            images = transforms.random_crop(images, config.crop_padding, generator)
+        if config.flip:
+            images = transforms.random_flip(images, generator)
+        images = self.normalised(images)
+        mixes = [(transforms.mixup, config.mixup), (transforms.cutmix, config.cutmix)]
+        mixes = [(mix, alpha) for mix, alpha in mixes if alpha]
+        if not mixes:
+            return images, labels
+        mix, alpha = mixes[int(torch.randint(len(mixes), (), generator=generator))]
+        return mix(images, labels, self.classes, alpha, generator)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        return transforms.normalise(images, mean, std, channels_last=True)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.record.tick()
+
+    def on_train_epoch_end(self) -> None:
+        row = self.row()
+        self.log_dict({k: row[k] for k in ("train_loss", "train_accuracy", "lr", "step_ms")})
+
+    def row(self) -> dict[str, Any]:
+        """The figures of the epoch, as ``metrics.csv`` has them.
+
+        Raises:
+            NotFiniteError: instead of figures that are none.
+        """
+        self._require_finite_losses()
+        return {
+            "epoch": self.current_epoch + 1,
+            "step": self.global_step,
+            "lr": learning_rate(self.config, self.global_step - 1, self.steps),
+            "train_loss": self.record.loss,
+            "train_accuracy": self.record.accuracy,
+            "val_loss": self.validation.get("val_loss", ""),
+            "val_accuracy": self.validation.get("val_accuracy", ""),
+            "seconds": self.record.seconds,
+            "step_ms": self.record.step_ms,
+        }
+
+    # --- validation -------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation_sums = torch.zeros(3, device=self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        logits = self.module(self.normalised(images))
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        hits = (logits.argmax(1) == labels).sum()
+        self._validation_sums += torch.stack([loss, hits, torch.full_like(hits, len(labels))])
+
+    def on_validation_epoch_end(self) -> None:
+        loss, hits, images = self._validation_sums.tolist()
+        self.validation = {"val_loss": loss / images, "val_accuracy": hits / images}
+        self.log_dict(self.validation)
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._require_finite_losses()
+        self._require_finite_weights()
+        checkpoint["epoch_record"] = self.record.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.record.load_state_dict(checkpoint["epoch_record"])
+
+    def _require_finite_losses(self) -> None:
+        at = self.record.first_not_finite
+        if at is not None:
+            step = self.current_epoch * self.steps + at
+            raise NotFiniteError(f"the loss is {self.record.losses[at].item()}", step)
+
+    def _require_finite_weights(self) -> None:
+        """The last step of an epoch may have spoilt them, and no later loss has told so."""
+        finite = [p.isfinite().all() for p in self.parameters()]
+        if not torch.stack(finite).all():
+            raise NotFiniteError("a weight is not finite", self.global_step - 1)

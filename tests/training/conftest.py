@@ -1,0 +1,82 @@
+"""A data set that is learned in seconds, and a network small enough for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from senet.data import Source
+from senet.data.arrays import ArraySplit
+from senet.models import Preprocessing
+from senet.training.config import TrainConfig
+from senet.training.module import Classifier
+
+SIDE = 8
+
+
+def quadrants(n: int, seed: int, classes: int = 4) -> ArraySplit:
+    """Noise with one bright quadrant, whose number is the class."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    images = random.integers(0, 160, (n, 1, SIDE, SIDE))
+    half = SIDE // 2
+    for image, label in zip(images, labels, strict=True):
+        top, left = half * (label // 2), half * (label % 2)
+        image[:, top : top + half, left : left + half] += 90
+    return ArraySplit(torch.from_numpy(images.astype(np.uint8)), labels)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source(
+        name="quadrants",
+        classes=("north-west", "north-east", "south-west", "south-east"),
+        train=quadrants(64, seed=1),
+        val=quadrants(20, seed=2),
+        test=quadrants(40, seed=3),
+        preprocessing=Preprocessing(size=SIDE, mean=(0.4,), std=(0.25,)),
+    )
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    """Four steps an epoch."""
+    return TrainConfig(
+        model="se_resnet8_cifar",
+        options={"widths": (4, 4, 8), "reduction": 2},
+        epochs=3,
+        batch_size=16,
+        device="cpu",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads cost such small tensors more than they give, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch):
+    """``signal_at(step, signal, ...)``: the process gets these signals in the midst of a step."""
+
+    def arrange(step: int, *numbers: signal.Signals) -> None:
+        original = Classifier.training_step
+
+        def training_step(self: Classifier, batch, batch_idx):
+            if self.global_step == step:
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+            return original(self, batch, batch_idx)
+
+        monkeypatch.setattr(Classifier, "training_step", training_step)
+
+    return arrange

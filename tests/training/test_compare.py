@@ -1,0 +1,137 @@
+import json
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from senet.models.registry import SE_OPTIONS
+from senet.models.weights import load_model, read_state
+from senet.training.compare import compare, plan
+from senet.training.config import TrainConfig
+from senet.training.fit import Interrupted
+from senet.training.folder import RunFolder
+from senet.training.module import Classifier
+
+NAMES = ("resnet8_cifar", "se_resnet8_cifar")
+
+
+@pytest.fixture
+def short(config):
+    return replace(config, epochs=2)
+
+
+def test_a_comparison_leaves_what_it_promises(short, source, tmp_path):
+    folder = compare(short, tmp_path / "both", seeds=(0, 4), source=source, progress=False)
+    said = json.loads((folder / "comparison.json").read_text())
+    assert (said["plain"], said["se"], said["seeds"]) == (*NAMES, [0, 4])
+    assert said["runs"] == {n: [f"{n}-seed0", f"{n}-seed4"] for n in NAMES}
+    assert said["finished"] is True
+    assert said["data"] == "quadrants"
+    for name, runs in said["runs"].items():
+        for run, seed in zip(runs, (0, 4), strict=True):
+            result = RunFolder(folder / run).read_result()
+            assert (result.model, result.seed) == (name, seed)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert set(cost) == set(NAMES)
+    models = {n: load_model(folder / f"{n}-seed0" / "model.safetensors")[0] for n in NAMES}
+    for name in NAMES:
+        assert cost[name]["parameters"] == sum(p.numel() for p in models[name].parameters())
+        assert cost[name]["step_ms"] > 0
+
+
+def test_the_twins_differ_in_nothing_but_the_blocks(short, source, tmp_path, monkeypatch):
+    starts, batches = {}, {}
+    original = Classifier.augmented
+
+    def augmented(self, images, labels, step):
+        name = self.module.architecture.name
+        if step == 0:
+            starts[name] = {k: v.clone() for k, v in self.module.state_dict().items()}
+        batch = original(self, images, labels, step)
+        batches.setdefault(name, []).append(batch)
+        return batch
+
+    monkeypatch.setattr(Classifier, "augmented", augmented)
+    changed = replace(short, crop_padding=1, cutmix=1.0, flip=True)
+    compare(changed, tmp_path / "both", source=source, progress=False)
+    plain, se = starts[NAMES[0]], starts[NAMES[1]]
+    assert {k for k in se if ".se." not in k} == set(plain)
+    assert all(torch.equal(plain[k], se[k]) for k in plain)
+    assert len(batches[NAMES[0]]) == len(batches[NAMES[1]]) == 8
+    for (x, t), (other_x, other_t) in zip(*batches.values(), strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(t, other_t)
+
+
+def test_options_of_the_block_go_to_the_se_network_alone():
+    options = dict.fromkeys(SE_OPTIONS, 1) | {"widths": (4, 4, 8)}
+    made = plan(TrainConfig(model="resnet8_cifar", options=options), (0,))
+    assert made.run_config(NAMES[0], 0).options == {"widths": (4, 4, 8)}
+    assert made.run_config(NAMES[1], 0).options == options
+
+
+def test_the_networks_take_turns_in_coming_first():
+    made = plan(TrainConfig(model="se_resnet8_cifar"), (0, 1, 2))
+    assert [name for name, _ in made.order()] == [
+        NAMES[0], NAMES[1], NAMES[1], NAMES[0], NAMES[0], NAMES[1],
+    ]  # fmt: skip
+    assert [seed for _, seed in made.order()] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+def test_seeds_must_differ(seeds):
+    with pytest.raises(ValueError, match="seeds must be different"):
+        plan(TrainConfig(), seeds)
+
+
+def test_a_network_without_a_twin_is_refused_by_name():
+    with pytest.raises(ValueError, match="no network"):
+        plan(TrainConfig(model="resnet8_cifer"))
+
+
+def test_an_interrupted_comparison_goes_on(short, source, tmp_path, monkeypatch):
+    whole = compare(short, tmp_path / "whole", source=source, progress=False)
+    folder = tmp_path / "both"
+    original = Classifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.module.architecture.name == NAMES[1] and self.global_step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(Interrupted, match=f"senet compare --resume {folder}") as stop:
+        compare(short, folder, source=source, progress=False)
+    assert stop.value.exit_code == 130
+    monkeypatch.undo()
+    assert json.loads((folder / "comparison.json").read_text())["finished"] is False
+    done = folder / f"{NAMES[0]}-seed0" / "result.json"
+    before = done.stat().st_mtime_ns
+
+    compare(short, folder, source=source, resume=True, progress=False)
+    assert done.stat().st_mtime_ns == before
+    for name in NAMES:
+        file = f"{name}-seed0/model.safetensors"
+        a, b = read_state(whole / file), read_state(folder / file)
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    assert json.loads((folder / "comparison.json").read_text())["finished"] is True
+
+
+def test_a_folder_that_holds_something_is_left_alone(short, source, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="is not empty"):
+        compare(short, tmp_path, source=source)
+
+
+def test_resuming_with_other_settings_names_them(short, source, tmp_path):
+    compare(short, tmp_path / "both", source=source, progress=False)
+    with pytest.raises(ValueError, match=r"lr: 0\.1, not 0\.2; seeds: \(0,\), not \(0, 1\)"):
+        compare(replace(short, lr=0.2), tmp_path / "both", seeds=(0, 1), source=source, resume=True)
+
+
+def test_it_says_which_run_it_is(short, source, tmp_path, capsys):
+    compare(short, tmp_path / "both", source=source)
+    out = capsys.readouterr().out
+    assert "[1/2] resnet8_cifar, seed 0" in out
+    assert "[2/2] se_resnet8_cifar, seed 0" in out

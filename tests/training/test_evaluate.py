@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+
+from senet.models import create_model
+from senet.training.config import TrainConfig
+from senet.training.evaluate import evaluate, metrics, predict_split
+from senet.training.fit import fit
+from senet.training.folder import RunFolder
+from tests.training.photos import add_photo, photo_folder
+
+
+def test_the_figures_are_what_their_names_say():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 6, 50)
+    logits = random.normal(size=(50, 7)).astype(np.float32) * 3
+    found = metrics(labels, logits, tuple("abcdefg"))
+    right = logits.argmax(1) == labels
+    assert found["accuracy"] == right.mean()
+    ranks = (logits > logits[np.arange(50), labels][:, None]).sum(1)
+    assert found["top5"] == (ranks < 5).mean()
+    theirs = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    )
+    assert found["loss"] == pytest.approx(theirs.item(), rel=1e-12)
+    assert found["class_accuracy"]["c"] == right[labels == 2].mean()
+    assert found["class_accuracy"]["g"] is None  # no image of it
+    assert found["images"] == 50
+
+
+def test_five_classes_have_no_top_five():
+    assert metrics(np.array([0]), np.eye(5, dtype=np.float32)[:1], tuple("abcde"))["top5"] is None
+
+
+def test_huge_logits_have_a_finite_loss():
+    logits = np.array([[3e38, -3e38]], dtype=np.float32)
+    assert metrics(np.array([0]), logits, ("a", "b"))["loss"] == 0
+
+
+def test_predictions_do_not_depend_on_the_batch(config, source):
+    torch.manual_seed(0)
+    model = create_model(config.model, num_classes=4, in_channels=1, **config.options)
+    one = predict_split(model, source.test, source.preprocessing, batch_size=7)
+    all_ = predict_split(model, source.test, source.preprocessing, batch_size=100)
+    assert np.array_equal(one[0], source.test.labels)
+    np.testing.assert_allclose(one[1], all_[1], rtol=1e-5, atol=1e-6)
+    assert one[1].dtype == np.float32
+    assert not model.training
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return photo_folder(tmp_path / "photos", dark=20, middle=20, bright=20)
+
+
+@pytest.fixture
+def run(photos, tmp_path):
+    config = TrainConfig(
+        model="se_resnet8_cifar", options={"widths": (4, 4, 4), "reduction": 2}, size=8,
+        data=str(photos), epochs=2, batch_size=8, device="cpu", workers=0, crop_scale=0.5,
+    )  # fmt: skip
+    return fit(config, tmp_path / "run", progress=False)
+
+
+def test_a_folder_is_evaluated_on_the_images_that_were_held_out(run, photos, monkeypatch, tmp_path):
+    before = evaluate(run.folder)
+    assert before["accuracy"] == run.test_accuracy
+    assert before["loss"] == pytest.approx(run.test_loss)
+    assert before["images"] == run.test_images == 12
+    # New photos belong to no split of this run, and the folder is found from anywhere.
+    for i in range(30):
+        add_photo(photos / "dark" / f"new{i}.png", 0.9, seed=i)
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(run.folder) == before
+    assert evaluate(run.folder / "model.safetensors") == before
+    assert evaluate(run.folder, str(photos))["images"] > 12
+
+
+def test_each_split_can_be_asked_for(run):
+    sizes = {split: evaluate(run.folder, split=split)["images"] for split in ("train", "val")}
+    assert sizes == {"train": 42, "val": 6}
+    assert RunFolder(run.folder).read_data()["images"] == sizes | {"test": 12}
+    with pytest.raises(ValueError, match="split must be 'train', 'val' or 'test', got 'tset'"):
+        evaluate(run.folder, split="tset")
+
+
+def test_other_classes_are_refused(run, tmp_path):
+    other = photo_folder(tmp_path / "other", dark=5, light=5)
+    with pytest.raises(
+        ValueError, match=r"knows 3 classes \(bright, dark, middle\), but other has"
+    ):
+        evaluate(run.folder, str(other))
+
+
+def test_a_model_without_a_run_needs_data(run, tmp_path):
+    (tmp_path / "alone").mkdir()
+    alone = tmp_path / "alone" / "model.safetensors"
+    alone.write_bytes((run.folder / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="say which images"):
+        evaluate(alone)
+
+
+def test_no_such_model(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        evaluate(tmp_path / "nothing.safetensors")

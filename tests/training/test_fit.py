@@ -1,0 +1,535 @@
+import contextlib
+import json
+import os
+import pty
+import re
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from senet.data import transforms
+from senet.models import create_model
+from senet.models.weights import load_model, read_state
+from senet.training.fit import DivergenceError, Interrupted, fit
+from senet.training.folder import COLUMNS, RunFolder
+from senet.training.module import Classifier, NotFiniteError
+from tests.training import bare
+from tests.training.photos import photo_folder
+
+BEFORE_TIMES = COLUMNS.index("seconds")
+
+
+def weights(folder):
+    return read_state(folder / "model.safetensors")
+
+
+def table(folder):
+    """``metrics.csv`` without what no two runs have in common: the times."""
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    return [line.split(",")[:BEFORE_TIMES] for line in lines]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_and_leaves_what_it_promises(config, source, tmp_path):
+    run = tmp_path / "run"
+    result = fit(replace(config, epochs=10), run, source, progress=False)
+    assert result.test_accuracy > 0.75  # by chance 0.25
+    assert {p.name for p in run.iterdir()} == {
+        "config.json", "metrics.csv", "checkpoints", "tensorboard", "model.safetensors",
+        "predictions.npz", "result.json",
+    }  # fmt: skip
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+    said = json.loads((run / "result.json").read_text())
+    assert said["finished"] is True
+    assert (said["model"], said["seed"], said["epochs"], said["steps"]) == (
+        "se_resnet8_cifar", 0, 10, 40
+    )  # fmt: skip
+    assert RunFolder(run).read_result() == result
+
+    with np.load(run / "predictions.npz") as file:
+        labels, logits = file["labels"], file["logits"]
+    assert np.array_equal(labels, source.test.labels)
+    assert (logits.argmax(1) == labels).mean() == result.test_accuracy
+
+    model, record = load_model(run / "model.safetensors")
+    assert record.classes == source.classes
+    assert record.metrics["test_accuracy"] == result.test_accuracy
+    images = torch.stack([source.test[i][0] for i in range(len(source.test))])
+    p = record.preprocessing
+    with torch.no_grad():
+        again = model(transforms.normalise(images, p.mean, p.std))
+    np.testing.assert_allclose(again.numpy(), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_table_has_a_row_an_epoch(config, source, tmp_path):
+    fit(config, tmp_path / "run", source, progress=False)
+    rows = RunFolder(tmp_path / "run").read_table()
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
+    for row in rows:
+        assert all(float(row[name]) >= 0 for name in COLUMNS)
+    best = max(float(row["val_accuracy"]) for row in rows)
+    assert RunFolder(tmp_path / "run").read_result().best_val_accuracy == best
+
+
+def test_without_validation_images_the_columns_are_empty(config, source, tmp_path):
+    result = fit(config, tmp_path / "run", replace(source, val=None), progress=False)
+    rows = RunFolder(tmp_path / "run").read_table()
+    assert {(row["val_loss"], row["val_accuracy"]) for row in rows} == {("", "")}
+    assert result.best_epoch is None
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_config_json_tells_how_to_do_it_again(config, source, tmp_path):
+    fit(config, tmp_path / "run", source, progress=False)
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_config() == config
+    data = folder.read_data()
+    assert data["classes"] == list(source.classes)
+    assert data["images"] == {"train": 64, "val": 20, "test": 40}
+    environment = json.loads(folder.config_file.read_text())["environment"]
+    assert environment["torch"] == torch.__version__
+    assert environment["threads"] == 1
+
+
+def test_the_best_checkpoint_is_that_of_the_best_epoch(config, source, tmp_path):
+    result = fit(replace(config, epochs=6), tmp_path / "run", source, progress=False)
+    best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    assert result.best_epoch is not None
+    assert best["global_step"] == 4 * result.best_epoch
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "adamw", "lr": 0.01, "schedule": "onecycle", "weight_decay": 0.05},
+        {"schedule": "step", "milestones": (1, 2), "warmup": 0.5, "momentum": 0.5},
+        {"crop_padding": 1, "flip": True, "label_smoothing": 0.1, "seed": 3},
+        {"ema": 0.6},
+    ],
+)
+def test_it_is_the_loop_that_one_would_write(config, source, tmp_path, change):
+    config = replace(config, **change)
+    fit(config, tmp_path / "run", source, progress=False)
+    ours, theirs = weights(tmp_path / "run"), bare.train(config, source).state_dict()
+    counters = [k for k in ours if k.endswith("num_batches_tracked")]
+    for name in ours.keys() - (counters if config.ema else []):
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
+    untrained = bare.start(config, source).state_dict()
+    assert not torch.allclose(ours["fc.weight"], untrained["fc.weight"], atol=1e-3)
+
+
+def test_bfloat16_trains(config, source, tmp_path):
+    config = replace(config, epochs=10, precision="bf16-mixed")
+    assert fit(config, tmp_path / "run", source, progress=False).test_accuracy > 0.75
+    assert weights(tmp_path / "run")["fc.weight"].dtype == torch.float32
+
+
+def test_another_size_of_input(config, source, tmp_path):
+    fit(replace(config, size=12), tmp_path / "run", source, progress=False)
+    _, record = load_model(tmp_path / "run/model.safetensors")
+    assert record.preprocessing.size == 12
+
+
+# --- the same for twins ---------------------------------------------------------------------------
+
+
+def test_twins_see_the_same_batches(config, source, tmp_path, monkeypatch):
+    config = replace(
+        config, epochs=2, crop_padding=2, flip=True, mixup=0.2, cutmix=1.0,
+        options={"widths": (4, 4, 8)},
+    )  # fmt: skip
+    seen: list[tuple] = []
+    original = Classifier.augmented
+
+    def augmented(self, images, labels, step):
+        batch = original(self, images, labels, step)
+        seen.append(batch)
+        return batch
+
+    monkeypatch.setattr(Classifier, "augmented", augmented)
+    fit(replace(config, model="resnet8_cifar"), tmp_path / "a", source, progress=False)
+    fit(
+        replace(config, options={"widths": (4, 4, 8), "reduction": 2}),
+        tmp_path / "b", source, progress=False,
+    )  # fmt: skip
+    plain, se = seen[:8], seen[8:]
+    assert len(se) == len(plain) == 8
+    for (x, t), (other_x, other_t) in zip(plain, se, strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(t, other_t)
+    # The augmentation does something, and something else at every step.
+    assert len({x.sum().item() for x, _ in plain}) == 8
+
+
+def test_seeds_give_other_runs_and_the_same_seed_the_same(config, source, tmp_path):
+    for name, seed in ("a", 0), ("b", 0), ("c", 1):
+        fit(replace(config, seed=seed), tmp_path / name, source, progress=False)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert table(tmp_path / "a") == table(tmp_path / "b")
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "kept", "change"),
+    [
+        (0, 1, {}),
+        (5, 6, {"crop_padding": 1, "mixup": 0.2, "ema": 0.5}),
+        (7, 8, {"ema": 0.5}),  # the last step of an epoch: validation comes first
+        (6, 7, {"optimizer": "adamw", "lr": 0.01}),
+        (11, 12, {}),  # the last of all
+    ],
+)
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    config, source, tmp_path, monkeypatch, signal_at, step, kept, change
+):
+    config = replace(config, **change)
+    fit(config, tmp_path / "whole", source, progress=False)
+    with monkeypatch.context():
+        signal_at(step, signal.SIGINT)
+        with pytest.raises(Interrupted, match=f"checkpoint of step {kept} is kept") as stop:
+            fit(config, tmp_path / "run", source, progress=False)
+        monkeypatch.undo()
+    assert f"senet train --resume {tmp_path / 'run'}" in str(stop.value)
+    assert stop.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert table(tmp_path / "run") == table(tmp_path / "whole")
+
+
+def test_sigterm_does_the_same(config, source, tmp_path, monkeypatch, signal_at):
+    fit(config, tmp_path / "whole", source, progress=False)
+    signal_at(5, signal.SIGTERM)
+    with pytest.raises(Interrupted, match="checkpoint of step 6") as stop:
+        fit(config, tmp_path / "run", source, progress=False)
+    monkeypatch.undo()
+    assert stop.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_a_second_ctrl_c_is_obeyed_at_once(config, source, tmp_path, monkeypatch, signal_at):
+    fit(config, tmp_path / "whole", source, progress=False)
+    signal_at(5, signal.SIGINT, signal.SIGINT)
+    with pytest.raises(Interrupted, match="checkpoint of step 4"):
+        fit(config, tmp_path / "run", source, progress=False)
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("step", [2, 9])
+def test_a_crash_costs_no_more_than_its_epoch(config, source, tmp_path, monkeypatch, step):
+    fit(config, tmp_path / "whole", source, progress=False)
+
+    def crash(self, images, labels, at):
+        if at == step:
+            raise RuntimeError("the power went out")
+        return original(self, images, labels, at)
+
+    original = Classifier.augmented
+    monkeypatch.setattr(Classifier, "augmented", crash)
+    with pytest.raises(RuntimeError, match="power"):
+        fit(config, tmp_path / "run", source, progress=False)
+    monkeypatch.undo()
+    # The folder may even have been moved meanwhile.
+    (tmp_path / "run").rename(tmp_path / "moved")
+    fit(config, tmp_path / "moved", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "moved"), weights(tmp_path / "whole"))
+    assert table(tmp_path / "moved") == table(tmp_path / "whole")
+    best = [torch.load(tmp_path / n / "checkpoints/best.ckpt", weights_only=True)["global_step"]
+            for n in ("whole", "moved")]  # fmt: skip
+    assert best[0] == best[1]
+
+
+def test_a_finished_run_is_only_read(config, source, tmp_path):
+    result = fit(config, tmp_path / "run", source, progress=False)
+    before = (tmp_path / "run/model.safetensors").stat().st_mtime_ns
+    assert fit(config, tmp_path / "run", source, resume=True) == result
+    assert (tmp_path / "run/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_resuming_with_another_configuration_names_the_differences(config, source, tmp_path):
+    fit(config, tmp_path / "run", source, progress=False)
+    with pytest.raises(ValueError, match=r"epochs: 3, not 4; .*lr: 0\.1, not 0\.2"):
+        fit(replace(config, epochs=4, lr=0.2), tmp_path / "run", source, resume=True)
+
+
+def test_resuming_what_is_no_run(config, source, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
+        fit(config, tmp_path, source, resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(config, source, tmp_path, monkeypatch, signal_at):
+    signal_at(5, signal.SIGINT)
+    with pytest.raises(Interrupted):
+        fit(config, tmp_path / "run", source, progress=False)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged"):
+        fit(config, tmp_path / "run", source, resume=True)
+
+
+SCRIPT = textwrap.dedent("""
+    import sys
+    import torch
+    from senet.training.config import TrainConfig
+    from senet.training.fit import Interrupted, fit
+    torch.set_num_threads(1)
+    config = TrainConfig(
+        model="se_resnet8_cifar", options={"widths": (4, 4, 4), "reduction": 2}, limit=100, size=8,
+        epochs=int(sys.argv[2]), batch_size=4, device="cpu", workers=1, data=sys.argv[3],
+    )
+    try:
+        fit(config, sys.argv[1])
+    except Interrupted as stop:
+        print(stop)
+        sys.exit(stop.exit_code)
+""")
+
+
+def test_ctrl_c_in_a_terminal(tmp_path):
+    """As a terminal does it: the signal goes to the loader's processes too."""
+    photos = photo_folder(tmp_path / "photos", a=12, b=12)
+    command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "1000", str(photos)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    os.killpg(process.pid, signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    lines += out.splitlines()
+    assert lines[0].startswith("epoch    1/1000: loss "), (lines, errors)
+    found = re.search(r"Stopped: a checkpoint of step (\d+) is kept. Go on with", lines[-1])
+    assert found, (lines, errors)
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == int(found[1]) > 0
+    assert process.returncode == 130
+    assert errors == ""
+
+
+def test_a_bar_in_a_terminal(tmp_path):
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "2", "fashion-mnist"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "150"}
+    done = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = read_all(main)
+    assert done.wait() == 0, shown
+    assert re.search(r"Epoch \d+/\d+.*━.*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
+    assert re.search(r"epoch 2/2: loss ", shown)
+
+
+def read_all(terminal: int) -> str:
+    parts = []
+    with contextlib.suppress(OSError):  # how the end of a terminal shows
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_none_stops_at_once(config, source, tmp_path):
+    config = replace(config, lr=1e30, schedule="step", milestones=(1,), gamma=0.5)
+    with pytest.raises(DivergenceError) as error:
+        fit(config, tmp_path / "run", source, progress=False)
+    said = str(error.value)
+    found = re.match(r"the loss is (nan|inf) at step (\d+) \(epoch 1 of 3, learning rate 1e\+30",
+                     said)  # fmt: skip
+    assert found, said
+    assert 2 <= int(found[2]) <= 4
+    assert "Last good checkpoint: none" in said
+    assert "lr=3.3e+29" in said
+    assert "warmup=1" in said
+
+
+def test_it_names_the_last_good_checkpoint(config, source, tmp_path):
+    def poisoned(self, images, labels, step):
+        x, t = original(self, images, labels, step)
+        return (x * float("nan") if step == 6 else x), t
+
+    original = Classifier.augmented
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "augmented", poisoned)
+        with pytest.raises(DivergenceError, match=r"nan at step 7 \(epoch 2 of 3") as error:
+            fit(config, tmp_path / "run", source, progress=False)
+    assert f"{tmp_path / 'run/checkpoints/last.ckpt'}, of step 4" in str(error.value)
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert all(v.isfinite().all() for v in checkpoint["state_dict"].values())
+
+
+def test_no_checkpoint_holds_weights_that_are_not_finite(config, source):
+    model = bare.start(config, source)
+    module = Classifier(model, 4, config, source.preprocessing, steps=4)
+    checkpoint: dict = {}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint
+    torch.nn.init.constant_(model.get_parameter("fc.bias"), float("inf"))
+    with pytest.raises(NotFiniteError, match="a weight is not finite"):
+        module.on_save_checkpoint(checkpoint)
+
+
+def test_a_folder_that_holds_something_is_left_alone(config, source, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"run is not empty: name another"):
+        fit(config, run, source)
+    assert [p.name for p in run.iterdir()] == ["thesis.tex"]
+
+
+def test_so_is_a_run(config, source, tmp_path, monkeypatch, signal_at):
+    with monkeypatch.context():
+        signal_at(5, signal.SIGINT)
+        with pytest.raises(Interrupted):
+            fit(config, tmp_path / "run", source, progress=False)
+        monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"has not finished: resume it .*senet train --resume"):
+        fit(config, tmp_path / "run", source)
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    with pytest.raises(ValueError, match="holds a finished run, which is never overwritten"):
+        fit(config, tmp_path / "run", source)
+
+
+def test_a_file_in_place_of_the_folder(config, source, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(ValueError, match="is a file: name another"):
+        fit(config, tmp_path / "run", source)
+    with pytest.raises(NotADirectoryError, match="cannot write to the output folder"):
+        fit(config, tmp_path / "run" / "below", source)
+
+
+def test_a_folder_that_cannot_be_written(config, source):
+    with pytest.raises(OSError, match=r"cannot write to the output folder.*/proc/senet"):
+        fit(config, "/proc/senet", source)
+
+
+def test_too_little_disk_is_said_before(config, source, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"too little disk: .* about .* MB and 1 kB are free"):
+        fit(config, tmp_path / "run", source)
+
+
+def test_a_disk_that_fills_up_is_named_and_nothing_is_half_written(tmp_path):
+    # The system refuses files of more than 10 kB, as a full disk would; a checkpoint is larger.
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), "1", "fashion-mnist"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "the run could not be written" in done.stderr
+    assert "no checkpoint yet" in done.stderr
+    assert f"senet train --resume {tmp_path / 'run'}" in done.stderr
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+
+
+def test_a_batch_larger_than_the_data(config, source, tmp_path):
+    with pytest.raises(ValueError, match="batch_size=65 is more than the 64 training images"):
+        fit(replace(config, batch_size=65), tmp_path / "run", source)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_here(config, source, tmp_path):
+    with pytest.raises(ValueError, match="device='cuda' is not available here"):
+        fit(replace(config, device="cuda"), tmp_path / "run", source)
+    assert not (tmp_path / "run").exists()
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------
+
+
+def test_fine_tuning_keeps_the_body_and_takes_a_new_head(config, source, tmp_path, capsys):
+    fit(config, tmp_path / "first", source, progress=False)
+    two = replace(
+        source, classes=("north", "south"),
+        **{s: halves(getattr(source, s)) for s in ("train", "val", "test")},
+    )  # fmt: skip
+    file = str(tmp_path / "first/model.safetensors")
+    fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", two)
+    assert "its classifier is new, for other classes" in capsys.readouterr().out
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert second["fc.weight"].shape == (2, 8)
+    for name in first:
+        if "conv" in name:
+            torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-8)
+
+
+def halves(split):
+    changed = split.subset(np.arange(len(split)))
+    changed.labels[:] = changed.labels // 2
+    return changed
+
+
+def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, capsys):
+    fit(config, tmp_path / "first", source, progress=False)
+    file = str(tmp_path / "first/checkpoints/last.ckpt")
+    fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", source)
+    assert "its classifier is kept" in capsys.readouterr().out
+    torch.testing.assert_close(
+        weights(tmp_path / "second")["fc.weight"], weights(tmp_path / "first")["fc.weight"]
+    )
+
+
+def test_weights_of_another_network_are_refused_with_the_keys(config, source, tmp_path):
+    other = create_model("resnet8_cifar", num_classes=4, in_channels=1, widths=(4, 4, 8))
+    torch.save(other.state_dict(), tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"does not fit se_resnet8_cifar:\n.*missing: .*se\.fc1"):
+        fit(replace(config, weights=str(tmp_path / "other.pt")), tmp_path / "run", source)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pickle_is_refused(config, source, tmp_path):
+    torch.save({"model": print}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="was refused"):
+        fit(replace(config, weights=str(tmp_path / "evil.pt")), tmp_path / "run", source)
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_a_line_an_epoch_and_nothing_else(config, source, tmp_path, capfd, recwarn):
+    fit(config, tmp_path / "run", source)
+    out, errors = capfd.readouterr()
+    assert errors == ""
+    lines = out.splitlines()
+    assert len(lines) == 3
+    for i, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"epoch {i}/3: loss \d\.\d+, accuracy [\d.]+%, validation \d\.\d+ [\d.]+%, "
+            r"[\d.]+ s, [\d.]+ ms a step",
+            line,
+        )
+    assert [str(w.message) for w in recwarn if w.category is not DeprecationWarning] == []
+
+
+def test_silence(config, source, tmp_path, capfd):
+    fit(config, tmp_path / "run", source, progress=False)
+    assert capfd.readouterr() == ("", "")
