@@ -126,7 +126,11 @@ class Kept(ModelCheckpoint):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Training has stopped at the end of a step, with a checkpoint, as a signal asked."""
+    """A signal has asked the training to stop, and it has."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"by {number.name}")
+        self.signal = number
 
 
 class StopOnSignal(Checkpoint):
@@ -173,8 +177,8 @@ class StopOnSignal(Checkpoint):
         # After the last step of an epoch come validation and the checkpoint of its end.
         if self.received and not trainer.is_last_batch:
             trainer.save_checkpoint(self.path)
-            raise Stopped
+            raise Stopped(self.received)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.received:
-            raise Stopped
+            raise Stopped(self.received)

@@ -15,6 +15,7 @@ from senet.data import Source, Split, loader, open_source, transforms
 from senet.models import Preprocessing
 from senet.models.weights import load_model
 from senet.training.batches import recorded_source
+from senet.training.device import find_device
 from senet.training.folder import RunFolder
 
 
@@ -25,28 +26,29 @@ def predict_split(
     preprocessing: Preprocessing,
     *,
     batch_size: int = 256,
-    device: torch.device | str = "cpu",
+    device: str = "auto",
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The logits of every image of a split, in its order.
 
     Args:
-        model: a classifier; left in evaluation mode, on ``device``.
+        model: a classifier; left in evaluation mode, on the device.
         split: the images.
         preprocessing: what the network wants to be fed.
         batch_size: images at a time.
-        device: where to compute.
+        device: where to compute; ``"auto"`` takes a GPU where there is one.
         workers: processes that decode images; ``None`` for as many as suit.
 
     Returns:
         labels, int64 ``[n]``, and logits, float32 ``[n, K]``.
     """
-    model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place = find_device(device)
+    model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     crop = transforms.CentreCrop.of(preprocessing)
     logits = []
     for images, _ in loader(split, batch_size, crop, workers=workers):
         x = transforms.normalise(
-            images.to(device), preprocessing.mean, preprocessing.std, channels_last=True
+            images.to(place), preprocessing.mean, preprocessing.std, channels_last=True
         )
         logits.append(model(x).float().cpu())
     return split.labels, torch.cat(logits).numpy()
@@ -98,7 +100,7 @@ def evaluate(
     *,
     split: str = "test",
     batch_size: int = 256,
-    device: torch.device | str = "cpu",
+    device: str = "auto",
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, or a model file, on images that it was not trained on.
@@ -109,7 +111,7 @@ def evaluate(
             validation and test images that the run recorded.
         split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation).
         batch_size: images at a time.
-        device: where to compute.
+        device: where to compute; ``"auto"`` takes a GPU where there is one.
         workers: processes that decode images; ``None`` for as many as suit.
 
     Returns:

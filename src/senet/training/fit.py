@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import platform
-import signal
 import statistics
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import WeightAveraging
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from senet.data import Source
 from senet.models import create_model
 from senet.models.weights import Record, load_state, read_state, save_model
-from senet.training.batches import steps_per_epoch, train_batches, training_images, val_batches
-from senet.training.callbacks import AsideIO, Bar, Kept, StopOnSignal, Stopped, Table
+from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
+from senet.training.device import find_device
+from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json
 from senet.training.module import Classifier, NotFiniteError
@@ -94,7 +84,7 @@ def fit(
          'result.json', 'tensorboard']
     """
     folder = RunFolder(Path(run_dir))
-    device_of(config)  # refuses one that is not here before anything is made
+    find_device(config.device)  # refuses one that is not here, before anything is made
     if resume:
         _require_same(folder, config)
         if folder.finished:
@@ -102,11 +92,11 @@ def fit(
     else:
         folder.require_unused()
     source = training_images(config, source, folder if resume else None)
-    module = _classifier(config, source, tell=progress and not resume)
+    module = _classifier(config, source, begins=_steps_done(folder) == 0, tell=progress)
     if not resume:
+        folder.require_space(_space(module, len(source.test)))
         folder.create()
         write_json(folder.config_file, _description(config, source))
-    folder.require_space(_space(module, len(source.test)))
     try:
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
@@ -132,7 +122,7 @@ def _require_same(folder: RunFolder, config: TrainConfig) -> None:
         )
 
 
-def _classifier(config: TrainConfig, source: Source, tell: bool) -> Classifier:
+def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -> Classifier:
     torch.manual_seed(config.seed)
     model = create_model(
         config.model,
@@ -140,7 +130,7 @@ def _classifier(config: TrainConfig, source: Source, tell: bool) -> Classifier:
         in_channels=source.preprocessing.channels,
         **config.options,
     )
-    if config.weights is not None:
+    if config.weights is not None and begins:
         new_head = load_state(model, read_state(config.weights), config.weights, new_head=True)
         if tell:
             kind = "new, for other classes" if new_head else "kept"
@@ -187,25 +177,8 @@ def _description(config: TrainConfig, source: Source) -> dict[str, Any]:
     }
 
 
-def device_of(config: TrainConfig) -> torch.device:
-    """The device that a configuration means here.
-
-    Raises:
-        ValueError: if this machine has no such device.
-    """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if config.device == "auto":
-        return torch.device(next((name for name, here in found.items() if here), "cpu"))
-    if not found.get(config.device, True):
-        raise ValueError(
-            f"device={config.device!r} is not available here (PyTorch {torch.__version__} finds "
-            f"none): take 'cpu', or 'auto' for whatever there is"
-        )
-    return torch.device(config.device)
-
-
 def _device_name(config: TrainConfig) -> str:
-    device = device_of(config)
+    device = find_device(config.device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -217,92 +190,13 @@ def _space(module: Classifier, test_images: int) -> int:
     return weights * (copies * checkpoints + 2) + 4 * test_images * module.classes + 1_000_000
 
 
-# --- during ---------------------------------------------------------------------------------------
-
-
 def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool) -> None:
-    config, done = module.config, _steps_done(folder)
-    with _quiet(), StopOnSignal(folder.last) as stop:
-        trainer = _trainer(module, folder, _callbacks(config, source, folder, progress, stop))
-        try:
-            trainer.fit(
-                module,
-                train_batches(config, source, done),
-                val_batches(config, source),
-                ckpt_path=folder.last if done else None,
-                weights_only=True,
-            )
-        except NotFiniteError as error:
-            raise DivergenceError(_about_divergence(error, module, folder)) from None
-        except (Stopped, SystemExit, KeyboardInterrupt):
-            # At a second Ctrl-C Lightning asks for the end of the program.
-            number = stop.received or signal.SIGINT
-            raise Interrupted(_how_to_resume(folder), exit_code=128 + number) from None
-
-
-def _callbacks(
-    config: TrainConfig, source: Source, folder: RunFolder, progress: bool, stop: StopOnSignal
-) -> list[Callback]:
-    """In the order in which Lightning calls them, those that write checkpoints last."""
-    callbacks: list[Callback] = [Table(folder, lines=progress)]
-    if progress and sys.stdout.isatty():
-        callbacks.append(Bar())
-    if config.ema:
-        # All tensors in one go. Lightning's EMAWeightAveraging does the same tensor by tensor, for
-        # two to three times as long.
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
-    if source.val is not None:
-        callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
-    return [*callbacks, Kept(folder.last), stop]
-
-
-def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -> Trainer:
-    config = module.config
-    device = device_of(config)
-    return Trainer(
-        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
-        devices=1,
-        precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
-        max_epochs=config.epochs,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
-        # Nothing is logged at single steps; every look whether there is something would cost.
-        log_every_n_steps=module.steps,
-        enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder.path,
-        # One process, whatever scheduler has started it.
-        plugins=[LightningEnvironment(), AsideIO()],
-    )
-
-
-# What Lightning warns everybody of, and what does not concern these trainings.
-_NOISE = (
-    "does not have many workers",
-    "dataloader is not resumable",  # but it begins where it should: see batches.py
-    "Checkpoint directory .* exists and is not empty",
-    "available but not used",
-    "no `?val_dataloader",
-    "LeafSpec",  # it uses something of PyTorch that is going to be renamed
-)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning says to everybody: tips, devices that are there, workers."""
-    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            for message in _NOISE:
-                warnings.filterwarnings("ignore", f".*{message}")
-            yield
-    finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.setLevel(level)
+        run_steps(module, source, folder, _steps_done(folder), progress)
+    except NotFiniteError as error:
+        raise DivergenceError(_about_divergence(error, module, folder)) from None
+    except Stopped as stop:
+        raise Interrupted(_how_to_resume(folder), exit_code=128 + stop.signal) from None
 
 
 # --- after ----------------------------------------------------------------------------------------
@@ -319,7 +213,7 @@ def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
         source.test,
         source.preprocessing,
         batch_size=config.batch_size,
-        device=device_of(config),
+        device=config.device,
         workers=config.workers,
     )
     found = metrics(labels, logits, source.classes)

@@ -155,7 +155,8 @@ class RunFolder:
         Raises:
             OSError: naming what is free and what is needed.
         """
-        free = shutil.disk_usage(self.path).free
+        place = self.path.absolute()
+        free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
         if free < needed:
             raise OSError(
                 errno.ENOSPC,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -181,6 +182,8 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         loss, hits, images = self._validation_sums.tolist()
+        if not math.isfinite(loss):
+            raise NotFiniteError(f"the validation loss is {loss}", self.global_step - 1)
         self.validation = {"val_loss": loss / images, "val_accuracy": hits / images}
         self.log_dict(self.validation)
 

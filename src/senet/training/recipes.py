@@ -62,7 +62,7 @@ def imagenet(batch_size: int = 256) -> TrainConfig:
     """
     return TrainConfig(
         model="se_resnet50",
-        data="imagenet",
+        data="./imagenet",
         epochs=100,
         batch_size=batch_size,
         lr=0.6 * batch_size / 1024,
@@ -78,6 +78,7 @@ def finetune() -> TrainConfig:
     """A few epochs from published weights on images of one's own: name ``weights`` and ``data``."""
     return TrainConfig(
         model="se_resnet50",
+        data="./photos",
         epochs=10,
         batch_size=32,
         lr=0.01,

@@ -1,0 +1,116 @@
+"""Lightning, set up for these trainings: its trainer, its callbacks, and the noise it makes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from senet.data import Source
+from senet.training.batches import train_batches, val_batches
+from senet.training.callbacks import AsideIO, Bar, Kept, StopOnSignal, Stopped, Table
+from senet.training.config import TrainConfig
+from senet.training.device import find_device
+from senet.training.folder import RunFolder
+from senet.training.module import Classifier
+
+
+def run_steps(
+    module: Classifier, source: Source, folder: RunFolder, done: int, progress: bool
+) -> None:
+    """Train to the last epoch, from the checkpoint ``last.ckpt`` if there are steps ``done``.
+
+    Raises:
+        Stopped: by a signal.
+        NotFiniteError: by a loss, or a weight, that is none.
+    """
+    config = module.config
+    with _quiet(), StopOnSignal(folder.last) as stop:
+        trainer = _trainer(module, folder, _callbacks(config, source, folder, progress, stop))
+        try:
+            trainer.fit(
+                module,
+                train_batches(config, source, done),
+                val_batches(config, source),
+                ckpt_path=folder.last if done else None,
+                weights_only=True,
+            )
+        except (SystemExit, KeyboardInterrupt):
+            # What Lightning makes of a second Ctrl-C, or of one before the first step.
+            raise Stopped(stop.received or signal.SIGINT) from None
+
+
+def _callbacks(
+    config: TrainConfig, source: Source, folder: RunFolder, progress: bool, stop: StopOnSignal
+) -> list[Callback]:
+    """In the order in which Lightning calls them, those that write checkpoints last."""
+    callbacks: list[Callback] = [Table(folder, lines=progress)]
+    if progress and sys.stdout.isatty():
+        callbacks.append(Bar())
+    if config.ema:
+        # All tensors in one go. Lightning's EMAWeightAveraging does the same tensor by tensor, for
+        # two to three times as long.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
+    if source.val is not None:
+        callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
+    return [*callbacks, Kept(folder.last), stop]
+
+
+def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -> Trainer:
+    config = module.config
+    device = find_device(config.device)
+    return Trainer(
+        accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+        devices=1,
+        precision={"32": "32-true"}.get(config.precision, config.precision),  # type: ignore[arg-type]
+        max_epochs=config.epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
+        # Nothing is logged at single steps; every look whether there is something would cost.
+        log_every_n_steps=module.steps,
+        enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        # Sizes never change, so a GPU may look for its fastest convolutions once.
+        benchmark=device.type == "cuda",
+        default_root_dir=folder.path,
+        # One process, whatever scheduler has started it.
+        plugins=[LightningEnvironment(), AsideIO()],
+    )
+
+
+# What Lightning warns everybody of, and what does not concern these trainings.
+_NOISE = (
+    "does not have many workers",
+    "dataloader is not resumable",  # but it begins where it should: see batches.py
+    "Checkpoint directory .* exists and is not empty",
+    "available but not used",
+    "no `?val_dataloader",
+    "LeafSpec",  # it uses something of PyTorch that is going to be renamed
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says to everybody: tips, devices that are there, workers."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", f".*{message}")
+            yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)

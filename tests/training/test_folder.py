@@ -1,0 +1,64 @@
+import json
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from senet.training.folder import RunFolder, read_json, write_aside, write_json
+
+
+@contextmanager
+def nobody():
+    """Without the rights of root, who may write anywhere."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_made_or_written_to(tmp_path):
+    (tmp_path / "empty").mkdir()
+    tmp_path.chmod(0o555)
+    (tmp_path / "empty").chmod(0o555)
+    try:
+        for name in "empty", "new":
+            with nobody(), pytest.raises(PermissionError) as error:
+                RunFolder(tmp_path / name).create()
+            assert error.value.filename == str(tmp_path / name)
+            assert error.value.strerror is not None
+            assert "cannot write to the output folder" in error.value.strerror
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    RunFolder(tmp_path).require_unused()
+    RunFolder(tmp_path).create()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_leaves_the_old_as_it_was(tmp_path):
+    file = tmp_path / "result.json"
+    write_json(file, {"accuracy": 0.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"accuracy": float("nan")})
+    with pytest.raises(TypeError):
+        write_aside(file, "text is no bytes")  # type: ignore[arg-type]
+    assert read_json(file) == {"accuracy": 0.5}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"config": ')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_a_configuration_of_a_later_version_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"learning_rate": 1}}))
+    with pytest.raises(ValueError, match="no field 'learning_rate'"):
+        RunFolder(tmp_path).read_config()
