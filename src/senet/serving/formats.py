@@ -78,7 +78,7 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
     if more:
         table.add_column("next best", overflow="fold", style="dim")
     if failed:
-        table.add_column("error", overflow="fold", style="red", ratio=1)
+        table.add_column("error", overflow="fold", style="red")
     for prediction in predictions:
         best, *rest = prediction.guesses or (("", 0.0),)
         cells = [prediction.file, best[0], percent(best[1]) if prediction.guesses else ""]

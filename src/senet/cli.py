@@ -1,0 +1,753 @@
+"""The command line: parses, calls, prints.
+
+What a command needs is imported when the command runs, so that ``senet --help`` waits for nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+from typer.core import TyperGroup
+
+from senet.settings import near, pairs, value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from senet.doctor import Check
+    from senet.training.config import TrainConfig
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Shows what the library raises as one message, and ends with the right exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            _say("", str(stop) or "Interrupted.")
+            raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
+        except BrokenPipeError:  # somebody reads no further, as `head` does
+            raise
+        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+            if ctx.params.get("debug"):
+                raise
+            _say("error", _message(error))
+            raise typer.Exit(FAILED) from None
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}. `senet doctor` says what is missing"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _say(what: str, message: str) -> None:
+    """On standard error, not wrapped: paths and commands in a message stay whole."""
+    from rich.console import Console
+    from rich.text import Text
+
+    style = "bold yellow" if what == "warning" else "bold red"
+    text = Text.assemble((what and f"{what}: ", style), message)
+    Console(stderr=True).print(text, soft_wrap=True)
+
+
+app = typer.Typer(
+    name="senet",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MAIN, LOOK = "Train and use networks", "Look at networks and at this machine"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from senet import __version__
+
+        typer.echo(f"senet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", envvar="SENET_DEBUG", help="Show where in the code an error arose."
+        ),
+    ] = False,
+) -> None:
+    """Squeeze-and-excitation networks: train them, compare them with their plain twins, use them.
+
+    [bold]The same network with and without SE, on bundled images, in a few minutes:[/bold]
+
+      senet compare
+
+    [bold]Your own photos, in one folder for each class:[/bold]
+
+      senet train --data photos --out runs/photos
+      senet evaluate runs/photos
+      senet predict runs/photos new/*.jpg
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without × or … shows ? instead of failing
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    _say("warning", str(message))
+
+
+# --- options that several commands have -----------------------------------------------------------
+
+HOW = "How to train"
+WHERE = "Where to"
+
+
+def _how(help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=HOW, help=help, **more)
+
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="A folder with one folder of images for each class (or with train, val and test "
+        "folders of those), fashion-mnist (bundled), cifar10, cifar100, or a data set of the "
+        "Hugging Face hub.",
+    ),
+]
+Epochs = Annotated[int | None, _how("Passes over the images.")]
+BatchSize = Annotated[int | None, _how("Images a step.")]
+LearningRate = Annotated[float | None, _how("Highest learning rate of the schedule.", "--lr")]
+Limit = Annotated[int | None, _how("At most so many images, for a try.")]
+Workers = Annotated[int | None, _how("Processes that read images.")]
+Precision = Annotated[str | None, _how("32, bf16-mixed, or on a GPU 16-mixed.")]
+Device = Annotated[str | None, _how("auto, cpu, cuda or mps.")]
+Settings = Annotated[
+    list[str] | None,
+    _how(
+        "Any other setting of the training, or option of the network. May be repeated.",
+        "--set",
+        metavar="KEY=VALUE",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(rich_help_panel=WHERE, help="Folder to write (a new one in runs/)."),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(rich_help_panel=WHERE, metavar="RUN", help="Go on with what was interrupted."),
+]
+# Of commands that use a trained network.
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a run, or a model.safetensors.")
+]
+DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+# --- train and use --------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=MAIN)
+def compare(
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A network with SE; its twin is known.")
+    ] = None,
+    data: Data = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Settings to begin with: quick, cifar or imagenet."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Train both so many times (1).")
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    limit: Limit = None,
+    workers: Workers = None,
+    precision: Precision = None,
+    device: Device = None,
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = None,
+) -> None:
+    """Train a network with SE and its plain twin alike; report the difference.
+
+    Same images in the same order, same augmentation, same settings, and the same
+    initial weights wherever both have them. Writes report.html, a page that opens
+    offline. Without any options: on bundled images, in a few minutes.
+
+    Examples:
+      senet compare
+      senet compare --seeds 3
+      senet compare --model se_resnet20_cifar --data cifar10 --recipe cifar
+      senet compare --resume runs/NAME
+    """
+    from senet.analysis import report
+    from senet.training import compare as training
+    from senet.training.config import TrainConfig
+    from senet.training.folder import read_json
+
+    _not_both(resume, out, recipe)
+    begun = read_json(resume / "comparison.json") if resume else None
+    config = _configured(
+        TrainConfig.from_dict(begun["config"]) if begun else _recipe(recipe),
+        settings,
+        model=model,
+        data=data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        limit=limit,
+        workers=workers,
+        precision=precision,
+        device=device,
+    )
+    count = seeds or (len(begun["seeds"]) if begun else 1)
+    folder = training.compare(
+        config,
+        resume or out or _new_folder("compare", config),
+        range(config.seed, config.seed + count),
+        resume=begun is not None,
+    )
+    _show_comparison(folder)
+    with _working("writing the report"):
+        page = report.write(folder)
+    _print(f"Curves, costs, mistakes and gates: {page}", style="bold")
+
+
+@app.command(rich_help_panel=MAIN)
+def train(
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A network of [bold]senet models[/bold].")
+    ] = None,
+    data: Data = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Settings to begin with: quick, cifar, imagenet, or, with --weights, finetune.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fine-tune: begin with these weights, of a run folder, a model.safetensors, or a "
+            "published state dict (then name its network with --model).",
+        ),
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    seed: Annotated[int | None, _how("Of initial weights, order and augmentation.")] = None,
+    limit: Limit = None,
+    workers: Workers = None,
+    precision: Precision = None,
+    device: Device = None,
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = None,
+) -> None:
+    """Train a network on images of your own, or on a known data set.
+
+    A folder without train, val and test folders is divided into such; which image
+    went where is recorded with the run, and is the same the next time.
+
+    Examples:
+      senet train --data photos --out runs/photos
+      senet train --data photos --weights runs/other
+      senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
+      senet train --set mixup=0.2 --set reduction=8
+      senet train --resume runs/photos
+    """
+    from senet.serving import find_model
+    from senet.training.fit import fit
+    from senet.training.folder import RunFolder
+
+    _not_both(resume, out, recipe)
+    file = find_model(weights) if weights else None
+    config = _configured(
+        RunFolder(resume).read_config() if resume else _recipe(recipe, file, model),
+        settings,
+        model=model,
+        data=data,
+        weights=str(file) if file else None,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        limit=limit,
+        workers=workers,
+        precision=precision,
+        device=device,
+    )
+    folder = resume or out or _new_folder(config.model, config)
+    result = fit(config, folder, resume=resume is not None)
+    right = round(result.test_accuracy * result.test_images)
+    _print(f"\ntest accuracy {_accuracy(right, result.test_images)}", style="bold")
+    _print(f"run folder {folder}", "")
+    run = shlex.quote(str(folder))
+    _suggest(
+        (f"senet evaluate {run}", "how accurate on each class"),
+        (f"senet predict {run} IMAGE...", "what is on other images"),
+        (f"senet report {run}", "a page with curves, mistakes and gates"),
+    )
+
+
+@app.command(rich_help_panel=MAIN)
+def evaluate(
+    model: Run,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Other images than the run's; their classes must be the same."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
+    device: DeviceHere = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say how accurate a trained network is, class by class too.
+
+    On the images that its run kept for testing, unless others are named.
+
+    Examples:
+      senet evaluate runs/photos
+      senet evaluate runs/photos --data other_photos --json
+    """
+    from senet.serving import find_device, find_model
+    from senet.training.evaluate import evaluate
+
+    with _working("evaluating"):
+        found = evaluate(
+            find_model(model),
+            data,
+            split=split,
+            batch_size=batch_size,
+            device=find_device(device),
+            workers=workers,
+        )
+    if as_json:
+        right = round(found["accuracy"] * found["images"])
+        _print_json({"split": split, **found, "accuracy_95": _interval(right, found["images"])})
+    else:
+        _show_evaluation(found, split)
+
+
+class Format(StrEnum):
+    """How predictions are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command(rich_help_panel=MAIN)
+def predict(
+    model: Run,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Files, folders with all below them, patterns."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write here; .json and .csv say the format."),
+    ] = None,
+    format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Guesses an image.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    device: DeviceHere = "auto",
+) -> None:
+    """Say what is on images, and how probable that is.
+
+    An image that cannot be read is listed with the reason; the others go on.
+
+    Examples:
+      senet predict runs/photos holiday/ cat.jpg
+      senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
+      senet predict runs/photos new/ --top 5 --out classes.json
+    """
+    from senet.serving import Predictor, find_images, formats
+
+    chosen = format.value if format else formats.of_file(out)
+    if out is not None:
+        formats.require_new(out)
+    found = find_images(images)
+    predictor = Predictor.load(model, device)
+    answers = _progress(predictor.predict(found, top, batch_size), "predicting", len(found))
+    if out is not None:
+        formats.write(out, chosen, answers)
+    elif chosen == "table":
+        _print(formats.as_table(answers))
+    else:
+        sys.stdout.write(formats.as_text(chosen, answers))
+    failed = sum(bool(answer.error) for answer in answers)
+    if out is not None:
+        _print(f"{len(answers) - failed:,} of {len(answers):,} images predicted, written to {out}")
+    if failed == len(answers):
+        raise typer.Exit(FAILED)
+
+
+@app.command(rich_help_panel=MAIN)
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="What senet compare or senet train wrote.")
+    ],
+) -> None:
+    """Write report.html into a run folder.
+
+    One page that opens offline: accuracy, curves, costs, mistakes, and the gates.
+
+    Examples:
+      senet report runs/photos
+    """
+    from senet.analysis import report as analysis
+
+    with _working("writing the report"):
+        page = analysis.write(run)
+    _print(str(page))
+
+
+# --- look -----------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOOK)
+def models(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Such as 'se_*'.")] = "*",
+) -> None:
+    """List the networks, what they cost, and their twins with or without SE.
+
+    Multiply-adds are those of one image of the usual size.
+
+    Examples:
+      senet models
+      senet models 'se_resnext*'
+    """
+    from senet.models import list_models
+    from senet.models.summary import catalogue
+
+    names = list_models(pattern)
+    if not names:
+        raise ValueError(f"no network fits {pattern!r}.{near(pattern, list_models())}")
+    for table in catalogue(names):
+        _print(table, "")
+
+
+@app.command(rich_help_panel=LOOK)
+def summary(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Networks of senet models.")
+    ],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the image in pixels (the network's usual).")
+    ] = None,
+    in_channels: Annotated[int, typer.Option(min=1, help="Channels of the image.")] = 3,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs (the network's usual).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An option of the network; may be repeated."
+        ),
+    ] = None,
+    time: Annotated[bool, typer.Option(help="Measure the time that an image takes here.")] = True,
+) -> None:
+    """Print networks as Table 1 of the paper does.
+
+    Several stand side by side where the terminal is wide enough. Below: parameters,
+    multiply-adds, how much of both is in SE blocks, and the time of an image here.
+
+    Examples:
+      senet summary se_resnet50
+      senet summary resnet50 se_resnet50 se_resnext50_32x4d
+      senet summary se_resnet20_cifar --set reduction=8 --num-classes 100
+    """
+    from rich.console import Console
+
+    from senet.models import create_model, entry
+    from senet.models.summary import image_ms, summarise, tables
+
+    options = _options(names, settings)
+    networks = []
+    for name in names:
+        side = size or entry(name).preprocessing.size
+        own = {k: v for k, v in options.items() if k in entry(name).options}
+        model = create_model(name, num_classes=num_classes, in_channels=in_channels, **own)
+        networks.append((model, (in_channels, side, side)))
+    summaries = [summarise(model, shape) for model, shape in networks]
+    times = None
+    if time:
+        with _working("measuring the time of an image"):
+            times = image_ms(networks, repeats=9)
+    for table in tables(summaries, times, Console().width):
+        _print(table)
+
+
+@app.command(rich_help_panel=LOOK)
+def doctor() -> None:
+    """Say what is installed here, what is missing, and what to do about it."""
+    from senet import __version__, doctor
+
+    try:
+        from senet.ops import backend
+
+        checks = list(doctor.examine(backend.explain()))
+    except ImportError as error:  # PyTorch itself is not there
+        checks = list(doctor.examine(f"eager: {error}"))
+    _show_checks(__version__, checks)
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(FAILED)
+
+
+# --- from words to a configuration ----------------------------------------------------------------
+
+
+def _recipe(name: str | None, weights: Path | None = None, model: str | None = None) -> TrainConfig:
+    """The settings to begin with, for the network that the weights are of."""
+    from dataclasses import replace
+
+    from senet.models.weights import read_record
+    from senet.training.recipes import recipe
+
+    base = recipe(name or ("finetune" if weights else "quick"))
+    if weights is None:
+        return base
+    try:
+        architecture = read_record(weights).architecture
+    except ValueError as error:
+        if model is not None:
+            return base  # published weights do not say what they are of
+        if weights.suffix == ".safetensors":
+            raise
+        raise ValueError(f"{weights} does not say of which network it is: add --model") from error
+    if model not in (None, architecture.name):
+        return base
+    return replace(base, model=architecture.name, options=architecture.options)
+
+
+def _not_both(resume: Path | None, out: Path | None, recipe: str | None) -> None:
+    for given, option in ((out, "--out"), (recipe, "--recipe")):
+        if resume and given:
+            raise typer.BadParameter(f"a run that is resumed has its own: leave {option} out")
+
+
+def _configured(base: TrainConfig, settings: list[str] | None, **given: Any) -> TrainConfig:
+    """``base`` with what the command line says; ``None`` is not said."""
+    from dataclasses import replace
+
+    from senet.models import entry
+    from senet.models.registry import SE_OPTIONS
+    from senet.training.config import TrainConfig
+
+    changes = {name: value for name, value in given.items() if value is not None}
+    kinds = {k: v for k, v in get_type_hints(TrainConfig).items() if k != "options"}
+    texts = pairs(settings or [])
+    changes |= {k: value(v, kinds[k]) for k, v in texts.items() if k in kinds}
+    model = changes.get("model", base.model)
+    known, plain = entry(model).options, entry(model).plain
+    options = {k: v for k, v in base.options.items() if k in known}
+    if base.model not in (model, plain, f"se_{model}"):
+        # Options of SE blocks mean the same in every network; others are of the recipe's own one.
+        options = {k: v for k, v in options.items() if k in SE_OPTIONS}
+    for key, text in texts.items():
+        if key not in kinds:
+            options[key] = _option(key, text, known, [*kinds, *known])
+    return replace(base, options=options, **changes)
+
+
+def _options(names: list[str], settings: list[str] | None) -> dict[str, Any]:
+    """Options for several networks: each must be known to one of them at least."""
+    from senet.models import entry
+
+    known = {k: v for name in names for k, v in entry(name).options.items()}
+    return {k: _option(k, text, known, known) for k, text in pairs(settings or []).items()}
+
+
+def _option(key: str, text: str, known: Mapping[str, Any], names: Iterable[str]) -> Any:
+    if key not in known:
+        raise typer.BadParameter(f"--set {key}: there is no such setting.{near(key, names)}")
+    return value(text, type(known[key]))
+
+
+def _new_folder(what: str, config: TrainConfig) -> Path:
+    """``runs/<what>-<data>-<time>``."""
+    import re
+    import time
+
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data).expanduser().resolve().name)
+    return Path("runs") / f"{what}-{data}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+def _print(*what: Any, style: str = "") -> None:
+    """Text as it is: brackets in the name of a folder are no markup."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for one in what:
+        console.print(one, style=style, markup=False, soft_wrap=isinstance(one, str))
+
+
+def _print_json(values: Mapping[str, Any]) -> None:
+    import json
+
+    print(json.dumps(values, indent=1, ensure_ascii=False))
+
+
+def _suggest(*commands: tuple[str, str]) -> None:
+    from rich.text import Text
+
+    wide = max(len(command) for command, _ in commands)
+    for command, what in commands:
+        _print(Text.assemble(f"  {command:{wide}}  ", (what, "dim")))
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else nullcontext():
+        yield
+
+
+def _progress(what: Iterable[Any], description: str, total: int) -> list[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return list(
+        track(
+            what,
+            description,
+            total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
+
+
+def _interval(right: int, images: int) -> tuple[float, float]:
+    """Of 95 %."""
+    from senet.analysis.statistics import accuracy
+
+    found = accuracy(right, images)
+    return found.low, found.high
+
+
+def _percent(*shares: float) -> str:
+    return " … ".join(f"{100 * share:.1f}" for share in shares)
+
+
+def _accuracy(right: int, images: int) -> str:
+    low_high = _percent(*_interval(right, images))
+    return (
+        f"{_percent(right / images)} % (95 % interval {low_high}; {right:,} of {images:,} images)"
+    )
+
+
+def _plain_table(*columns: str) -> Table:
+    """Without borders; the first column holds names, the others numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", vertical="bottom")
+    return table
+
+
+def _show_comparison(folder: Path) -> None:
+    from rich.text import Text
+
+    from senet.analysis import runs, sections, statistics
+    from senet.analysis.subject import Subject
+    from senet.models.summary import count
+
+    subject = Subject.of(runs.read(folder))
+    seeds = len(subject.seeds)
+    spread = "95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds"
+    table = _plain_table("network", "test\naccuracy", spread, "params", "mult-adds", "ms a step")
+    for role, name in subject.names.items():
+        rights = [p.right for p in subject.predictions(role)]
+        shares = [float(right.mean()) for right in rights]
+        if seeds == 1:
+            sure = _percent(*_interval(int(rights[0].sum()), len(rights[0])))
+        else:
+            sure = f"± {_percent(statistics.over_seeds(shares).std)}"
+        cost = (subject.cost or {}).get(name, {})
+        table.add_row(
+            name,
+            f"{_percent(sum(shares) / seeds)} %",
+            sure,
+            f"{cost['parameters']:,}" if cost else "",
+            count(int(cost["multiply_adds"])) if cost else "",
+            f"{cost['step_ms']:.1f}" if cost else "",
+        )
+    _print("", table, "")
+    _print(Text(sections.verdict(subject)), "", style="bold")
+
+
+def _show_evaluation(found: Mapping[str, Any], split: str) -> None:
+    from rich.text import Text
+
+    right = round(found["accuracy"] * found["images"])
+    _print(f"{split} accuracy {_accuracy(right, found['images'])}", style="bold")
+    if found["top5"] is not None:
+        _print(f"top-5 {_percent(found['top5'])} %")
+    _print(f"loss {found['loss']:.3f}", "")
+    table = _plain_table("class", "accuracy")
+    table.add_column()
+    for name, share in found["class_accuracy"].items():
+        if share is None:
+            table.add_row(Text(name), "", Text("no image", "dim"))
+        else:
+            table.add_row(Text(name), f"{_percent(share)} %", Text("█" * round(30 * share), "cyan"))
+    _print(table)
+
+
+def _show_checks(version: str, checks: list[Check]) -> None:
+    from rich.text import Text
+
+    marks = {"ok": ("✓", "green"), "missing": ("✗", "bold red"), "absent": ("–", "yellow")}
+    _print(f"senet {version}", style="bold")
+    for group, found in groupby(checks, lambda check: check.group):
+        table = _plain_table("", "", "")
+        table.show_header = False
+        for column in table.columns:
+            column.justify, column.vertical = "left", "top"
+        for check in found:
+            table.add_row(Text(*marks[check.state]), Text(check.name), Text(check.says))
+        _print(f"\n{group}", style="bold")
+        _print(table)

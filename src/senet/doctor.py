@@ -1,0 +1,110 @@
+"""What is installed here, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        group: what it belongs to.
+        name: of the thing.
+        state: ``"ok"``, ``"missing"`` (and needed), or ``"absent"`` (and not needed by everybody).
+        says: the version or the state of it, and the remedy where there is something wrong.
+    """
+
+    group: str
+    name: str
+    state: str
+    says: str
+
+
+def examine(backends: str) -> Iterator[Check]:
+    """All checks.
+
+    Args:
+        backends: a line each, as :func:`senet.ops.backend.explain` gives them.
+
+    Example:
+        >>> [check.state for check in examine("eager: ready") if check.name == "torch"]
+        ['ok']
+    """
+    yield from _machine()
+    for line in backends.splitlines():
+        name, _, says = line.partition(": ")
+        yield Check("backends", name, "ok" if says in ("ready", name) else "absent", says)
+    yield from _packages()
+
+
+def _machine() -> Iterator[Check]:
+    system = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("machine", "Python", "ok", f"{system}, {sys.executable}")
+    try:
+        import torch
+    except ImportError:
+        return  # it is among the packages too, with its remedy
+    cores = os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    yield Check("machine", "CPU", "ok", f"{cores} cores, PyTorch uses {threads} threads")
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(i)
+            memory = f"{about.total_memory / 2**30:.0f} GiB"
+            yield Check("machine", f"cuda:{i}", "ok", f"{about.name}, {memory}")
+    elif torch.backends.mps.is_available():
+        yield Check("machine", "mps", "ok", "Apple GPU")
+    else:
+        yield Check("machine", "GPU", "absent", "none that PyTorch can use: everything runs on CPU")
+
+
+# A line of the package's metadata: name, least version, and the extra that wants it.
+_REQUIREMENT = re.compile(
+    r"(?P<name>[\w.-]+)\s*(?:>=(?P<least>[\w.]+))?[^;]*(?:;.*extra == \W(?P<extra>\w+))?"
+)
+_FOR = {"hub": "`--data cifar10` and other data sets of the Hugging Face hub", "triton": "GPUs"}
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        requirements = metadata.requires("senet") or []
+    except metadata.PackageNotFoundError:
+        yield Check("packages", "senet", "missing", "not installed: pip install -e .")
+        return
+    for requirement in requirements:
+        match = _REQUIREMENT.match(requirement)
+        assert match, requirement
+        yield _package(**match.groupdict())
+
+
+def _package(name: str, least: str | None, extra: str | None) -> Check:
+    group = "extras" if extra else "packages"
+    remedy = f"pip install 'senet[{extra}]'" if extra else f"pip install '{name}>={least}'"
+    wanted = f", for {_FOR.get(extra, extra)}" if extra else ""
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        state = "absent" if extra else "missing"
+        return Check(group, name, state, f"not installed{wanted}: {remedy}")
+    if least and _numbers(version) < _numbers(least):
+        return Check(group, name, "missing", f"{version} is older than {least}: {remedy}")
+    return Check(group, name, "ok", version)
+
+
+def _numbers(version: str) -> list[int]:
+    """The release of a version, for comparison.
+
+    Example:
+        >>> _numbers("2.13.0+cpu") > _numbers("2.7")
+        True
+    """
+    release = re.match(r"\d+(\.\d+)*", version)
+    return [int(part) for part in release[0].split(".")] if release else []

@@ -1,0 +1,75 @@
+"""What is written after ``--set``: ``KEY=VALUE``, from text to values of the right kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+import typer
+
+
+def pairs(settings: Iterable[str]) -> dict[str, str]:
+    """Keys and the texts of their values; ``batch-size`` is ``batch_size``.
+
+    Raises:
+        typer.BadParameter: where there is no ``=``.
+
+    Example:
+        >>> pairs(["lr=0.1", "stem-pool = ceil"])
+        {'lr': '0.1', 'stem_pool': 'ceil'}
+    """
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"--set {setting}: write it as KEY=VALUE")
+        found[key.strip().replace("-", "_")] = text.strip()
+    return found
+
+
+def value(text: str, kind: Any) -> Any:
+    """A value that was written as text: ``3``, ``1e-3``, ``true``, ``none``, ``1,2,3``, or a word.
+
+    Args:
+        text: as written.
+        kind: the type that is wanted, a union with ``None`` too: words that look like numbers stay
+            words where a word is wanted, and one number is a sequence where that is wanted.
+
+    Example:
+        >>> value("32", str), value("82", tuple[int, ...]), value("1e-3", float)
+        ('32', (82,), 0.001)
+        >>> value("none", int | None), value("16,32", NoneType)
+        (None, (16, 32))
+    """
+    kinds = {get_origin(k) or k for k in (get_args(kind) if NoneType in get_args(kind) else [kind])}
+    if NoneType in kinds and text.lower() == "none":
+        return None
+    if str in kinds:
+        return text
+    if tuple in kinds or "," in text:
+        return tuple(_scalar(part.strip()) for part in text.split(",") if part.strip())
+    return _scalar(text)
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text  # whoever gets it says what it may be
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question for an error message about an unknown name; empty where nothing is near.
+
+    Example:
+        >>> near("reducton", ["reduction", "squeeze"])
+        ' Did you mean reduction?'
+    """
+    found = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(found)}?" if found else ""
