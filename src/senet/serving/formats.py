@@ -83,7 +83,7 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
         best, *rest = prediction.guesses or (("", 0.0),)
         cells = [prediction.file, best[0], percent(best[1]) if prediction.guesses else ""]
         if more:
-            cells.append(", ".join(f"{name} {percent(p)}" for name, p in rest))
+            cells.append("\n".join(f"{name} {percent(p)}" for name, p in rest))
         if failed:
             cells.append(prediction.error)
         table.add_row(*map(Text, cells))  # names may hold what rich takes for markup
