@@ -17,7 +17,7 @@ def takes(x: Tensor) -> bool:
 
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     x = _about(x, pivot)
-    return x.sum(_space(x)), x.square().sum(_space(x))
+    return _over_space(x), _over_space(x.square())
 
 
 def affine(
@@ -35,7 +35,7 @@ def grad_moments(
     dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     g = _wide(_through(dy, y))
-    return g.sum(_space(g)), (g * _about(x, pivot)).sum(_space(g))
+    return _over_space(g), _over_space(g * _about(x, pivot))
 
 
 def grad_affine(
@@ -71,13 +71,14 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _space(x: Tensor) -> list[int]:
-    return list(range(2, x.dim()))
+def _over_space(x: Tensor) -> Tensor:
+    return x.sum(list(range(2, x.dim()))) if x.dim() > 2 else x
 
 
 def _map(v: Tensor, x: Tensor) -> Tensor:
     """``[B, C]`` laid against ``[B, C, *space]``."""
-    return v.reshape(v.shape + (1,) * (x.dim() - 2))
+    # Contiguous, or the layout of v would decide that of the result.
+    return v.contiguous().reshape(v.shape + (1,) * (x.dim() - 2))
 
 
 def _channel(v: Tensor, x: Tensor) -> Tensor:
