@@ -12,7 +12,7 @@ help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
 
 demo: $(VENV)/installed  ## train a network with and without SE on bundled images, and write a report
-	$(BIN)/senet compare --out $(OUT) --resume
+	$(BIN)/senet compare $(if $(wildcard $(OUT)/comparison.json),--resume,--out) $(OUT)
 
 test: check $(WORLD)/installed  ## lint, types, and all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
