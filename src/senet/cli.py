@@ -457,7 +457,9 @@ def models(
     names = list_models(pattern)
     if not names:
         raise ValueError(f"no network fits {pattern!r}.{near(pattern, list_models())}")
-    for table in catalogue(names):
+    with _working("counting"):
+        tables = list(catalogue(names))
+    for table in tables:
         _print(table, "")
 
 
@@ -691,7 +693,7 @@ def _plain_table(*columns: str) -> Table:
 def _show_comparison(folder: Path) -> None:
     from rich.text import Text
 
-    from senet.analysis import runs, sections, statistics
+    from senet.analysis import runs, statistics
     from senet.analysis.subject import Subject
     from senet.models.summary import count
 
@@ -716,7 +718,8 @@ def _show_comparison(folder: Path) -> None:
             f"{cost['step_ms']:.1f}" if cost else "",
         )
     _print("", table, "")
-    _print(Text(sections.verdict(subject)), "", style="bold")
+    verdict = statistics.verdict(subject.comparison, *(subject.names[r] for r in ("plain", "se")))
+    _print(Text(verdict), "", style="bold")
 
 
 def _show_evaluation(found: Mapping[str, Any], split: str) -> None:
