@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 
 import senet
-from senet.analysis import runs, sections
+from senet.analysis import runs
 from senet.analysis.gates import by_class
 from senet.analysis.images import TestImages, open_test_images
+from senet.analysis.sections import classes, cost, examples, gates, learning, provenance, results
 from senet.analysis.subject import Subject
 from senet.models.weights import load_model
 
@@ -74,16 +75,16 @@ def _page(subject: Subject) -> dict[str, Any]:
         "two": subject.two,
         "many": len(subject.seeds) > 1,
         "names": subject.names,
-        "verdict": sections.verdict(subject),
-        "tiles": sections.tiles(subject),
+        "verdict": results.verdict(subject),
+        "tiles": results.tiles(subject),
         "missing": _missing(subject),
-        "results": sections.results(subject),
-        "curves": sections.curves(subject),
-        "cost": sections.cost(subject),
-        "classes": sections.classes(subject),
-        "confusion": sections.confusion(subject),
-        "command": sections.command(subject),
-        "facts": sections.facts(subject),
+        "results": results.results(subject),
+        "curves": learning.learning(subject),
+        "cost": cost.cost(subject),
+        "classes": classes.classes(subject),
+        "confusion": classes.confusion(subject),
+        "command": provenance.command(subject),
+        "facts": provenance.facts(subject),
     }  # fmt: skip
     page |= _with_images(subject)
     page["sections"] = [
@@ -124,7 +125,7 @@ def _with_images(subject: Subject) -> dict[str, Any]:
     if isinstance(images, str):
         parts["unseen"].append(f"Gates and test images are not shown: {images}")
         return parts
-    parts["examples"] = sections.examples(subject, images)
+    parts["examples"] = examples.examples(subject, images)
     if "se" in subject.names:
         parts["gates"] = _gates(subject, images)
     return parts
@@ -134,4 +135,4 @@ def _gates(subject: Subject, images: TestImages) -> dict[str, Any]:
     model, record = load_model(subject.finished["se"][0].model_file)
     chosen = images.spread(GATE_IMAGES)
     blocks = by_class(model, images.batches(chosen, record.preprocessing), len(subject.classes))
-    return sections.gates(subject, blocks, len(chosen))
+    return gates.gates(subject, blocks, len(chosen))

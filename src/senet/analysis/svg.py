@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+WIDTH = 360
+"""Of most pictures, in their own units: about what a phone shows, so that text keeps its size."""
+
 
 def tag(name: str, text: object = None, **attributes: object) -> Markup:
     """One element. Trailing underscores go, other underscores become hyphens; None is left out.
@@ -158,7 +161,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten from ``low`` to ``high``.
+    """1, 2 and 5 times the powers of ten from ``low`` to ``high``; :func:`ticks` if they are few.
 
     Example:
         >>> log_ticks(0.3, 4)
@@ -166,9 +169,26 @@ def log_ticks(low: float, high: float) -> list[float]:
     """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
-    return [t for t in every if low <= t <= high]
+    inside = [t for t in every if low <= t <= high]
+    return inside if len(inside) > 2 else ticks(low, high)
 
 
 def whole_ticks(low: int, high: int, most: int = 6) -> list[float]:
     """As :func:`ticks`, for what is counted: epochs, channels."""
     return [t for t in ticks(low, max(high, low + 1), most) if t == int(t)]
+
+
+def padded(low: float, high: float, share: float) -> tuple[float, float]:
+    """The ends of an axis that leaves a share of its length free on both sides."""
+    room = share * (high - low) or 0.5 * abs(high) or 0.5
+    return low - room, high + room
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage, held together by a thin space.
+
+    Example:
+        >>> percent(0.894)
+        '89.4\u202f%'
+    """
+    return f"{100 * share:.{digits}f}\u202f%"

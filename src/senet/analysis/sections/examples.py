@@ -1,0 +1,68 @@
+"""Test images that were mistaken."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from senet.analysis.images import TestImages
+from senet.analysis.sections import Section
+from senet.analysis.subject import Subject
+from senet.analysis.svg import percent
+
+EXAMPLES = 12
+"""Images a group."""
+
+
+def examples(subject: Subject, images: TestImages) -> Section:
+    """Test images on which just one network was right; of a single network, its worst mistakes."""
+    said = {role: subject.predictions(role)[0] for role in subject.names}
+    right = {role: p.right for role, p in said.items()}
+    seed = f" of seed {subject.seeds[0]}" if len(subject.seeds) > 1 else ""
+
+    def show(index: int) -> Section:
+        uri, small = images.thumbnail(index)
+        return {
+            "index": index,
+            "uri": uri,
+            "small": small,
+            "true": subject.classes[subject.labels[index]],
+            "said": {role: says(role, index) for role in said},
+        }
+
+    def says(role: str, index: int) -> str:
+        who = {"se": "SE ", "plain": "plain "}[role] * subject.two
+        name = "✓" if right[role][index] else subject.classes[said[role].predicted[index]]
+        return f"{who}{name} {percent(float(said[role].confidence[index]), 0)}"
+
+    def group(name: str, shown: np.ndarray, found: np.ndarray) -> Section:
+        text = f"{len(shown)} of {len(found):,}"
+        return {
+            "name": f"{name}: {text}" if name else text,
+            "images": [show(int(i)) for i in shown],
+        }
+
+    if not subject.two:
+        ((role, answers),) = said.items()
+        wrong = np.flatnonzero(~right[role])
+        surest = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][: 2 * EXAMPLES]
+        return {
+            "groups": [group("", surest, wrong)],
+            "caption": "Bold is what the data say it is; below, what the network said, with the "
+            "probability it gave. Some of these may be mistakes of the data.",
+        }
+    only_se = np.flatnonzero(right["se"] & ~right["plain"])
+    only_plain = np.flatnonzero(right["plain"] & ~right["se"])
+    return {
+        "groups": [
+            group("SE right, plain wrong", _spread(only_se), only_se),
+            group("Plain right, SE wrong", _spread(only_plain), only_plain),
+        ],
+        "caption": f"Bold is what it is; below, what each network{seed} said, with the probability "
+        "it gave; ✓ is what it is. The images are spread evenly over the test set, not chosen.",
+    }
+
+
+def _spread(indices: np.ndarray) -> np.ndarray:
+    """At most so many of them as a group has, evenly spaced."""
+    places = np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices)))
+    return indices[places.astype(int)]

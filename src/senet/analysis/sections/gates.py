@@ -1,0 +1,111 @@
+"""What the gates of the SE network do: section 6.4 of the paper on the run's own images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+from senet.analysis.figures import gates as pictures
+from senet.analysis.gates import BlockGates
+from senet.analysis.sections import Section
+from senet.analysis.subject import Subject
+from senet.analysis.svg import Picture, percent
+
+
+def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Section:
+    """What the gates of the SE network do: Figures 6 and 7 of the paper, and a row a block."""
+    names, seen = subject.classes, torch.nonzero(blocks[0].images).flatten().tolist()
+    step = max(1.0, len(seen) / pictures.COLOURS)
+    shown = [seen[int(i * step)] for i in range(min(len(seen), pictures.COLOURS))]
+    last = list({block.stage: block for block in blocks}.values())  # the last of every stage
+    colours = {k: c for c, k in enumerate(shown)}
+    two = _farthest(last[-1], shown)
+    seeds = f" (seed {subject.seeds[0]})" if len(subject.seeds) > 1 else ""
+    caption = (
+        f"Mean gate of every channel over {images:,} test images{seeds}, in the last block of "
+        "every stage, by class; the dark line is the mean over all classes. Channels stand in the "
+        "order of that mean. All pictures share one axis. As Figure 6 of the paper."
+    )
+    if len(shown) < len(seen):
+        caption += f" {len(shown)} of the {len(seen)} classes have a line, evenly spaced."
+    section: Section = {
+        "shown": [(k, names[k]) for k in shown],
+        "story": _gate_story(last),
+        "panels": _named(last, pictures.by_class(last, shown, names)),
+        "caption": caption,
+        "bands": [],
+        "rows": [_gate_row(b) for b in blocks],
+        "table_caption": "Open and closed are shares of all gates, over images and channels. "
+        "Decided by class is the variance between the classes' means over all variance: 100 % "
+        "where nothing but the class moves a gate; where it knows nothing of the class, chance "
+        f"alone gives about {percent((len(seen) - 1) / max(images - 1, 1))} on so many images.",
+    }
+    if len(two) == 2:
+        coloured = [(colours[k], k) for k in two]
+        section |= {
+            "two": [{"colour": colours[k], "name": names[k]} for k in two],
+            "bands": _named(last, pictures.within_classes(last, coloured, names)),
+            "bands_caption": "Mean gate ± one standard deviation over the images of the class, as "
+            "Figure 7 of the paper: the two of the classes above whose gates lie farthest apart in "
+            "the last block. Where the bands part, the gate tells the classes from one another; "
+            "their width is how much it answers to the single image.",
+        }
+    return section
+
+
+def _gate_story(last: Sequence[BlockGates]) -> str:
+    first, final = last[0], last[-1]
+    text = (
+        "Every gate is a number: 0 shuts its channel off, 1 lets it pass unchanged. In the paper's "
+        "ImageNet network the early gates are much alike for all classes and the later ones "
+        "differ from class to class. Here the class decides "
+        f"{percent(first.class_dependence, 0)} of the variance of the gates at the end of the "
+        "first stage"
+    )
+    if len(last) > 1:
+        text += f" and {percent(final.class_dependence, 0)} at the end of the last"
+    text += f"; the mean gate there is {float(final.overall.mean()):.2f}."
+    if final.open > 0.5:
+        text += (
+            f" {percent(final.open, 0)} of the gates of the last block stand open, so it changes "
+            "little: the paper saw the same, and found that the blocks of the last stage could be "
+            "removed at a small loss."
+        )
+    return text
+
+
+def _gate_row(block: BlockGates) -> Section:
+    return {
+        "name": block_name(block.name),
+        "channels": block.mean.shape[1],
+        "mean": f"{float(block.overall.mean()):.2f}",
+        "open": percent(block.open),
+        "closed": percent(block.closed),
+        "dependence": percent(block.class_dependence, 0),
+    }
+
+
+def _farthest(block: BlockGates, shown: Sequence[int]) -> list[int]:
+    """The two classes whose mean gates lie farthest apart."""
+    if len(shown) < 2:
+        return []
+    means = block.mean[list(shown)]
+    at = int(torch.cdist(means, means).argmax())
+    return sorted((shown[at // len(shown)], shown[at % len(shown)]))
+
+
+def _named(blocks: Sequence[BlockGates], drawn: Sequence[Picture]) -> list[Section]:
+    return [{"name": block_name(b.name), "picture": p} for b, p in zip(blocks, drawn, strict=True)]
+
+
+def block_name(name: str) -> str:
+    """Where a block is, in words.
+
+    Example:
+        >>> block_name("layer2.0.se"), block_name("features.3.attention")
+        ('Stage 2, block 1', 'features.3.attention')
+    """
+    found = re.fullmatch(r"layer(\d+)\.(\d+)\.se", name)
+    return f"Stage {found[1]}, block {int(found[2]) + 1}" if found else name

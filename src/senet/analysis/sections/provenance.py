@@ -1,0 +1,89 @@
+"""How it was run, and how to run it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from senet.analysis.sections import Section
+from senet.analysis.subject import Subject
+
+
+def command(subject: Subject) -> list[str]:
+    """The command that does it again: every setting is written out, whatever the defaults.
+
+    In pieces between which a line may end.
+    """
+    runs = [run for role in ("se", "plain") for run in subject.begun.get(role, [])]
+    settings = dict(runs[0].config["config"])
+    model, data = settings.pop("model"), settings.pop("data")
+    pieces = [
+        f"senet {'compare' if subject.two else 'train'}",
+        f"--model {model}",
+        f"--data {shlex.quote(runs[0].config['data'].get('path') or data)}",
+    ]
+    if subject.two:
+        settings["seed"] = min(run.config["config"]["seed"] for run in runs)
+        pieces.append(f"--seeds {subject.seed_count}")
+    settings |= settings.pop("options", {})
+    return pieces + [f"--set {shlex.quote(f'{k}={_setting(v)}')}" for k, v in settings.items()]
+
+
+def _setting(value: Any) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def facts(subject: Subject) -> list[Section]:
+    """How it was run: recipe, data, machine."""
+    config = subject.any_run.config
+    recipe = {k: v for k, v in config["config"].items() if k not in ("model", "seed", "data")}
+    if subject.begun.get("se"):  # the plain twin has no options of SE blocks
+        recipe["options"] = subject.begun["se"][0].config["config"].get("options")
+    seeds = {run.config["config"].get("seed") for runs in subject.begun.values() for run in runs}
+    results = [r.result for runs in subject.finished.values() for r in runs if r.result is not None]
+    seconds = sum(float(r.get("train_seconds") or 0) for r in results)
+    run = {
+        "network" + "s" * subject.two: ", ".join(subject.names.values()),
+        "seeds": ", ".join(map(str, sorted(s for s in seeds if s is not None))),
+        "trained for": _duration(seconds) + (f" in {len(results)} runs" * (len(results) > 1)),
+    }
+    if not results:
+        del run["trained for"]
+    left_out = ("classes", "preprocessing", "record")
+    data = {k: v for k, v in config["data"].items() if k not in left_out}
+    data |= {"classes": ", ".join(subject.classes[:50]) + ", …" * (len(subject.classes) > 50)}
+    data |= _flat(config["data"].get("preprocessing") or {})
+    return [
+        {"name": "Run", "rows": list(_flat(run).items())},
+        {"name": "Data", "rows": list(_flat(data).items())},
+        {"name": "Recipe", "rows": list(_flat(recipe).items())},
+        {"name": "Machine", "rows": list(_flat(config.get("environment") or {}).items())},
+    ]
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """Names and values to read; what is empty, off or too long to read is left out."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, float):
+            value = f"{value:g}"
+        if value not in (None, "") and len(str(value)) <= 600:
+            found[key.replace("_", " ")] = str(value)
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

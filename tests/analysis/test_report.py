@@ -1,0 +1,327 @@
+"""The page: complete, closed in itself, and honest about what is missing."""
+
+import base64
+import io
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import senet.training.compare
+import senet.training.fit
+from senet.analysis import report, runs
+from senet.analysis.statistics import accuracy, pair
+from senet.analysis.subject import Subject
+from senet.cli import app
+from senet.training.config import TrainConfig
+from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run
+
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and gathers elements and text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.elements, self.words = [], [], []
+        self.feed(html)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def attributes(self, tag, name):
+        return [attrs[name] for t, attrs in self.elements if t == tag and name in attrs]
+
+    @property
+    def sections(self):
+        return self.attributes("section", "id")
+
+
+def written(folder):
+    return Page(report.write(folder).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def page_of_one(one_seed):
+    return written(one_seed)
+
+
+@pytest.fixture(scope="session")
+def page_of_three(three_seeds):
+    return written(three_seeds)
+
+
+@pytest.fixture
+def copy(one_seed, tmp_path):
+    """A comparison to change."""
+    return shutil.copytree(one_seed, tmp_path / "run")
+
+
+EVERYTHING = [
+    "what", "accuracy", "curves", "cost", "classes", "confusion", "gates", "examples", "how",
+    "methods",
+]  # fmt: skip
+
+
+def test_a_comparison_has_every_section(page_of_one, page_of_three):
+    for page in (page_of_one, page_of_three):
+        assert page.sections == EVERYTHING
+        assert page.attributes("a", "href")[: len(EVERYTHING)] == [f"#{id}" for id in EVERYTHING]
+
+
+def test_the_page_needs_nothing_but_itself(page_of_three):
+    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page_of_three.elements}
+    assert all(src.startswith("data:") for src in page_of_three.attributes("img", "src"))
+    assert page_of_three.attributes("link", "href") == ["data:,"]
+    links = [h for h in page_of_three.attributes("a", "href") if not h.startswith("#")]
+    assert links == ["https://arxiv.org/abs/1709.01507"]  # followed by hand, never fetched
+
+
+def test_the_style_fetches_nothing(one_seed):
+    html = report.write(one_seed).read_text(encoding="utf-8")
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.*?)\)", html)) == {"#tip"}
+    assert len(html.encode()) < 400_000
+
+
+def test_every_picture_can_be_heard(page_of_three):
+    pictures = [attrs for tag, attrs in page_of_three.elements if tag == "svg"]
+    assert len(pictures) > 20
+    assert all(p["role"] == "img" and len(p["aria-label"]) > 10 for p in pictures)
+    assert all(page_of_three.attributes("img", "alt"))
+
+
+def _right(folder):
+    found = runs.read(folder)
+    assert isinstance(found, runs.Twins)
+    subject = Subject.of(found)
+    both = (subject.predictions(role) for role in ("plain", "se"))
+    return [(plain.right, se.right) for plain, se in zip(*both, strict=True)]
+
+
+def test_the_figures_of_one_seed(one_seed, page_of_one):
+    ((plain, se),) = _right(one_seed)
+    outcomes = pair(plain, se)
+    for right in (plain, se):
+        found = accuracy(int(right.sum()), len(right))
+        assert f"{100 * found.value:.1f} %" in page_of_one.text
+        low, high = (f"{100 * v:.1f}\u202f%" for v in (found.low, found.high))
+        assert f"95 % interval {low} to {high}".replace("\u202f", " ") in page_of_one.text
+    assert f"SE right, plain wrong: {min(12, outcomes.only_se)} of {outcomes.only_se}" in (
+        page_of_one.text
+    )
+    assert "senet compare --seeds 3 repeats the training" in page_of_one.text
+
+
+def test_the_figures_of_three_seeds(three_seeds, page_of_three):
+    pairs = _right(three_seeds)
+    differences = [100 * (se.mean() - plain.mean()) for plain, se in pairs]
+    mean = f"{np.mean(differences):+.2f}".replace("-", "−")
+    assert re.search(rf"mean [\d.]+ [\d.]+ {re.escape(mean)} ", page_of_three.text)
+    assert "Over 3 seeds, " in page_of_three.text
+    assert "Student's interval over the seeds" in page_of_three.text
+
+
+def test_images_are_those_of_the_data(page_of_one, source, one_seed):
+    ((plain, se),) = _right(one_seed)
+    indices = [int(a.split()[2].rstrip(":")) for a in page_of_one.attributes("img", "alt")]
+    assert indices
+    for index, uri in zip(indices, page_of_one.attributes("img", "src"), strict=True):
+        assert plain[index] != se[index]
+        shown = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+        np.testing.assert_array_equal(np.asarray(shown), source.test.images[index, 0].numpy())
+
+
+def _again(monkeypatch, page, module, name):
+    """The configuration, and the seeds, with which the page's command would start training."""
+    found = []
+
+    def instead(config, _folder, *seeds, **_):
+        found.append((config, *map(list, seeds)))
+        raise ValueError("started")
+
+    monkeypatch.setattr(module, name, instead)
+    command = re.search(r"whatever the defaults are: (senet .*?) Run networks?", page.text)
+    assert command is not None
+    words = shlex.split(command[1])[1:]
+    CliRunner().invoke(app, words)
+    return found[0]
+
+
+def test_the_command_does_the_same_again(monkeypatch, three_seeds, page_of_three):
+    config, seeds = _again(monkeypatch, page_of_three, senet.training.compare, "compare")
+    recorded = json.loads((three_seeds / f"{SE}-seed3" / "config.json").read_text())["config"]
+    assert config == TrainConfig.from_dict(recorded)
+    assert seeds == [3, 4, 5]
+
+
+def test_the_command_of_a_single_run(monkeypatch, tmp_path, source):
+    write_run(tmp_path / "run", source, SE, seed=7)
+    (config,) = _again(monkeypatch, written(tmp_path / "run"), senet.training.fit, "fit")
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert config == TrainConfig.from_dict(recorded)
+
+
+def test_a_single_run_with_se(tmp_path, source):
+    write_run(tmp_path / "run", source, SE)
+    page = written(tmp_path / "run")
+    assert page.sections == [s for s in EVERYTHING if s != "cost"]
+    assert f"{SE} was right on " in page.text
+    assert "Mistakes it was surest of" in page.text
+    assert "McNemar" not in page.text
+
+
+def test_a_single_plain_run(tmp_path, source):
+    write_run(tmp_path / "run", source, PLAIN)
+    page = written(tmp_path / "run")
+    assert "gates" not in page.sections
+    assert f"the plain twin of se_{PLAIN}" in page.text
+
+
+def test_an_unfinished_comparison_compares_what_it_has(tmp_path, source):
+    folder = write_comparison(
+        tmp_path / "run", source, (0, 1), unfinished=[(SE, 1)], not_begun=[(PLAIN, 1)]
+    )
+    page = written(folder)
+    assert page.sections == [s for s in EVERYTHING if s != "cost"]
+    assert f"{SE}, seed 1, has done 2 epochs and not finished" in page.text
+    assert f"{PLAIN}, seed 1, has not begun" in page.text
+    assert f"senet compare --resume {folder}" in page.text
+    assert "Only seeds that both networks have finished are compared below." in page.text
+    assert re.search(r"was right on \d+ (more|fewer) of the 200 test images", page.text)
+
+
+def test_a_comparison_without_a_result_shows_its_curves(tmp_path, source):
+    folder = write_comparison(
+        tmp_path / "run", source, unfinished=[(PLAIN, 0)], not_begun=[(SE, 0)]
+    )
+    page = written(folder)
+    assert page.sections == ["what", "curves", "how", "methods"]
+    assert "There is no result yet: no pair of runs has finished." in page.text
+
+
+def test_a_run_that_has_done_no_epoch(tmp_path, source):
+    write_run(tmp_path / "run", source, SE, epochs=0)
+    page = written(tmp_path / "run")
+    assert page.sections == ["what", "how", "methods"]
+    assert f"{SE} has done 0 epochs and not finished" in page.text
+
+
+def test_a_comparison_that_has_not_begun(tmp_path, source):
+    folder = write_comparison(tmp_path / "run", source, not_begun=[(PLAIN, 0), (SE, 0)])
+    with pytest.raises(ValueError, match="no run has begun"):
+        report.write(folder)
+
+
+def _edit(path, change):
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def test_data_that_have_gone(copy):
+    for name in (PLAIN, SE):
+        _edit(copy / f"{name}-seed0" / "config.json",
+              lambda c: c["data"].update(path=str(copy / "gone")))  # fmt: skip
+    page = written(copy)
+    assert page.sections == [s for s in EVERYTHING if s not in ("gates", "examples")]
+    assert "Gates and test images are not shown: the data could not be opened" in page.text
+    assert f"{copy / 'gone'}" in page.text
+
+
+def test_data_that_have_changed(copy):
+    for name in (PLAIN, SE):
+        _edit(copy / f"{name}-seed0" / "config.json", lambda c: c["config"].update(limit=100))
+    page = written(copy)
+    assert "gates" not in page.sections
+    assert "are not those of this run any more" in page.text
+
+
+def test_weights_that_have_gone(copy):
+    (copy / f"{SE}-seed0" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no model file .*model\.safetensors"):
+        report.write(copy)
+
+
+def test_names_cannot_change_the_page(copy):
+    evil = '</style><script>alert("x")</script>'
+
+    def rename(config):
+        config["data"]["name"] = config["data"]["classes"][3] = evil
+
+    for name in (PLAIN, SE):
+        _edit(copy / f"{name}-seed0" / "config.json", rename)
+    page = written(copy)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert evil in page.text
+
+
+def test_many_classes(copy):
+    """A hundred and twenty, of which three have no test image: no matrix, but everything else."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3, 120), 4)
+    for name in (PLAIN, SE):
+        folder = copy / f"{name}-seed0"
+        logits = rng.normal(size=(len(labels), 120)).astype("float32")
+        logits[np.arange(len(labels)), labels] += 2
+        np.savez(folder / "predictions.npz", labels=labels, logits=logits)
+        _edit(folder / "config.json",
+              lambda c: c["data"].update(classes=[f"kind {k}" for k in range(120)]))  # fmt: skip
+    page = written(copy)
+    assert "A matrix of 120 classes is too fine to see" in page.text
+    assert "The most frequent mistakes" in page.text
+    assert "kind 3 4 " in page.text
+    assert "kind 2 0 " not in page.text
+
+
+def test_an_old_report_stays_until_the_new_one_is_whole(copy, monkeypatch):
+    path = report.write(copy)
+    before = path.read_text(encoding="utf-8")
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(report.os, "replace", fail)
+    with pytest.raises(OSError, match="disk gone"):
+        report.write(copy)
+    assert path.read_text() == "old"
+    assert not list(copy.glob(".report*"))
+    monkeypatch.undo()
+    assert report.write(copy).read_text(encoding="utf-8") == before
+
+
+def test_what_training_writes_is_what_the_report_reads(tmp_path):
+    """The contract of the run folder, held by both sides: a real, tiny comparison."""
+    config = TrainConfig(
+        model=SE, options={"widths": (4, 4, 4), "reduction": 2}, limit=100, epochs=2, batch_size=45
+    )
+    folder = senet.training.compare.compare(config, tmp_path / "run", (0, 1), progress=False)
+    page = written(folder)
+    assert page.sections == EVERYTHING
+    assert "Not finished" not in page.text
+    assert "Over 2 seeds" in page.text
