@@ -70,3 +70,37 @@ def test_two_processes_are_one(tmp_path, name):
             got = parts[0][key]
             assert torch.equal(got, parts[1][key]), key
         torch.testing.assert_close(got, value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def work_in_parallel(rank, state, folder):
+    """The same, with the batch norm of each process its own, under DistributedDataParallel."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=len(SHARES)
+    )
+    tail = Tail()
+    tail.load_state_dict(state)
+    parallel = nn.parallel.DistributedDataParallel(tail)
+    own = slice(sum(SHARES[:rank]), sum(SHARES[: rank + 1]))
+    x, shortcut, sent = (v[own] for v in inputs())
+    parallel(x, shortcut).backward(sent)
+    torch.save({k: p.grad for k, p in tail.named_parameters()}, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_distributed_data_parallel_averages_the_gradients(tmp_path):
+    tail = Tail()
+    state = copy.deepcopy(tail.state_dict())
+    multiprocessing.spawn(work_in_parallel, (state, str(tmp_path)), nprocs=len(SHARES))
+    alone = []
+    for rank, share in enumerate(SHARES):
+        other = copy.deepcopy(tail)
+        own = slice(sum(SHARES[:rank]), sum(SHARES[:rank]) + share)
+        x, shortcut, sent = (v[own] for v in inputs())
+        other(x, shortcut).backward(sent)
+        alone.append(dict(other.named_parameters()))
+    for rank in range(len(SHARES)):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for key, gradient in found.items():
+            mean = sum(part[key].grad for part in alone) / len(SHARES)
+            torch.testing.assert_close(gradient, mean, rtol=1e-4, atol=1e-5, msg=key)
