@@ -1,0 +1,79 @@
+"""Finds and loads the C library, with the OpenMP runtime that PyTorch runs on.
+
+The library is compiled for OpenMP but linked to no runtime: a second one in a process has threads
+of its own, and the two sets spin against each other. It takes the one that PyTorch brought.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sysconfig
+import zlib
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+REBUILD = "pip install --force-reinstall --no-deps senet, or pip install -e . in a checkout"
+
+
+def load() -> ctypes.CDLL:
+    """The library of ``passes.c``, its functions declared.
+
+    Raises:
+        ImportError: if it is not there or does not load; the message says why and what to do.
+    """
+    path = FOLDER / f"_passes{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if not path.exists():
+        raise ImportError(
+            "its C library was not built: there was no C compiler with OpenMP when the package "
+            f"was installed. Install one (on Debian: apt install gcc), then: {REBUILD}"
+        )
+    _share_openmp()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise ImportError(
+            f"its C library does not load here ({error}). Build it on this machine, with GCC: "
+            f"{REBUILD}"
+        ) from error
+    library.senet_source.restype = ctypes.c_uint
+    if library.senet_source() != source():
+        raise ImportError(f"its C library was built from another passes.c. Build it: {REBUILD}")
+    _declare(library)
+    return library
+
+
+def source() -> int:
+    """A checksum of ``passes.c``, which the library was given when it was built."""
+    return zlib.crc32((FOLDER / "passes.c").read_bytes())
+
+
+def openmp_runtimes() -> list[str]:
+    """The OpenMP runtimes in this process, PyTorch's own first."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    paths = dict.fromkeys(line.split(maxsplit=5)[-1] for line in lines if "omp" in line)
+    names = ("libgomp", "libiomp", "libomp")
+    found = [path for path in paths if os.path.basename(path).startswith(names)]
+    return sorted(found, key=lambda path: not {"torch", "torch.libs"} & set(Path(path).parts))
+
+
+def _share_openmp() -> None:
+    """Let what is loaded from now on find PyTorch's OpenMP; the system's where it has none."""
+    path = next(iter(openmp_runtimes()), "libgomp.so.1")
+    try:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise ImportError(f"there is no OpenMP runtime ({error}). Install libgomp") from error
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    pointer, number, flag = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    layout = [number] * 4 + [flag, flag]  # images, rows, columns, channels; type, threads
+    library.senet_moments.argtypes = [pointer] * 4 + layout
+    library.senet_affine.argtypes = [pointer] * 5 + [flag, pointer, *layout]
+    library.senet_grad_moments.argtypes = [pointer] * 6 + layout
+    library.senet_grad_affine.argtypes = [pointer] * 9 + layout
+    library.senet_instruction_set.argtypes = [ctypes.c_char_p]
+    library.senet_instruction_set.restype = ctypes.c_char_p
+    library.senet_instruction_set(None)
