@@ -21,6 +21,8 @@ RANK = {
     "analysis": 4,
     "export": 4,
     "serving": 4,
+    "doctor": 4,
+    "settings": 4,
     "cli": 5,
     "__main__": 6,
 }

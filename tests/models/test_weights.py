@@ -17,7 +17,7 @@ from senet.models.weights import (
 
 @pytest.fixture
 def model():
-    return create_model("se_resnet8_cifar", num_classes=3, in_channels=1)
+    return create_model("se_resnet8_cifar", num_classes=3, in_channels=1, widths=(16, 32, 64))
 
 
 @pytest.fixture

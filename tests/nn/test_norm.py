@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from senet import SqueezeExcitation, create_model
-from senet.nn import norm_act
+from senet.nn import conv_norm_act, norm_act
 from senet.ops import backend
+from tests.oracle import within_rule
 
 NATIVE = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
 
@@ -119,6 +120,37 @@ def train(model, steps=10):
         optimizer.step()
         losses.append(loss.item())
     return torch.tensor(losses)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16], ids=str)
+def test_the_squeeze_before_a_pointwise_convolution(layout, bias, type_, monkeypatch):
+    """As good as the plain form, by the rule; and taken where it pays, only there."""
+    from senet.ops import fused
+
+    calls = []
+    real = fused.mean_after
+    monkeypatch.setattr(fused, "mean_after", lambda *a: calls.append(1) or real(*a))
+    conv, bn = nn.Conv2d(8, 32, 1, bias=bias), nn.BatchNorm2d(32).eval()
+    bn.running_mean.normal_(10)
+    se, h = SqueezeExcitation(32, 4), torch.randn(2, 8, 9, 9).to(type_)
+    h = h.contiguous(memory_format=layout)
+    shortcut = torch.randn(2, 32, 9, 9).to(type_)
+
+    def truth():
+        exact = [copy.deepcopy(m).double() for m in (conv, bn, se)]
+        return plain(exact[0](h.double()), *exact[1:], shortcut.double())
+
+    conv = conv.to(type_)
+    with torch.no_grad():
+        y = conv_norm_act(h, conv, bn, se, shortcut)
+        assert len(calls) == (0 if backend.missing("native") else 1)
+        other = plain(conv(h), bn, copy.deepcopy(se).to(type_), shortcut)
+        assert within_rule(y, other, truth(), type_) is None
+        conv_norm_act(h[:, :, :1, :1], conv, bn, se, shortcut[:, :, :1, :1])
+    conv_norm_act(h, conv, bn, se, shortcut)  # gradients are wanted: the usual way
+    assert len(calls) <= 1
 
 
 @NATIVE

@@ -49,7 +49,7 @@ def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) ->
         block.reset_gate()
     if zero_init_residual:
         for norm in _last_norms(model):
-            nn.init.zeros_(norm.weight)
+            nn.init.zeros_(norm.get_parameter("weight"))
 
 
 def _start(module: nn.Module, generator: torch.Generator) -> None:

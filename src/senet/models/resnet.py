@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from senet.models.initialise import draw_seed, initialise
 from senet.models.preprocessing import CIFAR, IMAGENET
 from senet.models.registry import Network, register_twins
-from senet.nn import norm_act
+from senet.nn import conv_norm_act, norm_act
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -122,7 +122,7 @@ class Bottleneck(nn.Module):
         shortcut = _shortcut(self.downsample, x)
         x = norm_act(self.conv1(x), self.bn1)
         x = norm_act(self.conv2(x), self.bn2)
-        return norm_act(self.conv3(x), self.bn3, self.se, shortcut)
+        return conv_norm_act(x, self.conv3, self.bn3, self.se, shortcut)
 
 
 class PreactBasicBlock(nn.Module):

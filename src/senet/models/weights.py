@@ -95,12 +95,19 @@ def read_record(path: str | os.PathLike[str]) -> Record:
             f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
         )
     fields: dict[str, Any] = json.loads(text)
+    architecture = fields["architecture"]
+    architecture["options"] = {k: _tuples(v) for k, v in architecture["options"].items()}
     return Record(
-        Architecture(**fields["architecture"]),
+        Architecture(**architecture),
         Preprocessing(**fields["preprocessing"]),
         tuple(fields["classes"]),
         fields["metrics"],
     )
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows lists alone; options of networks are tuples, so that they can be compared."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:

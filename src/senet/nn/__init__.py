@@ -1,6 +1,6 @@
 """Modules: what holds parameters."""
 
-from senet.nn.norm import norm_act
+from senet.nn.norm import conv_norm_act, norm_act
 from senet.nn.squeeze_excitation import SqueezeExcitation
 
-__all__ = ["SqueezeExcitation", "norm_act"]
+__all__ = ["SqueezeExcitation", "conv_norm_act", "norm_act"]

@@ -111,6 +111,7 @@ def norm_act(
     se: Excitation | None = None,
     shortcut: Tensor | None = None,
     relu: bool = True,
+    mean: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y = relu(se(bn(x)) + shortcut), with the parts that are not given left out.
 
@@ -120,6 +121,8 @@ def norm_act(
         se: the SE block of the branch.
         shortcut: of the shape of ``x``.
         relu: whether a ReLU ends the tail.
+        mean: meanₙ x, ``[B, C]``, where it is known already (:func:`mean_after`), for inference:
+            then the squeeze needs no pass. No gradient flows through it.
 
     Returns:
         y, like ``x``; and the mean and the unbiased variance of the batch, ``[C]``, for running
@@ -139,11 +142,30 @@ def norm_act(
         raise ValueError(
             f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
         )
-    γ, β, mean, var, eps, group = bn or (None, None, None, None, 0.0, None)
+    γ, β, μ, var, eps, group = bn or (None, None, None, None, 0.0, None)
     w1, b1, w2, b2, gate = se or (None, None, None, None, None)
     return _Tail.apply(  # type: ignore[return-value]
-        x, shortcut, γ, β, mean, var, w1, b1, w2, b2, learn, eps, group, gate, relu
+        x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
     )
+
+
+def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """meanₙ (W h + b) = W meanₙ h + b: the mean after a 1×1 convolution, known before it runs.
+
+    Args:
+        h: what the convolution reads, ``[B, C', *space]``.
+        weight: ``[C, C']``; bias: ``[C]`` or ``None``.
+
+    Returns:
+        ``[B, C]``, float32 for maps of a shorter type.
+
+    Example:
+        >>> mean_after(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[10.0]]), None)
+        tensor([[20.]])
+    """
+    N, _ = _sizes(h)
+    with _full_precision(h):
+        return F.linear(passes.moments(h, None)[0] / N, _wide(weight, h), _wide(bias, h))
 
 
 class _Tail(torch.autograd.Function):
@@ -151,10 +173,10 @@ class _Tail(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x, shortcut, γ, β, mean, var, w1, b1, w2, b2, learn, eps, group, gate, relu
+        ctx: Any, x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
     ):
         N, M = _sizes(x)
-        γ, β, μ, var, w1, b1, w2, b2 = (_wide(v, x) for v in (γ, β, mean, var, w1, b1, w2, b2))
+        γ, β, μ, var, w1, b1, w2, b2 = (_wide(v, x) for v in (γ, β, μ, var, w1, b1, w2, b2))
         with _full_precision(x):
             m: Any = None
             if learn:
@@ -167,6 +189,8 @@ class _Tail(torch.autograd.Function):
                 if group is not None:
                     μ, var, M = synchronise.statistics(μ, var, M, group)
                 m = m - (μ - pivot)
+            elif gate is not None and mean is not None:
+                m = mean if μ is None else mean - μ
             elif gate is not None:
                 m = passes.moments(x, μ)[0] / N
 
@@ -226,7 +250,7 @@ class _Tail(torch.autograd.Function):
         )
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             grads = _Once.apply(torch.empty(0, requires_grad=True), *grads)
-        return (*grads, None, None, None, None, None)
+        return (*grads, None, None, None, None, None, None)
 
 
 class _Once(torch.autograd.Function):
