@@ -124,6 +124,15 @@ def test_a_folder_that_holds_something_is_left_alone(short, source, tmp_path):
         compare(short, tmp_path, source=source)
 
 
+def test_a_comparison_that_is_there_is_not_overwritten(short, source, tmp_path):
+    folder = compare(short, tmp_path / "both", source=source, progress=False)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    with pytest.raises(ValueError, match=r"holds a comparison: resume it .*compare --resume"):
+        compare(short, folder, source=source)
+    compare(short, folder, source=source, resume=True)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
 def test_resuming_with_other_settings_names_them(short, source, tmp_path):
     compare(short, tmp_path / "both", source=source, progress=False)
     with pytest.raises(ValueError, match=r"lr: 0\.1, not 0\.2; seeds: \(0,\), not \(0, 1\)"):

@@ -66,6 +66,7 @@ def test_differences_are_named_field_by_field():
     a, b = TrainConfig(lr=0.1, options={"gate": "tanh"}), TrainConfig(lr=0.2, epochs=10)
     assert a.differences(b) == ["options: {'gate': 'tanh'}, not {}", "lr: 0.1, not 0.2"]
     assert a.differences(a) == []
+    assert a.differences(TrainConfig(lr=0.1, options={"gate": "tanh"}, device="cpu")) == []
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,6 +139,8 @@ def compare(
     record = folder / "comparison.json"
     if resume:
         _require_same(folder, made)
+        if read_json(record)["finished"]:
+            return folder
     else:
         RunFolder(folder).require_unused()
     # Opened once, so that every run gets the same splits.
@@ -178,7 +181,8 @@ def _run(config: TrainConfig, folder: Path, source: Source, progress: bool) -> N
         fit(config, path, source, resume=begun, progress=progress)
     except Interrupted as error:
         raise Interrupted(
-            f"Stopped in {path.name}. Go on with `senet compare --resume {folder}`.",
+            f"Stopped in {path.name}. "
+            f"Go on with `senet compare --resume {shlex.quote(str(folder))}`.",
             error.exit_code,
         ) from None
 

@@ -148,14 +148,21 @@ class TrainConfig:
         return cls(**values)
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """The fields in which two configurations differ, as ``lr: 0.1, not 0.2``.
+        """The fields in which two trainings differ, as ``lr: 0.1, not 0.2``.
+
+        On which device they compute, and in how many processes images are decoded, is no
+        difference: a run may be resumed elsewhere.
 
         Example:
-            >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2))
+            >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2, device="cpu"))
             ['lr: 0.1, not 0.2']
         """
         mine, theirs = asdict(self), asdict(other)
-        return [f"{k}: {mine[k]!r}, not {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+        return [
+            f"{name}: {mine[name]!r}, not {theirs[name]!r}"
+            for name in mine
+            if name not in ("device", "workers") and mine[name] != theirs[name]
+        ]
 
 
 _INF = math.inf

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
     """The device that ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"`` means here.
 
-    ``"auto"`` takes a GPU where there is one.
+    ``"auto"`` takes a GPU where there is one; a device stays what it is.
 
     Raises:
         ValueError: if this machine has no such device.
@@ -18,6 +18,8 @@ def find_device(name: str) -> torch.device:
         device(type='cpu')
     """
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if isinstance(name, torch.device):
+        return name
     if name == "auto":
         return torch.device(next((gpu for gpu, found in here.items() if found), "cpu"))
     if not here.get(name, True):

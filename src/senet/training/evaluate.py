@@ -26,7 +26,7 @@ def predict_split(
     preprocessing: Preprocessing,
     *,
     batch_size: int = 256,
-    device: str = "auto",
+    device: torch.device | str = "auto",
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The logits of every image of a split, in its order.
@@ -100,7 +100,7 @@ def evaluate(
     *,
     split: str = "test",
     batch_size: int = 256,
-    device: str = "auto",
+    device: torch.device | str = "auto",
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, or a model file, on images that it was not trained on.

@@ -265,7 +265,7 @@ def _checkpoint(folder: RunFolder) -> dict[str, Any]:
 def _how_to_resume(folder: RunFolder) -> str:
     steps = _steps_done(folder)
     kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
-    return f"Stopped: {kept}. Go on with `senet train --resume {folder.path}`."
+    return f"Stopped: {kept}. Go on with `{folder.resume_command}`."
 
 
 def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFolder) -> str:
@@ -291,6 +291,6 @@ def _about_disk(error: OSError, folder: RunFolder) -> OSError:
     return OSError(
         error.errno,
         f"{error.strerror}: the run could not be written. What was there is whole, with {kept}. "
-        f"Make room, then go on with `senet train --resume {folder.path}`",
+        f"Make room, then go on with `{folder.resume_command}`",
         str(folder.path),
     )

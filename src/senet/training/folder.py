@@ -21,6 +21,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -86,6 +87,10 @@ class RunFolder:
     path: Path
 
     @property
+    def resume_command(self) -> str:
+        return f"senet train --resume {shlex.quote(str(self.path))}"
+
+    @property
     def config_file(self) -> Path:
         return self.path / "config.json"
 
@@ -139,10 +144,13 @@ class RunFolder:
             return f"the output folder {self.path} is a file: name another"
         if self.result_file.exists():
             return f"{self.path} holds a finished run, which is never overwritten: name another"
+        if (self.path / "comparison.json").exists():
+            command = f"senet compare --resume {shlex.quote(str(self.path))}"
+            return f"{self.path} holds a comparison: resume it (`{command}`), or name another"
         if self.config_file.exists():
             return (
                 f"{self.path} holds a run that has not finished: resume it "
-                f"(`senet train --resume {self.path}`), or name another folder"
+                f"(`{self.resume_command}`), or name another folder"
             )
         return f"the output folder {self.path} is not empty: name another, or empty it yourself"
 
