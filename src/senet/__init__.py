@@ -20,7 +20,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: `senet --help` need not wait for torch."""
+    """Import public names when they are first used: `senet --help` need not wait for torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'senet' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
-from senet.settings import near, pairs, value
+from senet.near import near
+from senet.settings import pairs, value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -251,7 +252,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Settings to begin with: quick, cifar, imagenet, or, with --weights, finetune.",
+            help="Settings to begin with: quick, cifar, imagenet, photos (a folder's), or "
+            "finetune (what weights are given for).",
         ),
     ] = None,
     weights: Annotated[
@@ -293,7 +295,7 @@ def train(
     _not_both(resume, out, recipe)
     file = find_model(weights) if weights else None
     config = _configured(
-        RunFolder(resume).read_config() if resume else _recipe(recipe, file, model),
+        RunFolder(resume).read_config() if resume else _recipe(recipe, file, model, data),
         settings,
         model=model,
         data=data,
@@ -343,7 +345,8 @@ def evaluate(
       senet evaluate runs/photos
       senet evaluate runs/photos --data other_photos --json
     """
-    from senet.serving import find_device, find_model
+    from senet.models.device import find_device
+    from senet.serving import find_model
     from senet.training.evaluate import evaluate
 
     with _working("evaluating"):
@@ -533,14 +536,21 @@ def doctor() -> None:
 # --- from words to a configuration ----------------------------------------------------------------
 
 
-def _recipe(name: str | None, weights: Path | None = None, model: str | None = None) -> TrainConfig:
-    """The settings to begin with, for the network that the weights are of."""
+def _recipe(
+    name: str | None,
+    weights: Path | None = None,
+    model: str | None = None,
+    data: str | None = None,
+) -> TrainConfig:
+    """The settings to begin with: named, or what suits the data, or the network of the weights."""
     from dataclasses import replace
 
+    from senet.data.mosaic import is_mosaic
     from senet.models.weights import read_record
     from senet.training.recipes import recipe
 
-    base = recipe(name or ("finetune" if weights else "quick"))
+    folder = data is not None and Path(data).expanduser().is_dir() and not is_mosaic(Path(data))
+    base = recipe(name or ("finetune" if weights else "photos" if folder else "quick"))
     if weights is None:
         return base
     try:

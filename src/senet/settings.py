@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -62,14 +61,3 @@ def _scalar(text: str) -> bool | int | float | str:
         except ValueError:
             pass
     return text  # whoever gets it says what it may be
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A question for an error message about an unknown name; empty where nothing is near.
-
-    Example:
-        >>> near("reducton", ["reduction", "squeeze"])
-        ' Did you mean reduction?'
-    """
-    found = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(found)}?" if found else ""

@@ -2,9 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from senet.serving import Found, find_device, find_images, find_model
+from senet.serving import Found, find_images, find_model
 
 
 @pytest.fixture
@@ -86,11 +85,3 @@ def test_what_is_no_model_is_told_what_it_is(tmp_path):
         Path(tmp_path / name / "model.safetensors").touch()
     with pytest.raises(FileNotFoundError, match=r"several models, name one: .*one, .*two"):
         find_model(tmp_path)
-
-
-def test_devices():
-    assert find_device("cpu") == torch.device("cpu")
-    assert find_device("auto").type in ("cpu", "cuda", "mps")
-    for name in ("gpu", "cuda:99"):
-        with pytest.raises(ValueError, match=f"there is no device '{name}' here"):
-            find_device(name)

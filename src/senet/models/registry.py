@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from senet.models.preprocessing import Preprocessing
+from senet.near import near
 from senet.nn import SqueezeExcitation
 
 SE_OPTIONS: dict[str, Any] = {
@@ -119,7 +119,7 @@ def entry(name: str) -> Entry:
         ValueError: if there is no such network; the message suggests near names.
     """
     if name not in _ENTRIES:
-        raise ValueError(f"no network {name!r}.{_near(name, _ENTRIES)} `senet models` lists all.")
+        raise ValueError(f"no network {name!r}.{near(name, _ENTRIES)} `senet models` lists all.")
     return _ENTRIES[name]
 
 
@@ -156,8 +156,9 @@ def create_model(
     for option in options:
         if option not in found.options:
             known = ", ".join(found.options)
-            near = _near(option, found.options)
-            raise ValueError(f"{name} has no option {option!r}.{near} It takes: {known}.")
+            raise ValueError(
+                f"{name} has no option {option!r}.{near(option, found.options)} It takes: {known}."
+            )
     architecture = Architecture(
         name,
         found.num_classes if num_classes is None else num_classes,
@@ -170,8 +171,3 @@ def create_model(
     model = found.build(architecture.num_classes, architecture.in_channels, options)
     model.architecture = architecture
     return model
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from senet.models import list_models
 
 # What looks like an image in a folder. HEIC cannot be read, but who has such photos is told so.
@@ -101,23 +99,3 @@ def _in_run(folder: Path) -> Path:
             f"the run in {folder} has not finished: `senet train --resume {folder}` goes on with it"
         )
     raise FileNotFoundError(f"{folder} holds no model.safetensors: it is not the folder of a run")
-
-
-def find_device(name: str) -> torch.device:
-    """The device called ``name``; ``"auto"`` is a GPU where PyTorch has one, else the CPU.
-
-    Raises:
-        ValueError: if there is no such device here.
-
-    Example:
-        >>> find_device("cpu")
-        device(type='cpu')
-    """
-    if name == "auto":
-        here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        name = next((device for device, there in here.items() if there), "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # PyTorch asserts that it was built with CUDA
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"there is no device {name!r} here ({reason}): take 'cpu'") from error

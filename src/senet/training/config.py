@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from senet.near import near
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "onecycle")
@@ -210,17 +211,6 @@ def _check_number(name: str, value: object, kind: type, low: float, high: float,
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {known}, got {value!r}.{near(str(value), known)}")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A question for an error message about an unknown name; empty where nothing is near.
-
-    Example:
-        >>> near("cosin", SCHEDULES)
-        ' Did you mean cosine?'
-    """
-    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
 def _tuples(value: Any) -> Any:

@@ -16,10 +16,10 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from senet.data import Source
+from senet.models.device import find_device
 from senet.training.batches import train_batches, val_batches
 from senet.training.callbacks import AsideIO, Bar, Kept, StopOnSignal, Stopped, Table
 from senet.training.config import TrainConfig
-from senet.training.device import find_device
 from senet.training.folder import RunFolder
 from senet.training.module import Classifier
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from senet.data import Source, Split, loader, open_source, transforms
 from senet.models import Preprocessing
+from senet.models.device import find_device
 from senet.models.weights import load_model
 from senet.training.batches import recorded_source
-from senet.training.device import find_device
 from senet.training.folder import RunFolder
 
 

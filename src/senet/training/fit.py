@@ -14,10 +14,10 @@ import torch
 
 from senet.data import Source
 from senet.models import create_model
+from senet.models.device import find_device
 from senet.models.weights import Record, load_state, read_state, save_model
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
-from senet.training.device import find_device
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from senet.training.config import TrainConfig, near
+from senet.near import near
+from senet.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
@@ -74,6 +75,26 @@ def imagenet(batch_size: int = 256) -> TrainConfig:
     )
 
 
+def photos() -> TrainConfig:
+    """Photos of one's own, from nothing: what ``senet train`` does with a folder.
+
+    A small network and strong crops, for there are seldom many photos. Better than any recipe is
+    to start from weights: ``finetune``.
+    """
+    return TrainConfig(
+        model="se_resnet18",
+        data="./photos",
+        epochs=30,
+        batch_size=32,
+        lr=0.05,
+        weight_decay=1e-4,
+        schedule="onecycle",
+        label_smoothing=0.1,
+        crop_scale=0.35,
+        flip=True,
+    )
+
+
 def finetune() -> TrainConfig:
     """A few epochs from published weights on images of one's own: name ``weights`` and ``data``."""
     return TrainConfig(
@@ -84,7 +105,7 @@ def finetune() -> TrainConfig:
         lr=0.01,
         weight_decay=1e-4,
         schedule="cosine",
-        warmup=1,
+        warmup=0.5,
         label_smoothing=0.1,
         crop_scale=0.35,
         flip=True,
@@ -95,6 +116,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "quick": quick,
     "cifar": cifar,
     "imagenet": imagenet,
+    "photos": photos,
     "finetune": finetune,
 }
 
@@ -106,9 +128,9 @@ def recipe(name: str) -> TrainConfig:
         ValueError: if there is no such recipe; the message suggests near names.
 
     Example:
-        >>> recipe("imagnet")
+        >>> recipe("cifr")
         Traceback (most recent call last):
-        ValueError: no recipe 'imagnet'. Did you mean imagenet? There are: quick, cifar, ...
+        ValueError: no recipe 'cifr'. Did you mean cifar? There are: quick, cifar, ...
     """
     if name not in RECIPES:
         raise ValueError(
