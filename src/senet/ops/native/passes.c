@@ -7,12 +7,13 @@
  *
  * A call fills in a `job`. run() deals its items out to the threads, and each item is a `panel` of the
  * maps that is walked row by row; each number of a map is read once and written once. The walks are
- * compiled for every instruction set and for every type, as plain loops that vectorise.
+ * plain loops that compilers turn into vector instructions, compiled for several sets of these.
  *
  * Sums are taken in float over short stretches, and the stretches are added in double. How a map is
  * cut depends on its shape alone: results do not depend on the number of threads.
  */
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,9 @@
 enum {
     WIDTH = 1024,       /* columns of a panel at most: its vectors stay in the first cache */
     JOINED = 128,       /* rows of the map are joined up to about this width */
-    LANES = 64,         /* sums that a single column is dealt out to */
+    LANES = 16,         /* sums that a single column is dealt out to */
     STRETCH = 16,       /* rows that are summed in float, before they are added in double */
-    AHEAD = 2048,       /* numbers from those being summed to those being fetched */
+    AHEAD = 2048,       /* numbers from those that are worked on to those that are fetched */
     ITEMS = 256,        /* items that a map is cut into, if it is large enough, */
     SMALLEST = 1 << 14, /* that an item keeps this many numbers */
     PARALLEL = 1 << 15, /* numbers of a map that are worth more than one thread */
@@ -129,7 +130,7 @@ typedef struct {
 
 /* What one item works on: `rows` rows of `width` numbers, `stride` apart, and then a last row of
  * `tail`. Where an image has few columns, several of its rows are joined in one row of the panel, and
- * where it has a single column, all of them. */
+ * where it has a single column, all of them that fit. */
 typedef struct {
     long start;   /* the first number, in a map */
     long vector;  /* the first column, in a [B, C] array */
@@ -190,10 +191,22 @@ INLINE float gradient(type T, const job *j, int through_relu, long i)
     return !through_relu || load(T, j->y, i) > 0 ? dy : 0;
 }
 
-/* Adds `rows` rows of `width` numbers to the sums of their columns. */
+/* Asks for the numbers of a map that will be read a while from now: where several maps are read side
+ * by side, and several rows of each, the processor does not foresee it. */
+INLINE void fetch(type T, const void *map, long start, long numbers)
+{
+    const char *first = (const char *)map + (start + AHEAD) * size_of[T];
+    for (long k = 0; k < numbers * size_of[T]; k += 64) __builtin_prefetch(first + k);
+}
+
+/* Adds `rows` rows of `width` numbers to the sums of their columns: several at once, so that the sums
+ * are loaded and stored less often. */
 INLINE void add_rows(type T, const job *j, way w, int each, long start, int rows, long width,
                      long stride, const float *p, float *sum_u, float *sum_uv)
 {
+    fetch(T, j->x, start, rows * width);
+    if (w != FORWARD) fetch(T, j->dy, start, rows * width);
+    if (w == BACKWARD_THROUGH_RELU) fetch(T, j->y, start, rows * width);
 #pragma omp simd
     for (long c = 0; c < width; c++)
 #pragma GCC unroll 4
@@ -204,20 +217,6 @@ INLINE void add_rows(type T, const job *j, way w, int each, long start, int rows
             sum_u[c] += u;
             sum_uv[c] += u * v;
         }
-}
-
-/* Adds four rows at once, so that the sums are loaded and stored once for all four. Rows read side by
- * side look to the processor like no stream that it could foresee, so those AHEAD are asked for. */
-INLINE void add_four_rows(type T, const job *j, way w, int each, long start, long width, long stride,
-                          const float *p, float *sum_u, float *sum_uv)
-{
-    const long first = (start + AHEAD) * size_of[T], last = first + 4 * width * size_of[T];
-    for (long k = first; k < last; k += 64) {
-        __builtin_prefetch((const char *)j->x + k);
-        if (w != FORWARD) __builtin_prefetch((const char *)j->dy + k);
-        if (w == BACKWARD_THROUGH_RELU) __builtin_prefetch((const char *)j->y + k);
-    }
-    add_rows(T, j, w, each, start, 4, width, stride, p, sum_u, sum_uv);
 }
 
 /* Channels last: the sums of each column. */
@@ -235,7 +234,7 @@ INLINE void sum_columns(type T, const job *j, way w, const panel *p, const float
         memset(uv, 0, p->width * sizeof *uv);
         long r = top, i = p->start + top * p->stride;
         for (; r + 4 <= smaller(top + STRETCH, p->rows); r += 4, i += 4 * p->stride)
-            add_four_rows(T, j, w, 1, i, p->width, p->stride, pivot, u, uv);
+            add_rows(T, j, w, 1, i, 4, p->width, p->stride, pivot, u, uv);
         for (; r < smaller(top + STRETCH, rows); r++, i += p->stride)
             add_rows(T, j, w, 1, i, 1, r < p->rows ? p->width : p->tail, 0, pivot, u, uv);
         for (long c = 0; c < p->width; c++) {
@@ -258,20 +257,22 @@ INLINE void sum_lanes(type T, const job *j, way w, const panel *p, const float *
 
     const long end = p->start + p->rows * p->width + p->tail;
     for (long top = p->start; top < end; top += STRETCH * LANES) {
-        float u[LANES] = {0}, uv[LANES] = {0}, su = 0, suv = 0;
+        float u[LANES] = {0}, uv[LANES] = {0};
         long i = top, bottom = smaller(top + STRETCH * LANES, end);
         for (; i + 4 * LANES <= bottom; i += 4 * LANES)
-            add_four_rows(T, j, w, 0, i, LANES, LANES, pivot, u, uv);
+            add_rows(T, j, w, 0, i, 4, LANES, LANES, pivot, u, uv);
         for (; i + LANES <= bottom; i += LANES)
             add_rows(T, j, w, 0, i, 1, LANES, 0, pivot, u, uv);
         add_rows(T, j, w, 0, i, 1, bottom - i, 0, pivot, u, uv);
-#pragma omp simd reduction(+ : su, suv)
-        for (int lane = 0; lane < LANES; lane++) {
-            su += u[lane];
-            suv += uv[lane];
-        }
-        *U += su;
-        *UV += suv;
+#pragma GCC unroll 8
+        for (int half = LANES / 2; half > 0; half /= 2)
+#pragma omp simd
+            for (int lane = 0; lane < half; lane++) {
+                u[lane] += u[lane + half];
+                uv[lane] += uv[lane + half];
+            }
+        *U += u[0];
+        *UV += uv[0];
     }
 }
 
@@ -298,7 +299,9 @@ INLINE void sum_panel(type T, const job *j, way w, int each, const panel *p)
 INLINE void affine_row(type T, const job *j, int add, int each, long start, long width, const float *p,
                        const float *A, const float *D)
 {
-    const float floor = j->relu ? 0 : -1.0f / 0.0f;
+    const float floor = j->relu ? 0 : -INFINITY;
+    fetch(T, j->x, start, width);
+    if (add) fetch(T, j->shortcut, start, width);
 #pragma omp simd
     for (long n = 0; n < width; n++) {
         long i = start + n, c = each * n;
@@ -322,6 +325,9 @@ INLINE void affine_panel(type T, const job *j, int add, int each, const panel *p
 INLINE void grad_affine_row(type T, const job *j, int relu, int use_x, int both, int each, long start,
                             long width, const float *p, const float *A, const float *E, const float *K)
 {
+    fetch(T, j->dy, start, width);
+    if (relu) fetch(T, j->y, start, width);
+    if (use_x) fetch(T, j->x, start, width);
 #pragma omp simd
     for (long n = 0; n < width; n++) {
         long i = start + n, c = each * n;
@@ -432,7 +438,7 @@ static job plan(layout map, long fewest_rows)
         .block_columns = block_columns,
         .parts = rounded_up(rows, part_rows),
         .part_rows = part_rows,
-        .joined = columns == 1 ? part_rows : larger(1, JOINED / columns),
+        .joined = columns == 1 ? smaller(part_rows, WIDTH) : larger(1, JOINED / columns),
     };
 }
 
