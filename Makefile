@@ -23,7 +23,12 @@ check: $(VENV)/developing  ## lint and types
 	$(BIN)/pyright
 
 bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and whole networks; minutes
+	$(BIN)/python -m benchmarks.ops.passes
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.document
+
+docs: $(VENV)/installed  ## write the tables of the documents from the newest records
+	$(BIN)/python -m benchmarks.document
 
 experiments: $(VENV)/installed  ## what docs/experiments.md records; hours
 	$(BIN)/python -m benchmarks.experiments

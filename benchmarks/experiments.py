@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from senet.models import entry
@@ -24,38 +24,44 @@ FOLDER = Path("runs/experiments")
 BASE = replace(quick(), options={}, epochs=8)
 
 
-def twins(model: str, **changes: object) -> Iterator[tuple[str, TrainConfig]]:
-    """An SE network with its usual gates, one with open gates, and the plain twin."""
-    config = replace(BASE, model=model, **changes)  # type: ignore[arg-type]
-    plain = entry(model).plain
-    assert plain is not None
-    yield plain, replace(config, model=plain)
-    yield model, config
-    yield f"{model}, gates open", replace(config, options={**config.options, "gate_bias": 2.0})
+def plain(model: str, **changes: Any) -> tuple[str, TrainConfig]:
+    """The network without SE."""
+    name = entry(model).plain
+    assert name is not None
+    return f"{name}", replace(BASE, model=name, **changes)
 
 
-def gate_starts(model: str) -> Iterator[tuple[str, TrainConfig]]:
-    """The bias of the gate at the start, from half open to nearly one."""
-    for bias in (0.0, 1.0, 2.0, 3.0, 4.0):
-        yield f"gate bias {bias:g}", replace(BASE, model=model, options={"gate_bias": bias})
-    plain = entry(model).plain
-    assert plain is not None
-    yield "no gates (plain)", replace(BASE, model=plain)
+def gated(model: str, bias: float = 2.0, **changes: Any) -> tuple[str, TrainConfig]:
+    """The network with SE, its gates starting at the sigmoid of ``bias``."""
+    options = {**changes.pop("options", {}), "gate_bias": bias}
+    return f"{model}, gate bias {bias:g}", replace(BASE, model=model, options=options, **changes)
 
 
-def rates(model: str) -> Iterator[tuple[str, TrainConfig]]:
-    for lr in (0.05, 0.1, 0.2, 0.4):
-        for name in (model, entry(model).plain or model):
-            options = {"gate_bias": 2.0} if name == model else {}
-            yield f"{name}, lr {lr:g}", replace(BASE, model=name, options=options, lr=lr)
-
-
-STUDIES = {
-    "gate": list(gate_starts("se_resnet8_cifar")),
-    "rate": list(rates("se_resnet8_cifar")),
-    "depth": [*twins("se_resnet20_cifar")],
-    "length": [*twins("se_resnet8_cifar", epochs=16)],
-}
+# Study: settings, each a name and a configuration.
+STUDIES: dict[str, list[tuple[str, TrainConfig]]] = {
+    # Where should the gates start, in short training? From half open to nearly one.
+    "gate": [
+        plain("se_resnet8_cifar"),
+        *(gated("se_resnet8_cifar", bias) for bias in (0.0, 1.0, 2.0, 3.0, 4.0)),
+    ],
+    # How fast should it learn?
+    "rate": [
+        (f"{name}, lr {lr:g}", replace(config, lr=lr))
+        for lr in (0.05, 0.2, 0.4)
+        for name, config in (plain("se_resnet8_cifar"), gated("se_resnet8_cifar"))
+    ],
+    # What is the best use of the time? Trainings about equally long: small and long, deep, wide.
+    "size": [
+        (f"{name}, {text}", config)
+        for model, text, changes in (
+            ("se_resnet8_cifar", "12 epochs", {"epochs": 12}),
+            ("se_resnet20_cifar", "4 epochs", {"epochs": 4}),
+            ("se_resnet8_cifar", "widths 32-64-128, 4 epochs",
+             {"epochs": 4, "options": {"widths": (32, 64, 128)}}),
+        )
+        for name, config in (plain(model, **changes), gated(model, **changes))
+    ],
+}  # fmt: skip
 
 
 def run(study: str, seeds: int) -> list[dict[str, object]]:

@@ -1,0 +1,132 @@
+"""Write the tables of the documents from the records: ``python -m benchmarks.document``.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, and is made from the newest
+record that has it. No figure in a table is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def newest(table: str) -> tuple[Any, dict[str, Any], str]:
+    """A table, the environment it was measured in, and the name of its record."""
+    for path in sorted(RESULTS.glob("*.json"), reverse=True):
+        record = json.loads(path.read_text())
+        if table in record["tables"]:
+            return record["tables"][table], record["environment"], path.name
+    raise FileNotFoundError(f"no record in {RESULTS} has a table {table!r}: make bench makes them")
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def source(environment: dict[str, Any], name: str) -> str:
+    e = environment
+    return (
+        f"\n{e['device']}; torch {e['torch']}, {e['threads']} threads, {e['date']}, load before "
+        f"{e['load_before']:.1f}; medians, taken in turn in one run. Record: `{name}`.\n"
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _times(slow: float | None, fast: float) -> str:
+    return "" if slow is None else f"{slow / fast:.2f}×"
+
+
+def tails() -> str:
+    rows, environment, name = newest("tails")
+    head = ("shape", "type", "SE fused", "SE eager", "SE compiled", "plain fused", "plain eager",
+            "over eager", "over compiled", "SE over plain fused")  # fmt: skip
+    body = [
+        (
+            row["shape"],
+            row["type"],
+            *(
+                _ms(row["ms"].get(k))
+                for k in ("SE fused", "SE eager", "SE compiled", "plain fused", "plain eager")
+            ),
+            _times(row["ms"].get("SE eager"), row["ms"]["SE fused"]),
+            _times(row["ms"].get("SE compiled"), row["ms"]["SE fused"]),
+            f"{row['ms']['SE fused'] / row['ms']['plain fused'] - 1:+.1%}",
+        )
+        for row in rows
+    ]
+    return markdown(head, body) + source(environment, name)
+
+
+def networks() -> str:
+    tables, environment, name = newest("networks")
+    parts = []
+    for title, times in tables.items():
+        ours = next(iter(times.values()))
+        unit = "MiB" if "memory" in title else "ms"
+        rows = [(form, _ms(value), _times(value, ours)) for form, value in times.items()]
+        parts.append(f"{title}:\n\n" + markdown(("form", unit, "of the first"), rows))
+    return "\n".join(parts) + source(environment, name)
+
+
+def passes() -> str:
+    rows, environment, name = newest("passes")
+    forms = ("copy", "moments", "affine", "grad_moments", "grad_affine")
+    body = [
+        (row["shape"], row["type"], row["layout"], *(f"{row['GB/s'][f]:.0f}" for f in forms))
+        for row in rows
+        if row["shape"].startswith("16") and row["type"] != "float16"
+    ]
+    head = ("shape", "type", "layout", *(f"{f}, GB/s" for f in forms))
+    return markdown(head, body) + source(environment, name)
+
+
+def study(name: str) -> str:
+    rows, environment, record = newest(name)
+    body = [
+        (
+            row["setting"],
+            row["seeds"],
+            f"{100 * row['val']:.1f} ± {100 * row['val deviation']:.1f}",
+            f"{100 * row['test']:.1f} ± {100 * row['test deviation']:.1f}",
+        )
+        for row in rows
+    ]
+    head = ("setting", "seeds", "validation, %", "test, %")
+    where = f"\n{environment['device']}, {environment['date']}. Record: `{record}`.\n"
+    return markdown(head, body) + where
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "tails": tails,
+    "networks": networks,
+    "passes": passes,
+    "gate": lambda: study("gate"),
+    "rate": lambda: study("rate"),
+    "size": lambda: study("size"),
+}
+
+
+def main() -> None:
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        made = BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+        if made != text:
+            path.write_text(made, encoding="utf-8")
+            print(f"{path.name}: tables renewed")
+
+
+if __name__ == "__main__":
+    main()
