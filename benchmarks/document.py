@@ -41,32 +41,33 @@ def source(environment: dict[str, Any], name: str) -> str:
     )
 
 
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _times(slow: float | None, fast: float) -> str:
-    return "" if slow is None else f"{slow / fast:.2f}×"
+def _times(slow: float, fast: float) -> str:
+    """How many times faster ``fast`` is."""
+    return f"{slow / fast:.2f}×"
 
 
 def tails() -> str:
     rows, environment, name = newest("tails")
-    head = ("shape", "type", "SE fused", "SE eager", "SE compiled", "plain fused", "plain eager",
-            "over eager", "over compiled", "SE over plain fused")  # fmt: skip
-    body = [
-        (
-            row["shape"],
-            row["type"],
-            *(
-                _ms(row["ms"].get(k))
-                for k in ("SE fused", "SE eager", "SE compiled", "plain fused", "plain eager")
-            ),
-            _times(row["ms"].get("SE eager"), row["ms"]["SE fused"]),
-            _times(row["ms"].get("SE compiled"), row["ms"]["SE fused"]),
-            f"{row['ms']['SE fused'] / row['ms']['plain fused'] - 1:+.1%}",
-        )
-        for row in rows
-    ]
+    forms = ("SE fused", "SE eager", "SE compiled", "plain fused", "plain eager")
+    head = (
+        "shape",
+        *forms,
+        "over eager",
+        "over compiled",
+        "over plain fused",
+        "bfloat16 over float32",
+    )
+    body = []
+    for row in rows:
+        ms = row["ms"]
+        fused = ms["SE fused"]
+        gains = [_times(ms[form], fused) for form in ("SE eager", "SE compiled")]
+        gains += [_times(ms["plain fused"], fused), _times(fused, ms["SE fused, bfloat16"])]
+        body.append((row["shape"], *(_ms(ms[form]) for form in forms), *gains))
     return markdown(head, body) + source(environment, name)
 
 

@@ -38,40 +38,39 @@ class Fused(Eager):
         return norm_act(x, self.bn, self.se, shortcut)
 
 
-def measure(
-    shape: tuple[int, ...], type_: torch.dtype, repeats: int, compiled: bool = True
-) -> dict[str, float]:
-    """Milliseconds of a forward and backward, each form with and without SE, taken in turn."""
+def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
+    """Milliseconds of a forward and backward of every form, all taken in turn."""
+    bn, se = nn.BatchNorm2d(shape[1]), SqueezeExcitation(shape[1])
+    forms: dict[str, Callable[[], None]] = {}
+    # Eager layers want one type for maps and weights; half precision is autocast's business there.
+    for type_, suffix in ((torch.float32, ""), (torch.bfloat16, ", bfloat16")):
+        forms[f"SE fused{suffix}"] = _call(Fused(bn, se), shape, type_)
+        forms[f"plain fused{suffix}"] = _call(Fused(bn, None), shape, type_)
+    forms["SE eager"] = _call(Eager(bn, se), shape, torch.float32)
+    forms["plain eager"] = _call(Eager(bn, None), shape, torch.float32)
+    forms["SE compiled"] = _call(torch.compile(Eager(bn, se)), shape, torch.float32)
+    return in_turn(forms, repeats)
+
+
+def _call(
+    tail: Callable[..., torch.Tensor], shape: tuple[int, ...], type_: torch.dtype
+) -> Callable[[], None]:
     layout = {"memory_format": torch.channels_last}
     x, shortcut, sent = (torch.randn(shape).to(type_).contiguous(**layout) for _ in range(3))
     x.requires_grad_()
     shortcut.requires_grad_()
-    bn, se = nn.BatchNorm2d(shape[1]), SqueezeExcitation(shape[1])
 
-    def call(tail: Callable[..., torch.Tensor]) -> Callable[[], None]:
-        def run() -> None:
-            tail(x, shortcut).backward(sent)
-            x.grad = shortcut.grad = None
+    def run() -> None:
+        tail(x, shortcut).backward(sent)
+        x.grad = shortcut.grad = None
 
-        return run
-
-    forms: dict[str, Callable[..., torch.Tensor]] = {
-        "SE fused": Fused(bn, se),
-        "plain fused": Fused(bn, None),
-    }
-    if type_ == torch.float32:  # eager layers want one type; half precision is autocast's business
-        forms |= {"SE eager": Eager(bn, se), "plain eager": Eager(bn, None)}
-        if compiled:
-            forms["SE compiled"] = torch.compile(Eager(bn, se))
-    return in_turn({name: call(tail) for name, tail in forms.items()}, repeats)
+    return run
 
 
 def table(repeats: int) -> list[dict[str, object]]:
-    """One row a shape and type."""
+    """One row a shape."""
     rows = []
-    for type_ in (torch.float32, torch.bfloat16):
-        for shape in SHAPES:
-            times = measure(shape, type_, repeats)
-            rows.append({"shape": "×".join(map(str, shape)), "type": str(type_)[6:], "ms": times})
-            print(rows[-1], flush=True)
+    for shape in SHAPES:
+        rows.append({"shape": "×".join(map(str, shape)), "ms": measure(shape, repeats)})
+        print(rows[-1], flush=True)
     return rows
