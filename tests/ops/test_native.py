@@ -219,6 +219,9 @@ def test_rounds_as_pytorch_does(instruction_set, type_):
     D = values[None]
     y = native.affine(torch.zeros(D.shape, dtype=type_), None, torch.zeros_like(D), D, None, False)
     assert torch.equal(y, D.to(type_))
+    nan = torch.tensor([[0x7FFFFFFF, 0x7F800001, -1]], dtype=torch.int32).view(torch.float32)
+    zero = torch.zeros(nan.shape)
+    assert native.affine(zero.to(type_), None, zero, nan, None, False).isnan().all()
 
 
 def test_relu_and_nan():
