@@ -104,15 +104,39 @@ def test_the_page_needs_nothing_but_itself(page_of_three):
 def test_the_style_fetches_nothing(one_seed):
     html = report.write(one_seed).read_text(encoding="utf-8")
     assert "@import" not in html
-    assert set(re.findall(r"url\((.*?)\)", html)) == {"#tip"}
+    assert all(place.startswith("#") for place in re.findall(r"url\((.*?)\)", html))
     assert len(html.encode()) < 400_000
 
 
 def test_every_picture_can_be_heard(page_of_three):
     pictures = [attrs for tag, attrs in page_of_three.elements if tag == "svg"]
-    assert len(pictures) > 20
+    assert len(pictures) > 15
     assert all(p["role"] == "img" and len(p["aria-label"]) > 10 for p in pictures)
+    ids = [attrs["id"] for _, attrs in page_of_three.elements if "id" in attrs]
+    assert len(set(ids)) == len(ids)  # or one figure would be cut to the frame of another
     assert all(page_of_three.attributes("img", "alt"))
+
+
+def test_every_colour_is_one_of_the_palette(three_seeds):
+    html = report.write(three_seeds).read_text(encoding="utf-8")
+    named = set(re.findall(r"--(\w+):", html))
+    assert set(re.findall(r"var\(--(\w+)", html)) <= named
+
+
+def test_dots_of_classes_stand_at_their_accuracy(page_of_one, one_seed):
+    ((plain, se),) = _right(one_seed)
+    labels = np.load(one_seed / f"{SE}-seed0" / "predictions.npz")["labels"]
+    shares = {"plain": [], "se": []}
+    for role, right in (("plain", plain), ("se", se)):
+        shares[role] = [right[labels == k].mean() for k in np.unique(labels)]
+    low = min(0.9, np.floor(10 * min(map(min, shares.values()))) / 10)
+    for role, values in shares.items():
+        dots = [
+            float(attrs["style"].removeprefix("left:").removesuffix("%"))
+            for tag, attrs in page_of_one.elements
+            if tag == "i" and attrs.get("class") == role and "style" in attrs
+        ]
+        assert dots == pytest.approx([100 * (v - low) / (1 - low) for v in values], abs=0.06)
 
 
 def _right(folder):

@@ -1,5 +1,5 @@
 """What a run has shown: statistics, the gates, and the report.
 
 Import what is needed from its module, such as :func:`senet.analysis.report.write`: the page needs
-scipy and jinja2, recording gates needs neither.
+scipy, matplotlib and jinja2, recording gates needs neither.
 """

@@ -12,6 +12,7 @@ import jinja2
 
 import senet
 from senet.analysis import runs
+from senet.analysis.figures import style
 from senet.analysis.gates import by_class
 from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import classes, cost, examples, gates, learning, provenance, results
@@ -55,12 +56,15 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("senet.analysis"),
         autoescape=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["svg"] = style.to_svg
+    environment.globals.update(light=style.COLOUR, dark=style.DARK)
+    return environment
 
 
 def _page(subject: Subject) -> dict[str, Any]:

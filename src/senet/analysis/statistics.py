@@ -335,6 +335,16 @@ def signed(share: float, digits: int = 1) -> str:
     return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage, held together by a thin space.
+
+    Example:
+        >>> percent(0.894)
+        '89.4\u202f%'
+    """
+    return f"{100 * share:.{digits}f}\u202f%"
+
+
 def p_value(p: float) -> str:
     """``p = 0.03``, ``p < 0.001``: to the digits that matter."""
     if p < 0.001:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from senet.analysis.svg import WIDTH, Axes, log_ticks, padded, ticks, whole_ticks
+from senet.analysis.figures.style import COLOUR, panel, styled
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Curve:
     val: np.ndarray
 
 
-def curves(name: str, found: Sequence[Curve], shares: bool) -> Axes:
+@styled
+def curves(name: str, found: Sequence[Curve], shares: bool) -> Figure:
     """A figure by epoch: validation solid, training dotted; seeds thin, their mean bold.
 
     Args:
@@ -29,49 +33,46 @@ def curves(name: str, found: Sequence[Curve], shares: bool) -> Axes:
         shares: whether it is a share, to be written in per cent; else the axis is logarithmic,
             which keeps the late epochs apart after a first one of large loss.
     """
-    every = np.concatenate([np.concatenate([c.train, c.val]) for c in found])
-    every = every[np.isfinite(every)]
-    if shares:
-        low, high = padded(float(every.min()), float(every.max()), 0.04)
-        marks = [(t, f"{100 * t:g}") for t in ticks(low, high)]
-    else:
-        low, high = max(0.9 * float(every.min()), 1e-6), 1.1 * max(float(every.max()), 1e-6)
-        marks = [(t, f"{t:g}") for t in log_ticks(low, high)]
-    first = min(float(c.epochs.min()) for c in found)
-    last = max(float(c.epochs.max()) for c in found)
     label = f"{name} by epoch. " + "; ".join(
         f"{c.role}: {_last(c.train)} in training, {_last(c.val)} in validation at the end"
         for c in found
     )
-    axes = Axes(WIDTH, 250, label, (first, max(last, first + 1)), (low, high), log=not shares)
-    axes.grid_y(marks)
-    axes.grid_x([(t, f"{t:g}") for t in whole_ticks(int(first), int(last))], lines=False)
-    axes.name_x("epoch")
+    figure, axes = panel(250, label)
+    low = 0.0 if shares else 1e-6  # zero has no logarithm
     for role in ("plain", "se"):
-        own = [c for c in found if c.role == role]
         for part in ("train", "val"):
-            seeds = [(c.epochs, getattr(c, part)) for c in own]
-            seeds = [(x, y) for x, y in seeds if np.isfinite(y).any()]
-            many = len(seeds) > 1
-            for x, y in seeds if part == "val" or not many else ():
-                _curve(axes, x, np.maximum(y, low), f"curve {role} {part}{' thin' * many}")
-            if many:
-                length = min(len(x) for x, _ in seeds)
-                mean = np.mean([y[:length] for _, y in seeds], axis=0)
-                _curve(axes, seeds[0][0][:length], np.maximum(mean, low), f"curve {role} {part}")
-    return axes
+            seeds = [(c.epochs, np.maximum(getattr(c, part), low)) for c in found if c.role == role]
+            _seeds(axes, [(x, y) for x, y in seeds if np.isfinite(y).any()], role, part)
+    axes.set_xlabel("epoch")
+    axes.margins(x=0)
+    axes.grid(visible=False, axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    if shares:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    else:
+        axes.set_yscale("log")
+        bottom, top = axes.get_ylim()
+        few = top / bottom < 8  # of 1, 2, 5 and their tenfolds
+        axes.yaxis.set_major_locator(MaxNLocator(6) if few else LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    return figure
 
 
-def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, kind: str) -> None:
-    axes.line(list(x), list(y), class_=kind)
-    if len(x) == 1:  # a line of one point is not seen
-        axes.add(
-            "circle",
-            cx=axes.at_x(float(x[0])),
-            cy=axes.at_y(float(y[0])),
-            r=3,
-            class_=kind.replace("curve", "dot"),
-        )
+def _seeds(axes: Axes, seeds: list[tuple[np.ndarray, np.ndarray]], role: str, part: str) -> None:
+    if not seeds:
+        return
+    if len(seeds) > 1:
+        if part == "val":
+            for x, y in seeds:
+                axes.plot(x, y, color=COLOUR[role], linewidth=1, alpha=0.45)
+        length = min(len(x) for x, _ in seeds)
+        mean = np.mean([y[:length] for _, y in seeds], axis=0)
+        seeds = [(seeds[0][0][:length], mean)]
+    ((x, y),) = seeds
+    alone = "o" if len(x) == 1 else None  # a line of one point is not seen
+    line = "-" if part == "val" else ":"
+    axes.plot(x, y, line, color=COLOUR[role], marker=alone)
 
 
 def _last(values: np.ndarray) -> str:

@@ -5,85 +5,81 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from senet.analysis.figures.style import COLOUR, panel, styled
 from senet.analysis.gates import BlockGates
-from senet.analysis.svg import WIDTH, Axes, Picture, padded, ticks, whole_ticks
 
 COLOURS = 10
-"""Classes that one picture can tell apart."""
+"""Classes that one figure can tell apart."""
 
 
-def by_class(
-    blocks: Sequence[BlockGates], shown: Sequence[int], classes: Sequence[str]
-) -> list[Picture]:
-    """Figure 6 of the paper: mean gate by channel, a line a class, one picture a block.
+@styled
+def by_class(blocks: Sequence[BlockGates], shown: Sequence[int]) -> list[Figure]:
+    """Figure 6 of the paper: mean gate by channel, a line a class, one figure a block.
 
     Channels stand in the order of their mean over all images, so that the mean is a rising line
-    and a class that differs leaves it.
+    and a class that differs leaves it. Lines are of class ``gate k0`` … for the page's style.
 
     Args:
         blocks: which to show.
         shown: which classes have a line, at most :data:`COLOURS`.
-        classes: names of all classes.
     """
-    low, high = _gate_range([b.mean.numpy() for b in blocks])
-    pictures: list[Picture] = []
+    figures = []
     for block in blocks:
+        figure, axes = _panel(block, "by class")
         order = block.overall.argsort()
-        x = list(range(1, len(order) + 1))
-        axes = _gate_axes(block, low, high)
+        x = np.arange(1, len(order) + 1)
         for colour, k in enumerate(shown):
-            axes.line(x, block.mean[k][order].tolist(), class_=f"gate k{colour}", tip=classes[k])
-        axes.line(x, block.overall[order].tolist(), class_="gate all", tip="all images")
-        pictures.append(axes)
-    return pictures
+            y = block.mean[k][order]
+            axes.plot(x, y, color=COLOUR[f"k{colour}"], linewidth=1.5, gid=f"gate k{colour}")
+        axes.plot(x, block.overall[order], color=COLOUR["ink"], linewidth=2.6, gid="gate all")
+        figures.append(figure)
+    return _on_one_axis(figures)
 
 
-def within_classes(
-    blocks: Sequence[BlockGates], two: Sequence[tuple[int, int]], classes: Sequence[str]
-) -> list[Picture]:
+@styled
+def within_classes(blocks: Sequence[BlockGates], two: Sequence[tuple[int, int]]) -> list[Figure]:
     """Figure 7 of the paper: of two classes the mean gate, within ± one standard deviation.
 
     Args:
         blocks: which to show.
         two: the two classes, each as its colour and its number.
-        classes: names of all classes.
     """
-    low, high = _gate_range(
-        [
-            b.mean[k].numpy() + sign * b.std[k].numpy()
-            for b in blocks
-            for _, k in two
-            for sign in (-1, 1)
-        ]
-    )
-    pictures: list[Picture] = []
+    figures = []
     for block in blocks:
+        figure, axes = _panel(block, "within two classes")
         order = block.overall.argsort()
-        x = list(range(1, len(order) + 1))
-        axes = _gate_axes(block, low, high)
+        x = np.arange(1, len(order) + 1)
         for colour, k in two:
             mean, std = block.mean[k][order], block.std[k][order]
-            axes.band(x, (mean - std).tolist(), (mean + std).tolist(), class_=f"band k{colour}")
-        for colour, k in two:
-            axes.line(x, block.mean[k][order].tolist(), class_=f"gate k{colour}", tip=classes[k])
-        pictures.append(axes)
-    return pictures
+            own = COLOUR[f"k{colour}"]
+            axes.fill_between(x, mean - std, mean + std, color=own, alpha=0.2, linewidth=0)
+            axes.plot(x, mean, color=own, linewidth=1.5)
+        figures.append(figure)
+    return _on_one_axis(figures)
 
 
-def _gate_axes(block: BlockGates, low: float, high: float) -> Axes:
+def _panel(block: BlockGates, what: str) -> tuple[Figure, Axes]:
     channels = block.mean.shape[1]
-    label = (
-        f"Gates of {block.name}: {channels} channels, class dependence {block.class_dependence:.2f}"
+    figure, axes = panel(
+        220,
+        f"Gates of {block.name} {what}: {channels} channels, "
+        f"class dependence {block.class_dependence:.2f}",
     )
-    axes = Axes(WIDTH, 220, label, (1, channels), (low, high), left=32)
-    axes.grid_y([(t, f"{t:g}") for t in ticks(low, high)])
-    axes.grid_x([(t, f"{t:g}") for t in whole_ticks(1, channels)], lines=False)
-    axes.name_x("channel, by its mean gate")
-    return axes
+    axes.set_xlabel("channel, by its mean gate")
+    axes.grid(visible=False, axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.margins(x=0)
+    return figure, axes
 
 
-def _gate_range(found: Sequence[np.ndarray]) -> tuple[float, float]:
-    every = np.concatenate([np.ravel(values) for values in found])
-    every = every[np.isfinite(every)]
-    return padded(float(every.min()), float(every.max()), 0.05)
+def _on_one_axis(figures: list[Figure]) -> list[Figure]:
+    """Give all the same range, so that they can be compared."""
+    ends = [figure.axes[0].get_ylim() for figure in figures]
+    for figure in figures:
+        figure.axes[0].set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+    return figures

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from senet.analysis import statistics
-from senet.analysis.figures import bars
 from senet.analysis.figures import confusion as matrices
 from senet.analysis.sections import Section
 from senet.analysis.statistics import signed
@@ -30,7 +29,7 @@ def classes(subject: Subject) -> Section | None:
         row |= {
             "name": subject.classes[k],
             "images": f"{images[k]:,.0f}",
-            "dots": bars.dots({role: float(shares[role][k]) for role in shares}, low),
+            "dots": {role: f"{100 * (s[k] - low) / (1 - low):.1f}" for role, s in shares.items()},
         }
         if subject.two:
             row["difference"] = signed(shares["se"][k] - shares["plain"][k])
@@ -60,7 +59,7 @@ def confusion(subject: Subject) -> Section | None:
             panels.append(
                 {
                     "name": subject.names[role],
-                    "picture": matrices.confusion(matrix, names, role, most),
+                    "figure": matrices.confusion(matrix, names, role, most),
                     "caption": "",
                 }
             )
@@ -68,7 +67,7 @@ def confusion(subject: Subject) -> Section | None:
             panels.append(
                 {
                     "name": "The change, in images",
-                    "picture": matrices.difference(counts["plain"], counts["se"], names),
+                    "figure": matrices.difference(counts["plain"], counts["se"], names),
                     "caption": "Orange speaks for SE (more right, or fewer mistakes), blue for the "
                     "plain network.",
                 }

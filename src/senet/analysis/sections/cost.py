@@ -20,7 +20,7 @@ def cost(subject: Subject) -> Section | None:
     costs = subject.cost
     if costs is None or any(name not in costs for name in subject.names.values()):
         return None
-    pictures, rows = [], []
+    figures, rows = [], []
     for key, se_key, title, unit in _COSTS:
         values = {role: costs[name].get(key) for role, name in subject.names.items()}
         if any(value is None for value in values.values()):
@@ -30,20 +30,20 @@ def cost(subject: Subject) -> Section | None:
             value = float(values[role] or 0)
             part = float(costs[name].get(se_key) or 0) if se_key else 0.0
             drawn.append((role, name, value, part / value if value else 0.0, _amount(value, unit)))
-        pictures.append({"name": title, "picture": bars.cost(title, drawn)})
+        figures.append({"name": title, "figure": bars.cost(title, drawn)})
         if subject.two:
             plain, se = drawn[0][2], drawn[1][2]
             adds = _added(se / plain - 1) if plain else ""
-            figure = "{:,.0f}".format if unit == "count" else lambda ms: _amount(ms, "ms")
-            rows.append({"name": title, "plain": figure(plain), "se": figure(se), "adds": adds})
-    if not pictures:
+            write = "{:,.0f}".format if unit == "count" else lambda ms: _amount(ms, "ms")
+            rows.append({"name": title, "plain": write(plain), "se": write(se), "adds": adds})
+    if not figures:
         return None
     return {
-        "pictures": pictures,
+        "figures": figures,
         "rows": rows,
-        "caption": "The dark end of a bar is the share of the SE blocks. Multiply-adds are those "
-        "of convolutions and fully connected layers, as the paper counts. Times are medians, "
-        "measured in turn on the machine named below, and vary with what else it does.",
+        "caption": "The end of a bar that is set off is the share of the SE blocks. Multiply-adds "
+        "are those of convolutions and fully connected layers, as the paper counts. Times are "
+        "medians, measured in turn on the machine named below, and vary with what else it does.",
     }
 
 

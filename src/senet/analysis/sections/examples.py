@@ -6,8 +6,8 @@ import numpy as np
 
 from senet.analysis.images import TestImages
 from senet.analysis.sections import Section
+from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
-from senet.analysis.svg import percent
 
 EXAMPLES = 12
 """Images a group."""

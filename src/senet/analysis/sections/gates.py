@@ -6,34 +6,35 @@ import re
 from collections.abc import Sequence
 
 import torch
+from matplotlib.figure import Figure
 
-from senet.analysis.figures import gates as pictures
+from senet.analysis.figures import gates as drawn
 from senet.analysis.gates import BlockGates
 from senet.analysis.sections import Section
+from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
-from senet.analysis.svg import Picture, percent
 
 
 def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Section:
     """What the gates of the SE network do: Figures 6 and 7 of the paper, and a row a block."""
     names, seen = subject.classes, torch.nonzero(blocks[0].images).flatten().tolist()
-    step = max(1.0, len(seen) / pictures.COLOURS)
-    shown = [seen[int(i * step)] for i in range(min(len(seen), pictures.COLOURS))]
+    step = max(1.0, len(seen) / drawn.COLOURS)
+    shown = [seen[int(i * step)] for i in range(min(len(seen), drawn.COLOURS))]
     last = list({block.stage: block for block in blocks}.values())  # the last of every stage
     colours = {k: c for c, k in enumerate(shown)}
     two = _farthest(last[-1], shown)
     seeds = f" (seed {subject.seeds[0]})" if len(subject.seeds) > 1 else ""
     caption = (
         f"Mean gate of every channel over {images:,} test images{seeds}, in the last block of "
-        "every stage, by class; the dark line is the mean over all classes. Channels stand in the "
-        "order of that mean. All pictures share one axis. As Figure 6 of the paper."
+        "every stage, by class; the bold line is the mean over all classes. Channels stand in the "
+        "order of that mean. All figures share one axis. As Figure 6 of the paper."
     )
     if len(shown) < len(seen):
         caption += f" {len(shown)} of the {len(seen)} classes have a line, evenly spaced."
     section: Section = {
         "shown": [(k, names[k]) for k in shown],
         "story": _gate_story(last),
-        "panels": _named(last, pictures.by_class(last, shown, names)),
+        "panels": _named(last, drawn.by_class(last, shown)),
         "caption": caption,
         "bands": [],
         "rows": [_gate_row(b) for b in blocks],
@@ -46,7 +47,7 @@ def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Sectio
         coloured = [(colours[k], k) for k in two]
         section |= {
             "two": [{"colour": colours[k], "name": names[k]} for k in two],
-            "bands": _named(last, pictures.within_classes(last, coloured, names)),
+            "bands": _named(last, drawn.within_classes(last, coloured)),
             "bands_caption": "Mean gate ± one standard deviation over the images of the class, as "
             "Figure 7 of the paper: the two of the classes above whose gates lie farthest apart in "
             "the last block. Where the bands part, the gate tells the classes from one another; "
@@ -96,8 +97,11 @@ def _farthest(block: BlockGates, shown: Sequence[int]) -> list[int]:
     return sorted((shown[at // len(shown)], shown[at % len(shown)]))
 
 
-def _named(blocks: Sequence[BlockGates], drawn: Sequence[Picture]) -> list[Section]:
-    return [{"name": block_name(b.name), "picture": p} for b, p in zip(blocks, drawn, strict=True)]
+def _named(blocks: Sequence[BlockGates], figures: Sequence[Figure]) -> list[Section]:
+    return [
+        {"name": block_name(block.name), "figure": figure}
+        for block, figure in zip(blocks, figures, strict=True)
+    ]
 
 
 def block_name(name: str) -> str:

@@ -9,9 +9,16 @@ import numpy as np
 from senet.analysis import statistics
 from senet.analysis.figures import intervals
 from senet.analysis.sections import Section
-from senet.analysis.statistics import Estimate, Outcomes, interval, mcnemar, p_value, signed
+from senet.analysis.statistics import (
+    Estimate,
+    Outcomes,
+    interval,
+    mcnemar,
+    p_value,
+    percent,
+    signed,
+)
 from senet.analysis.subject import Subject
-from senet.analysis.svg import percent
 
 
 def verdict(subject: Subject) -> str:
@@ -75,7 +82,7 @@ def _accuracies(subject: Subject, role: str) -> list[Estimate]:
 
 
 def results(subject: Subject) -> Section | None:
-    """Accuracies with intervals, and the difference, as pictures and as a table."""
+    """Accuracies with intervals, and the difference, as figures and as a table."""
     if not subject.seeds:
         return None
     found = {role: _accuracies(subject, role) for role in subject.names}
