@@ -186,7 +186,7 @@ def test_long_sums_keep_their_digits(layout):
 @pytest.mark.parametrize("type_", TYPES)
 def test_huge_values(type_):
     x = torch.full((1, 2, 5), torch.finfo(type_).max, dtype=type_)
-    total, _ = native.moments(x[:, :, :1], None)
+    total, _ = native.moments(x[:, :, :1].contiguous(), None)
     assert total.tolist() == [[torch.finfo(type_).max] * 2]
     one = torch.ones(1, 2)
     assert native.affine(x, None, 2 * one, 0 * one, None, False).isinf().all()
@@ -330,6 +330,8 @@ def test_maps_that_lie_differently_are_refused():
     m = Maps((2, 5, 6, 6), torch.float32, "channels last")
     with pytest.raises(AssertionError):
         native.grad_moments(m.dy.contiguous(), None, m.x, None)
+    with pytest.raises(AssertionError):
+        native.moments(m.x[:, :, ::2], None)
 
 
 # --------------------------------------------------------------------------------- the C library
