@@ -33,7 +33,7 @@ enum {
     AHEAD = 2048,       /* numbers from those that are worked on to those that are fetched */
     ITEMS = 256,        /* items that a map is cut into, if it is large enough, */
     SMALLEST = 1 << 14, /* that an item keeps this many numbers */
-    PARALLEL = 1 << 15, /* numbers of a map that are worth more than one thread */
+    PARALLEL = 1 << 16, /* numbers of a map that are worth more than one thread */
     LARGE = 1 << 22,    /* bytes of an array that are worth large pages */
 };
 
