@@ -36,8 +36,9 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def source(environment: dict[str, Any], name: str) -> str:
     e = environment
     return (
-        f"\n{e['device']}; torch {e['torch']}, {e['threads']} threads, {e['date']}, load before "
-        f"{e['load_before']:.1f}; medians, taken in turn in one run. Record: `{name}`.\n"
+        f"\n{e['device']}; torch {e['torch']}, {e['threads']} threads, allocator {e['allocator']}, "
+        f"{e['date']}, load before {e['load_before']:.1f}; medians, in turn in one run. "
+        f"Record: `{name}`.\n"
     )
 
 

@@ -26,6 +26,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
+        "allocator": "keeps memory" if os.environ.get("MALLOC_MMAP_MAX_") == "0" else "default",
         "load_before": os.getloadavg()[0],
         "backends": backend.explain().splitlines(),
     }

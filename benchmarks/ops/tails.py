@@ -41,25 +41,31 @@ class Fused(Eager):
 def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
     """Milliseconds of a forward and backward of every form, all taken in turn."""
     bn, se = nn.BatchNorm2d(shape[1]), SqueezeExcitation(shape[1])
-    forms: dict[str, Callable[[], None]] = {}
+    maps = _maps(shape, torch.float32)
+    forms = {
+        "SE fused": _call(Fused(bn, se), *maps),
+        "SE eager": _call(Eager(bn, se), *maps),
+        "SE compiled": _call(torch.compile(Eager(bn, se)), *maps),
+        "plain fused": _call(Fused(bn, None), *maps),
+        "plain eager": _call(Eager(bn, None), *maps),
+    }
     # Eager layers want one type for maps and weights; half precision is autocast's business there.
-    for type_, suffix in ((torch.float32, ""), (torch.bfloat16, ", bfloat16")):
-        forms[f"SE fused{suffix}"] = _call(Fused(bn, se), shape, type_)
-        forms[f"plain fused{suffix}"] = _call(Fused(bn, None), shape, type_)
-    forms["SE eager"] = _call(Eager(bn, se), shape, torch.float32)
-    forms["plain eager"] = _call(Eager(bn, None), shape, torch.float32)
-    forms["SE compiled"] = _call(torch.compile(Eager(bn, se)), shape, torch.float32)
+    maps = _maps(shape, torch.bfloat16)
+    forms["SE fused, bfloat16"] = _call(Fused(bn, se), *maps)
+    forms["plain fused, bfloat16"] = _call(Fused(bn, None), *maps)
     return in_turn(forms, repeats)
 
 
-def _call(
-    tail: Callable[..., torch.Tensor], shape: tuple[int, ...], type_: torch.dtype
-) -> Callable[[], None]:
+def _maps(shape: tuple[int, ...], type_: torch.dtype) -> list[torch.Tensor]:
+    """The input, the shortcut, and the gradient that is sent back."""
     layout = {"memory_format": torch.channels_last}
     x, shortcut, sent = (torch.randn(shape).to(type_).contiguous(**layout) for _ in range(3))
-    x.requires_grad_()
-    shortcut.requires_grad_()
+    return [x.requires_grad_(), shortcut.requires_grad_(), sent]
 
+
+def _call(
+    tail: Callable[..., torch.Tensor], x: torch.Tensor, shortcut: torch.Tensor, sent: torch.Tensor
+) -> Callable[[], None]:
     def run() -> None:
         tail(x, shortcut).backward(sent)
         x.grad = shortcut.grad = None

@@ -111,12 +111,15 @@ def measure(
 
 
 def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each call in milliseconds, the calls taking turns after one warm-up each."""
-    for call in calls.values():
-        call()
+    """Median time of each call in milliseconds, the calls taking turns.
+
+    In each turn a call runs twice and the second run counts: the first finds its memory and its
+    caches as the other calls have left them.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            call()
             start = time.perf_counter()
             call()
             times[name].append(1000 * (time.perf_counter() - start))

@@ -291,14 +291,15 @@ def _slope(γ: Tensor | None, σ: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _pivot(x: Tensor) -> Tensor:
-    """A number near the mean of each channel: the mean of a few positions of every image.
+    """A number near the mean of each channel: the mean of some positions of a few images.
 
     About it the sum of squares does not cancel, however large the mean is. The positions are spread
     over the image, since at its border the padding of a convolution makes values unlike the others.
     """
-    positions = x.flatten(2)
-    step = max(positions.shape[2] // 8, 1)
-    return positions[:, :, step // 2 :: step].mean((0, 2), dtype=passes.accumulator(x.dtype))
+    positions = x[:4].flatten(2).movedim(1, -1)
+    step = max(positions.shape[1] // 8, 1)
+    few = positions[:, step // 2 :: step].reshape(-1, x.shape[1])
+    return few.mean(0, dtype=passes.accumulator(x.dtype))
 
 
 def _sizes(x: Tensor) -> tuple[int, Any]:

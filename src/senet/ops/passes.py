@@ -111,6 +111,8 @@ def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
     if x is None:
         return None
     assert x.shape == model.shape, (x.shape, model.shape)
+    if x.stride() == model.stride() and x.dtype == model.dtype:
+        return x
     x = x.to(model.dtype)
     if model.is_contiguous():
         return x.contiguous()
@@ -119,4 +121,6 @@ def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether the channels of ``[B, C, *space]`` lie next to one another, for any dimension."""
+    if x.dim() == 4:
+        return x.is_contiguous(memory_format=torch.channels_last)
     return x.movedim(1, -1).is_contiguous()
