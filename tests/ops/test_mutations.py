@@ -12,11 +12,12 @@ from tests.ops.test_fused import Tail
 SOURCE = Path(fused.__file__).read_text(encoding="utf-8")
 
 MUTATIONS = [
-    ("m = total / N\n", "m = total\n"),
+    ("shift = total.sum(0) / M", "shift = total.sum(0) / (M + 1)"),
+    ("m = total / N - (μ - pivot)", "m = total - (μ - pivot)"),
     ("var = (squares.sum(0) / M - shift * shift)", "var = (squares.sum(0) / M)"),
     ("var = (squares.sum(0) / M - shift", "var = (squares.sum(0) / (M - 1) - shift"),
     ("μ = pivot + shift", "μ = pivot"),
-    ("m = m - (μ - pivot)", "m = m"),
+    ("m = total / N - (μ - pivot)", "m = total / N"),
     ("m = passes.moments(x, μ)[0] / N", "m = passes.moments(x, None)[0] / N"),
     ("torch.sqrt(var + eps)", "torch.sqrt(var)"),
     ("return 1 / σ if γ is None else γ / σ", "return 1 / σ"),

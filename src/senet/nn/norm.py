@@ -147,4 +147,7 @@ def _track(bn: _BatchNorm, mean: Tensor, var: Tensor) -> None:
         # Without a momentum the statistics are the plain average over all batches seen.
         weight = bn.momentum if bn.momentum is not None else 1 / bn.num_batches_tracked.float()
         for running, batch in ((bn.running_mean, mean), (bn.running_var, var)):
-            running.copy_(torch.lerp(running.to(batch.dtype), batch, weight))
+            if running.dtype == batch.dtype:
+                running.lerp_(batch, weight)
+            else:
+                running.copy_(torch.lerp(running.to(batch.dtype), batch, weight))

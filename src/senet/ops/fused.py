@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -176,19 +177,19 @@ class _Tail(torch.autograd.Function):
         ctx: Any, x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
     ):
         N, M = _sizes(x)
-        γ, β, μ, var, w1, b1, w2, b2 = (_wide(v, x) for v in (γ, β, μ, var, w1, b1, w2, b2))
+        γ, β, μ, var = (_wide(v, x) for v in (γ, β, μ, var))
         with _full_precision(x):
             m: Any = None
             if learn:
                 pivot = _pivot(x)
                 total, squares = passes.moments(x, pivot)
-                m = total / N
-                shift = m.mean(0)
-                var = (squares.sum(0) / M - shift * shift).clamp(min=0)
+                shift = total.sum(0) / M
+                var = (squares.sum(0) / M - shift * shift).clamp_(min=0)
                 μ = pivot + shift
                 if group is not None:
                     μ, var, M = synchronise.statistics(μ, var, M, group)
-                m = m - (μ - pivot)
+                if gate is not None:
+                    m = total / N - (μ - pivot)
             elif gate is not None and mean is not None:
                 m = mean if μ is None else mean - μ
             elif gate is not None:
@@ -201,6 +202,7 @@ class _Tail(torch.autograd.Function):
                 z = h = s = None
                 A, D = a.expand(x.shape[:2]), β.expand(x.shape[:2])
             else:
+                w1, b1, w2, b2 = (_wide(v, x) for v in (w1, b1, w2, b2))
                 z = a * m + β
                 h, s = _excite(z, w1, b1, w2, b2, gate)
                 A, D = s * a, s * β
@@ -313,6 +315,8 @@ def _wide(v: Any, x: Tensor) -> Any:
     return None if v is None else v.to(passes.accumulator(x.dtype))
 
 
-def _full_precision(x: Tensor) -> torch.autocast:
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
     """The small algebra is never autocast: it is what keeps a half-precision network exact."""
-    return torch.autocast(x.device.type, enabled=False)
+    device = x.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()
