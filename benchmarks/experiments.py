@@ -21,7 +21,8 @@ from senet.training.fit import fit
 from senet.training.recipes import quick
 
 FOLDER = Path("runs/experiments")
-BASE = replace(quick(), options={}, epochs=8)
+# What the studies vary; as quick() was before they were made.
+BASE = replace(quick(), options={}, epochs=8, lr=0.1)
 
 
 def plain(model: str, **changes: Any) -> tuple[str, TrainConfig]:

@@ -14,13 +14,16 @@ from senet.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """Minutes on two CPU cores, on the bundled images: what ``senet compare`` does by default."""
+    """Minutes on two CPU cores, on the bundled images: what ``senet compare`` does by default.
+
+    How it was chosen stands in docs/experiments.md.
+    """
     return TrainConfig(
         model="se_resnet8_cifar",
         data="fashion-mnist",
-        epochs=8,
+        epochs=24,
         batch_size=128,
-        lr=0.1,
+        lr=0.4,
         weight_decay=5e-4,
         schedule="onecycle",
         crop_padding=2,
