@@ -14,10 +14,10 @@ help:  ## say what there is to make
 demo: $(VENV)/installed  ## train a network with and without SE on bundled images, and write a report
 	$(BIN)/senet compare $(if $(wildcard $(OUT)/comparison.json),--resume,--out) $(OUT)
 
-test: check $(WORLD)/installed  ## lint, types, and all tests
+test: check  ## lint, types, and all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(VENV)/developing  ## lint and types
+check: $(VENV)/developing $(WORLD)/installed  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
