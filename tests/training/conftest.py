@@ -19,6 +19,14 @@ from senet.training.module import Classifier
 SIDE = 8
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A program that a shell starts in the background is born deaf to Ctrl-C, the tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def quadrants(n: int, seed: int, classes: int = 4) -> ArraySplit:
     """Noise with one bright quadrant, whose number is the class."""
     random = np.random.default_rng(seed)
