@@ -72,9 +72,9 @@ def conv_norm_act(
         True
     """
     x = conv(h)
-    if se is None or torch.is_grad_enabled() or bn.training or not _squeezes_early(conv, h, x):
-        return norm_act(x, bn, se, shortcut, relu)
-    if not _fuses(x, bn, se, shortcut):
+    inference = not (torch.is_grad_enabled() or bn.training)
+    early = se is not None and inference and _squeezes_early(conv, h, x)
+    if not (early and _fuses(x, bn, se, shortcut)):
         return norm_act(x, bn, se, shortcut, relu)
     mean = fused.mean_after(h, conv.weight.flatten(1), conv.bias)
     return _fused(x, bn, se, shortcut, relu, mean)
