@@ -27,9 +27,8 @@ BASE = replace(quick(), options={}, epochs=8, lr=0.1)
 
 def plain(model: str, **changes: Any) -> tuple[str, TrainConfig]:
     """The network without SE."""
-    name = entry(model).plain
-    assert name is not None
-    return f"{name}", replace(BASE, model=name, **changes)
+    name = entry(model).twin
+    return name, replace(BASE, model=name, **changes)
 
 
 def gated(model: str, bias: float = 2.0, **changes: Any) -> tuple[str, TrainConfig]:

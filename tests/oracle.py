@@ -77,8 +77,8 @@ def check(
     shaken = [
         _all(
             plain,
-            {k: _rounded(v, cast[k].dtype) for k, v in exact.items()},
-            _rounded(sent.double(), type_),
+            {k: rounded(v, cast[k].dtype) for k, v in exact.items()},
+            rounded(sent.double(), type_),
         )
         for _ in range(SHAKES)
     ]
@@ -96,7 +96,7 @@ def check(
     assert not wrong, wrong
 
 
-def _rounded(value: Tensor, type_: torch.dtype) -> Tensor:
+def rounded(value: Tensor, type_: torch.dtype) -> Tensor:
     """``value`` moved up or down, element by element, by one rounding of ``type_``."""
     signs = torch.randint(2, value.shape, device=value.device) * 2 - 1
     return value * (1 + signs * torch.finfo(type_).eps)

@@ -505,7 +505,8 @@ def summary(
     networks = []
     for name in names:
         side = size or entry(name).preprocessing.size
-        own = {k: v for k, v in options.items() if k in entry(name).options}
+        known = entry(name).options(entry(name).kind(options))
+        own = {k: v for k, v in options.items() if k in known}
         model = create_model(name, num_classes=num_classes, in_channels=in_channels, **own)
         networks.append((model, (in_channels, side, side)))
     summaries = [summarise(model, shape) for model, shape in networks]
@@ -577,7 +578,7 @@ def _configured(base: TrainConfig, settings: list[str] | None, **given: Any) -> 
     from dataclasses import replace
 
     from senet.models import entry
-    from senet.models.registry import SE_OPTIONS
+    from senet.models.attention import is_option
     from senet.training.config import TrainConfig
 
     changes = {name: value for name, value in given.items() if value is not None}
@@ -585,11 +586,11 @@ def _configured(base: TrainConfig, settings: list[str] | None, **given: Any) -> 
     texts = pairs(settings or [])
     changes |= {k: value(v, kinds[k]) for k, v in texts.items() if k in kinds}
     model = changes.get("model", base.model)
-    known, plain = entry(model).options, entry(model).plain
+    known = _known(model, {**base.options, **texts})
     options = {k: v for k, v in base.options.items() if k in known}
-    if base.model not in (model, plain, f"se_{model}"):
+    if base.model not in (model, entry(model).twin):
         # Options of SE blocks mean the same in every network; others are of the recipe's own one.
-        options = {k: v for k, v in options.items() if k in SE_OPTIONS}
+        options = {k: v for k, v in options.items() if is_option(k)}
     for key, text in texts.items():
         if key not in kinds:
             options[key] = _option(key, text, known, [*kinds, *known])
@@ -598,10 +599,16 @@ def _configured(base: TrainConfig, settings: list[str] | None, **given: Any) -> 
 
 def _options(names: list[str], settings: list[str] | None) -> dict[str, Any]:
     """Options for several networks: each must be known to one of them at least."""
+    texts = pairs(settings or [])
+    known = {k: v for name in names for k, v in _known(name, texts).items()}
+    return {k: _option(k, text, known, known) for k, text in texts.items()}
+
+
+def _known(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a network, with those of the attention that was chosen for it."""
     from senet.models import entry
 
-    known = {k: v for name in names for k, v in entry(name).options.items()}
-    return {k: _option(k, text, known, known) for k, text in pairs(settings or []).items()}
+    return entry(name).options(entry(name).kind(chosen))
 
 
 def _option(key: str, text: str, known: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -7,7 +7,8 @@ def test_every_network_has_its_twin():
     names = list_models()
     assert names == sorted(names)
     for name in names:
-        assert f"se_{name}" in names or entry(name).plain in names
+        twin = entry(entry(name).twin)
+        assert (twin.twin, twin.has_se) == (name, not entry(name).has_se)
 
 
 def test_unknown_names_suggest_near_ones():

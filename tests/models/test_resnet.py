@@ -58,7 +58,7 @@ def test_a_twin_differs_in_its_se_blocks_alone(name):
 
 @pytest.mark.parametrize("name", list_models("*"))
 def test_every_network_runs_forward_and_backward_on_two_sizes(name):
-    if "101" in name or "152" in name or "110" in name or "164" in name:
+    if "101" in name or "152" in name or "154" in name or "110" in name or "164" in name:
         pytest.skip("the same classes as the shallower networks, only longer")
     model = create_model(name, num_classes=3, in_channels=1)
     sizes = (16, 23) if "cifar" in name else (64, 70)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from senet.models.registry import SE_OPTIONS
+from senet.models.attention import options_of
 from senet.models.weights import load_model, read_state
 from senet.training.compare import compare, plan
 from senet.training.config import TrainConfig
@@ -65,7 +65,7 @@ def test_the_twins_differ_in_nothing_but_the_blocks(short, source, tmp_path, mon
 
 
 def test_options_of_the_block_go_to_the_se_network_alone():
-    options = dict.fromkeys(SE_OPTIONS, 1) | {"widths": (4, 4, 8)}
+    options = options_of("se") | {"widths": (4, 4, 8)}
     made = plan(TrainConfig(model="resnet8_cifar", options=options), (0,))
     assert made.run_config(NAMES[0], 0).options == {"widths": (4, 4, 8)}
     assert made.run_config(NAMES[1], 0).options == options

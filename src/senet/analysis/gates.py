@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from senet.nn import SqueezeExcitation
+from senet.nn import Attention
 
 OPEN, CLOSED = 0.95, 0.05
 """From where on, and up to where, a gate counts as saturated."""
@@ -86,7 +86,7 @@ def recording(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         >>> {name: tuple(s.shape) for name, s in gates.items()}
         {'layer1.0.se': (4, 16), 'layer2.0.se': (4, 32), 'layer3.0.se': (4, 64)}
     """
-    blocks = {n: m for n, m in model.named_modules() if isinstance(m, SqueezeExcitation)}
+    blocks = {n: m for n, m in model.named_modules() if isinstance(m, Attention)}
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no SE block, so there are no gates to record")
     latest: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from senet.analysis import statistics
 from senet.analysis.runs import Predictions, Run, Twins
-from senet.models import list_models
+from senet.models import entry, list_models
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def _of_twins(twins: Twins) -> Subject:
 
 def _of_run(run: Run) -> Subject:
     name = run.config["config"]["model"]
-    # An SE network is one that the registry knows the plain twin of.
-    role = "se" if name.startswith("se_") and name in list_models() else "plain"
+    role = "se" if name in list_models() and entry(name).has_se else "plain"
     missing = [] if run.finished else [f"{name} {run.progress}"]
     return Subject(
         run.folder,

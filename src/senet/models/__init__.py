@@ -1,7 +1,8 @@
 """Networks of the paper's tables, by name. Importing a family's file registers its networks."""
 
 from senet.models import resnet as _resnet  # noqa: F401
+from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
-from senet.models.registry import Architecture, Network, create_model, entry, list_models
+from senet.models.registry import Architecture, create_model, entry, list_models
 
 __all__ = ["Architecture", "Network", "Preprocessing", "create_model", "entry", "list_models"]

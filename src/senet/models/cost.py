@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from senet.nn import SqueezeExcitation
+from senet.nn import Attention
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
@@ -49,25 +49,9 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, 
     image = torch.empty(1, *input_shape, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy(image)
-    return counter.get_total_flops() // 2, _se_multiply_adds(copy, image)
-
-
-def _se_multiply_adds(model: nn.Module, image: Tensor) -> int:
-    counts: list[int] = []
-
-    def count(se: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
-        assert isinstance(se, SqueezeExcitation)
-        positions = inputs[0][0, 0].numel() if se.squeeze == "none" else 1
-        counts.append(positions * (se.fc1.weight.numel() + se.fc2.weight.numel()))
-
-    hooks = [se.register_forward_hook(count) for se in _blocks(model).values()]
-    try:
-        with torch.no_grad():
-            model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sum(counts)
+    counts, root = counter.get_flop_counts(), type(copy).__name__
+    se = sum(sum(counts[f"{root}.{block}"].values()) for block in _blocks(copy))
+    return counter.get_total_flops() // 2, se // 2
 
 
 def measure(
@@ -149,5 +133,5 @@ def _forward_pass(model: nn.Module, images: Tensor) -> Callable[[], object]:
     return forward
 
 
-def _blocks(model: nn.Module) -> dict[str, SqueezeExcitation]:
-    return {n: m for n, m in model.named_modules() if isinstance(m, SqueezeExcitation)}
+def _blocks(model: nn.Module) -> dict[str, Attention]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, Attention)}

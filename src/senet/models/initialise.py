@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
-from senet.nn import SqueezeExcitation
+from senet.nn import Attention
 
 
 def draw_seed() -> int:
@@ -17,7 +19,7 @@ def draw_seed() -> int:
 
 
 def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) -> None:
-    """He's initialisation (arXiv 1502.01852, fan out), the SE blocks last.
+    """He's initialisation (arXiv 1502.01852, fan out), attention last.
 
     Building a network draws numbers too, and more of them with SE. Here all come from a generator
     of their own, and the SE blocks are served after everything else: so whatever a network shares
@@ -38,7 +40,7 @@ def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) ->
         True
     """
     generator = torch.Generator().manual_seed(seed)
-    blocks = [m for m in model.modules() if isinstance(m, SqueezeExcitation)]
+    blocks = [m for m in model.modules() if isinstance(m, Attention)]
     inside = {m for block in blocks for m in block.modules()}
     for module in model.modules():
         if module not in inside:
@@ -53,13 +55,13 @@ def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) ->
 
 
 def _start(module: nn.Module, generator: torch.Generator) -> None:
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _ConvNd):
         nn.init.kaiming_normal_(
             module.weight, mode="fan_out", nonlinearity="relu", generator=generator
         )
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, _BatchNorm):
         module.reset_parameters()
     elif isinstance(module, nn.Linear):
         bound = 1 / math.sqrt(module.in_features)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, overload
 
-from torch import nn
-
+from senet.models import attention
+from senet.models.features import Pyramid
+from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
 from senet.near import near
-from senet.nn import SqueezeExcitation
-
-SE_OPTIONS: dict[str, Any] = {
-    "reduction": 16,
-    "squeeze": "avg",
-    "gate": "sigmoid",
-    "se_bias": True,
-    "gate_bias": 0.0,
-}
-"""The options that every SE network takes beside those of its plain twin; see
-:class:`~senet.nn.SqueezeExcitation`."""
 
 
 @dataclass(frozen=True)
@@ -42,50 +31,56 @@ class Architecture:
         )
 
 
-class Network(nn.Module):
-    """The base of every network of the registry: a module that knows what it is.
-
-    Attributes:
-        architecture: set by :func:`create_model`.
-    """
-
-    architecture: Architecture
-
-
 @dataclass(frozen=True)
 class Entry:
     """A network of the registry.
 
     Attributes:
         name: how it is asked for.
-        network: makes it; takes ``num_classes``, ``in_channels``, ``se`` and the options.
+        network: makes it; takes ``num_classes``, ``in_channels``, ``se`` (what makes the blocks of
+            attention, see :mod:`senet.models.attention`, or ``None``) and its own options.
         preprocessing: what its inputs look like where no weights say otherwise.
         num_classes: of its usual data set.
-        plain: for an SE network the name of its twin without SE, else ``None``.
+        twin: name of the same network without SE, or with it.
+        has_se: which of the two this is.
     """
 
     name: str
     network: Callable[..., Network]
     preprocessing: Preprocessing
     num_classes: int
-    plain: str | None = None
+    twin: str
+    has_se: bool
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The options it takes, with their defaults."""
+    def plain(self) -> str | None:
+        """For an SE network the name of its twin without SE, else ``None``."""
+        return self.twin if self.has_se else None
+
+    def kind(self, options: Mapping[str, Any]) -> str | None:
+        """The kind of attention that the network has with these options."""
+        return options.get("attention", "se" if self.has_se else None)
+
+    def options(self, kind: str | None = None) -> dict[str, Any]:
+        """The options it takes, with their defaults.
+
+        Args:
+            kind: of attention; by default that of the network.
+        """
+        kind = kind or self.kind({})
         own = {
             p.name: p.default
             for p in inspect.signature(self.network).parameters.values()
             if p.name not in ("block", "num_classes", "in_channels", "se")
+            and not (kind is None and attention.is_option(p.name))
         }
-        return own if self.plain is None else own | SE_OPTIONS
+        return {**own, "attention": kind, **attention.options_of(kind)}
 
     def build(self, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> Network:
-        if self.plain is None:
-            return self.network(num_classes=num_classes, in_channels=in_channels, **options)
-        own = {name: value for name, value in options.items() if name not in SE_OPTIONS}
-        block = {k: v for k, v in (SE_OPTIONS | dict(options)).items() if k in SE_OPTIONS}
-        se = partial(SqueezeExcitation, bias=block.pop("se_bias"), **block)
+        kind = self.kind(options)
+        chosen = {k: v for k, v in options.items() if k in attention.options_of(kind)}
+        own = {k: v for k, v in options.items() if k not in chosen and k != "attention"}
+        se = attention.attend(kind, chosen)
         return self.network(num_classes=num_classes, in_channels=in_channels, se=se, **own)
 
 
@@ -93,13 +88,25 @@ _ENTRIES: dict[str, Entry] = {}
 
 
 def register_twins(
-    name: str, network: Callable[..., Network], preprocessing: Preprocessing, num_classes: int
+    plain: str,
+    network: Callable[..., Network],
+    preprocessing: Preprocessing,
+    num_classes: int,
+    se: str | None = None,
 ) -> None:
-    """Add ``name`` and ``se_name``; a family's file does this when it is imported."""
-    se_name = f"se_{name}"
-    assert name not in _ENTRIES
-    _ENTRIES[name] = Entry(name, network, preprocessing, num_classes)
-    _ENTRIES[se_name] = Entry(se_name, network, preprocessing, num_classes, plain=name)
+    """Add a network without SE and with it; a family's file does this when it is imported.
+
+    Args:
+        plain: name of the network without SE.
+        network: makes both, see :class:`Entry`.
+        preprocessing: of both.
+        num_classes: of both.
+        se: name of the network with SE, by default ``se_`` and ``plain``.
+    """
+    se = se or f"se_{plain}"
+    for name, twin, has_se in ((plain, se, False), (se, plain, True)):
+        assert name not in _ENTRIES, name
+        _ENTRIES[name] = Entry(name, network, preprocessing, num_classes, twin, has_se)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -123,21 +130,44 @@ def entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
+@overload
 def create_model(
     name: str,
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
+    features: None = None,
     **options: Any,
-) -> Network:
+) -> Network: ...
+@overload
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features: Sequence[int],
+    **options: Any,
+) -> Pyramid: ...
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features: Sequence[int] | None = None,
+    **options: Any,
+) -> Network | Pyramid:
     """Make a network by its name.
 
     Args:
         name: one of :func:`list_models`.
         num_classes: outputs of the classifier; by default those of the network's usual data set.
         in_channels: channels of the input image, 3 by default.
-        **options: of the network, as ``entry(name).options`` lists them; every SE network takes
-            ``reduction``, ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``.
+        features: levels of a feature pyramid, to get a :class:`~senet.models.features.Pyramid`:
+            the backbone of a detector or segmenter.
+        **options: of the network, as ``entry(name).options()`` lists them. Every network takes
+            ``attention`` (``"se"``, or another of :data:`~senet.models.attention.KINDS`, or
+            ``None``); those with SE take ``se_stages``, ``reduction`` (also one a stage),
+            ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``.
 
     Returns:
         The network, randomly initialised from PyTorch's global generator, with its
@@ -153,11 +183,14 @@ def create_model(
         torch.Size([2, 5])
     """
     found = entry(name)
+    kind = found.kind(options)
+    known = found.options(kind)
     for option in options:
-        if option not in found.options:
-            known = ", ".join(found.options)
+        if option not in known:
+            what = name if kind == found.kind({}) else f"{name} with attention={kind!r}"
             raise ValueError(
-                f"{name} has no option {option!r}.{near(option, found.options)} It takes: {known}."
+                f"{what} has no option {option!r}.{near(option, known)} "
+                f"It takes: {', '.join(known)}."
             )
     architecture = Architecture(
         name,
@@ -170,4 +203,4 @@ def create_model(
             raise ValueError(f"{what} must be at least 1, got {getattr(architecture, what)}")
     model = found.build(architecture.num_classes, architecture.in_channels, options)
     model.architecture = architecture
-    return model
+    return model if features is None else Pyramid(model, features)

@@ -1,11 +1,13 @@
 """Residual networks with and without squeeze-and-excitation, for ImageNet and for CIFAR.
 
-Where SE goes: at the end of the residual branch, after its last batch norm and before the addition
-(Figure 3 of the paper). In each ``forward`` below that is the call that gets ``self.se``.
+Where SE goes is decided in one place, :meth:`Residual.at`. The paper's choice is the end of the
+residual branch, after its last batch norm and before the addition (Figure 3); the alternatives are
+those of its Figure 5 and Tables 14 and 15.
 
 =================  ==============================================================================
 ResNet             He et al., arXiv 1512.03385 (18 to 152; and 20 to 110 for CIFAR, section 4.2)
 ResNeXt            Xie et al., arXiv 1611.05431
+SENet-154          the paper's own network, section 5.1 and appendix: a modified ResNeXt-152 64×4d
 pre-activation     He et al., arXiv 1603.05027 (164 for CIFAR)
 wide               Zagoruyko and Komodakis, arXiv 1605.07146 (16-8 for CIFAR)
 =================  ==============================================================================
@@ -15,7 +17,7 @@ The keys of the state dicts are torchvision's, and ``se.fc1``, ``se.fc2`` in eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,10 +25,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet.models.attention import Attend
 from senet.models.initialise import draw_seed, initialise
+from senet.models.network import Network
 from senet.models.preprocessing import CIFAR, IMAGENET
-from senet.models.registry import Network, register_twins
+from senet.models.registry import register_twins
 from senet.nn import conv_norm_act, norm_act
+
+PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -60,128 +66,218 @@ class PadShortcut(nn.Module):
 
 
 @dataclass(frozen=True)
-class Branch:
-    """What a block must know: its channels, and what the family decided for all of them."""
+class Design:
+    """What a family decided for all of its blocks; see :class:`ResNet`."""
 
-    inputs: int
-    width: int
-    stride: int
     groups: int
     width_per_group: int
+    halved: bool
     stride_on: str
-    se: Callable[[int], nn.Module] | None
-
-    def attention(self, channels: int) -> nn.Module | None:
-        return None if self.se is None else self.se(channels)
+    placement: str
+    se: Attend | None
 
 
-class BasicBlock(nn.Module):
+class Residual(nn.Module):
+    """A residual branch, the shortcut that it is added to, and attention somewhere on the way.
+
+    Args:
+        inputs: channels of the map that comes in.
+        width: of the block; a bottleneck's output has four times as many channels.
+        stride: of the map that leaves.
+        stage: the block is in, counted as the paper does.
+        design: what all blocks of the network have in common.
+        downsample: brings the shortcut to the shape of the output, where it has another.
+    """
+
+    expansion: int
+    preactivation: bool
+    downsample: nn.Module | None
+    se: nn.Module | None
+    placement: str
+
+    def branch(self, x: Tensor) -> Tensor:
+        """All of the residual branch but its last convolution."""
+        raise NotImplementedError
+
+    def at(self, place: str) -> nn.Module | None:
+        """The block of attention, if ``place`` is where it goes: Figure 5 of the paper.
+
+        ``standard``  at the end of the branch, before the addition
+        ``pre``       before the branch
+        ``post``      after the addition and its ReLU
+        ``identity``  on the shortcut
+        ``3x3``       within the branch, after the (first) 3×3 convolution: Table 15
+        """
+        return self.se if place == self.placement else None
+
+    def _attend(self, design: Design, stage: int, inputs: int, inner: int, outer: int) -> None:
+        self.placement = design.placement
+        channels = {"pre": inputs, "3x3": inner}.get(design.placement, outer)
+        self.se = None if design.se is None else design.se(channels, stage)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _apply(module: nn.Module | None, x: Tensor) -> Tensor:
+    return x if module is None else module(x)
+
+
+class PostActivation(Residual):
+    """conv → norm → ReLU, and after the last norm the addition: He et al., arXiv 1512.03385."""
+
+    preactivation = False
+
+    def last(self) -> tuple[nn.Conv2d, nn.Module]:
+        """The convolution that ends the branch, and its batch norm."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = _apply(self.at("identity"), _apply(self.downsample, x))
+        h = self.branch(_apply(self.at("pre"), x))
+        y = conv_norm_act(h, *self.last(), self.at("standard"), shortcut)
+        return _apply(self.at("post"), y)
+
+
+class BasicBlock(PostActivation):
     """Two 3×3 convolutions."""
 
     expansion = 1
-    preactivation = False
 
-    def __init__(self, b: Branch, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        stage: int,
+        design: Design,
+        downsample: nn.Module | None,
+    ) -> None:
         super().__init__()
-        if b.groups != 1:
-            raise ValueError(f"basic blocks have no groups, got groups={b.groups}")
-        self.conv1 = _conv3x3(b.inputs, b.width, b.stride)
-        self.bn1 = nn.BatchNorm2d(b.width)
-        self.conv2 = _conv3x3(b.width, b.width)
-        self.bn2 = nn.BatchNorm2d(b.width)
-        self.se = b.attention(b.width)
+        if design.groups != 1:
+            raise ValueError(f"basic blocks have no groups, got groups={design.groups}")
+        self.conv1 = _conv3x3(inputs, width, stride)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width)
+        self.bn2 = nn.BatchNorm2d(width)
+        self._attend(design, stage, inputs, width, width)
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = _shortcut(self.downsample, x)
-        x = norm_act(self.conv1(x), self.bn1)
-        return norm_act(self.conv2(x), self.bn2, self.se, shortcut)
+    def branch(self, x: Tensor) -> Tensor:
+        return norm_act(self.conv1(x), self.bn1, self.at("3x3"))
+
+    def last(self) -> tuple[nn.Conv2d, nn.Module]:
+        return self.conv2, self.bn2
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(PostActivation):
     """1×1 down, 3×3 (grouped in ResNeXt), 1×1 up to four times the width."""
 
     expansion = 4
-    preactivation = False
 
-    def __init__(self, b: Branch, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        stage: int,
+        design: Design,
+        downsample: nn.Module | None,
+    ) -> None:
         super().__init__()
-        inner = b.width * b.width_per_group // 64 * b.groups
-        outer = b.width * self.expansion
-        first, second = (1, b.stride) if b.stride_on == "3x3" else (b.stride, 1)
-        self.conv1 = _conv1x1(b.inputs, inner, first)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = _conv3x3(inner, inner, second, b.groups)
+        inner = width * design.width_per_group // 64 * design.groups
+        first = inner // 2 if design.halved else inner
+        outer = width * self.expansion
+        strides = (1, stride) if design.stride_on == "3x3" else (stride, 1)
+        self.conv1 = _conv1x1(inputs, first, strides[0])
+        self.bn1 = nn.BatchNorm2d(first)
+        self.conv2 = _conv3x3(first, inner, strides[1], design.groups)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = _conv1x1(inner, outer)
         self.bn3 = nn.BatchNorm2d(outer)
-        self.se = b.attention(outer)
+        self._attend(design, stage, inputs, inner, outer)
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = _shortcut(self.downsample, x)
+    def branch(self, x: Tensor) -> Tensor:
         x = norm_act(self.conv1(x), self.bn1)
-        x = norm_act(self.conv2(x), self.bn2)
-        return conv_norm_act(x, self.conv3, self.bn3, self.se, shortcut)
+        return norm_act(self.conv2(x), self.bn2, self.at("3x3"))
+
+    def last(self) -> tuple[nn.Conv2d, nn.Module]:
+        return self.conv3, self.bn3
 
 
-class PreactBasicBlock(nn.Module):
+class PreActivation(Residual):
+    """norm → ReLU → conv, and a bare addition: He et al., arXiv 1603.05027."""
+
+    preactivation = True
+    bn1: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = norm_act(_apply(self.at("pre"), x), self.bn1)
+        shortcut = x if self.downsample is None else self.downsample(active)
+        shortcut = _apply(self.at("identity"), shortcut)
+        y = _apply(self.at("standard"), self.branch(active)) + shortcut
+        return _apply(self.at("post"), y)
+
+
+class PreactBasicBlock(PreActivation):
     """Two 3×3 convolutions, each after its batch norm and ReLU: the wide networks' block."""
 
     expansion = 1
-    preactivation = True
 
-    def __init__(self, b: Branch, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        stage: int,
+        design: Design,
+        downsample: nn.Module | None,
+    ) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(b.inputs)
-        self.conv1 = _conv3x3(b.inputs, b.width, b.stride)
-        self.bn2 = nn.BatchNorm2d(b.width)
-        self.conv2 = _conv3x3(b.width, b.width)
-        self.se = b.attention(b.width)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _conv3x3(inputs, width, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width)
+        self._attend(design, stage, inputs, width, width)
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = norm_act(x, self.bn1)
-        u = self.conv1(active)
-        u = self.conv2(norm_act(u, self.bn2))
-        return _add(u, self.se, x if self.downsample is None else self.downsample(active))
+    def branch(self, x: Tensor) -> Tensor:
+        return self.conv2(norm_act(self.conv1(x), self.bn2, self.at("3x3")))
 
 
-class PreactBottleneck(nn.Module):
+class PreactBottleneck(PreActivation):
     """1×1, 3×3, 1×1, each after its batch norm and ReLU."""
 
     expansion = 4
-    preactivation = True
 
-    def __init__(self, b: Branch, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        stage: int,
+        design: Design,
+        downsample: nn.Module | None,
+    ) -> None:
         super().__init__()
-        outer = b.width * self.expansion
-        self.bn1 = nn.BatchNorm2d(b.inputs)
-        self.conv1 = _conv1x1(b.inputs, b.width)
-        self.bn2 = nn.BatchNorm2d(b.width)
-        self.conv2 = _conv3x3(b.width, b.width, b.stride)
-        self.bn3 = nn.BatchNorm2d(b.width)
-        self.conv3 = _conv1x1(b.width, outer)
-        self.se = b.attention(outer)
+        outer = width * self.expansion
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _conv1x1(inputs, width)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, stride)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = _conv1x1(width, outer)
+        self._attend(design, stage, inputs, width, outer)
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = norm_act(x, self.bn1)
-        u = self.conv1(active)
+    def branch(self, x: Tensor) -> Tensor:
+        u = self.conv1(x)
         u = self.conv2(norm_act(u, self.bn2))
-        u = self.conv3(norm_act(u, self.bn3))
-        return _add(u, self.se, x if self.downsample is None else self.downsample(active))
+        return self.conv3(norm_act(u, self.bn3, self.at("3x3")))
 
 
 Block = type[BasicBlock] | type[Bottleneck] | type[PreactBasicBlock] | type[PreactBottleneck]
-
-
-def _shortcut(downsample: nn.Module | None, x: Tensor) -> Tensor:
-    return x if downsample is None else downsample(x)
-
-
-def _add(u: Tensor, se: nn.Module | None, shortcut: Tensor) -> Tensor:
-    return (u if se is None else se(u)) + shortcut
 
 
 class ResNet(Network):
@@ -191,19 +287,25 @@ class ResNet(Network):
         block: one of the block classes of this file.
         layers: blocks a stage.
         widths: width a stage; a bottleneck's output has four times as many channels.
-        stem: ``"imagenet"`` (7×7 of stride 2, then max pooling: a quarter of the side) or
-            ``"cifar"`` (3×3, nothing lost).
+        stem: ``"imagenet"`` (7×7 of stride 2, then max pooling: a quarter of the side), ``"deep"``
+            (three 3×3 convolutions in place of the 7×7, as in SENet-154) or ``"cifar"`` (3×3,
+            nothing lost).
         stem_pool: where the stem's max pooling starts: ``"padded"`` one pixel outside the map
             (today's published weights) or ``"ceil"`` at its corner (the authors' Caffe networks
             and what was ported from them).
         stem_width: channels of the stem, by default the first of ``widths``.
         groups: groups of the 3×3 convolution, 32 in ResNeXt 32×4d.
         width_per_group: channels a group at width 64, 4 in ResNeXt 32×4d.
-        shortcut: ``"projection"`` (1×1 convolution where the shape changes) or ``"pad"`` (option A
-            of the ResNet paper: subsample and pad with zeros, no parameters).
+        halved: whether the first convolution of a bottleneck has half of the channels of its 3×3,
+            as in SENet-154.
+        shortcut: ``"projection"`` (1×1 convolution where the shape changes), ``"projection3x3"``
+            (3×3 where the map is halved, as in SENet-154) or ``"pad"`` (option A of the ResNet
+            paper: subsample and pad with zeros, no parameters).
         stride_on: the convolution of a bottleneck that has the stride: ``"3x3"`` (today's
             published weights) or ``"1x1"`` (the original).
-        se: makes the SE block for a number of channels; ``None`` for the plain network.
+        dropout: share of the pooled features that training drops before the classifier.
+        se: makes the blocks of attention; ``None`` for the plain network.
+        placement: where they go: one of :data:`PLACEMENTS`, see :meth:`Residual.at`.
         zero_init_residual: start the last norm of every branch at zero (arXiv 1706.02677).
 
     Shape:
@@ -223,68 +325,75 @@ class ResNet(Network):
         stem_width: int | None = None,
         groups: int = 1,
         width_per_group: int = 64,
+        halved: bool = False,
         shortcut: str = "projection",
         stride_on: str = "3x3",
-        se: Callable[[int], nn.Module] | None = None,
+        dropout: float = 0.0,
+        se: Attend | None = None,
+        placement: str = "standard",
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         seed = draw_seed()
-        _check("stem", stem, ("imagenet", "cifar"))
+        _check("stem", stem, ("imagenet", "deep", "cifar"))
         _check("stem_pool", stem_pool, ("padded", "ceil"))
-        _check("shortcut", shortcut, ("projection", "pad"))
+        _check("shortcut", shortcut, ("projection", "projection3x3", "pad"))
         _check("stride_on", stride_on, ("3x3", "1x1"))
+        _check("placement", placement, PLACEMENTS)
         layers, widths = tuple(layers), tuple(widths)
         if len(layers) != len(widths) or min(layers) < 1:
             raise ValueError(f"layers={layers} and widths={widths} must name the same stages")
 
         channels = stem_width or widths[0]
-        if stem == "imagenet":
-            self.conv1 = nn.Conv2d(in_channels, channels, 7, 2, padding=3, bias=False)
-        else:
-            self.conv1 = _conv3x3(in_channels, channels)
-        self.bn1 = None if block.preactivation else nn.BatchNorm2d(channels)
-        self.maxpool = None
-        if stem == "imagenet":
-            ceil = stem_pool == "ceil"
-            self.maxpool = nn.MaxPool2d(3, 2, padding=0 if ceil else 1, ceil_mode=ceil)
-
-        self.stages: list[str] = []
-        for i, (blocks, width) in enumerate(zip(layers, widths, strict=True)):
+        self._make_stem(stem, in_channels, channels, block.preactivation, stem_pool)
+        design = Design(groups, width_per_group, halved, stride_on, placement, se)
+        self.stages = tuple(f"layer{i + 1}" for i in range(len(layers)))
+        for i, (name, blocks, width) in enumerate(zip(self.stages, layers, widths, strict=True)):
             stage = nn.Sequential()
             for j in range(blocks):
                 stride = 2 if i > 0 and j == 0 else 1
-                branch = Branch(channels, width, stride, groups, width_per_group, stride_on, se)
                 outputs = width * block.expansion
-                changes = stride != 1 or channels != outputs
-                stage.append(
-                    block(
-                        branch,
-                        _downsample(channels, outputs, stride, shortcut, block.preactivation)
-                        if changes
-                        else None,
+                downsample = None
+                if stride != 1 or channels != outputs:
+                    downsample = _downsample(
+                        channels, outputs, stride, shortcut, block.preactivation
                     )
-                )
+                stage.append(block(channels, width, stride, i + 2, design, downsample))
                 channels = outputs
-            self.stages.append(f"layer{i + 1}")
-            self.add_module(self.stages[-1], stage)
+            self.add_module(name, stage)
         self.bn_last = nn.BatchNorm2d(channels) if block.preactivation else None
+        self.dropout = dropout
         self.fc = nn.Linear(channels, num_classes)
         initialise(self, seed, zero_init_residual)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.forward_features(x)
-        return self.fc(x.mean((2, 3)))
+    def _make_stem(
+        self, stem: str, inputs: int, channels: int, preactivation: bool, pool: str
+    ) -> None:
+        half = channels // 2
+        self.bn1 = None if preactivation else nn.BatchNorm2d(half if stem == "deep" else channels)
+        self.deep, self.maxpool = stem == "deep", None
+        if stem == "cifar":
+            self.conv1 = _conv3x3(inputs, channels)
+        elif stem == "imagenet":
+            self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False)
+        else:
+            self.conv1 = _conv3x3(inputs, half, stride=2)
+            self.conv2, self.bn2 = _conv3x3(half, half), nn.BatchNorm2d(half)
+            self.conv3, self.bn3 = _conv3x3(half, channels), nn.BatchNorm2d(channels)
+        if stem != "cifar":
+            ceil = pool == "ceil"
+            self.maxpool = nn.MaxPool2d(3, 2, padding=0 if ceil else 1, ceil_mode=ceil)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """The last map, ``[B, channels, H', W']``, before pooling and the classifier."""
+    def stem(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
         if self.bn1 is not None:
             x = norm_act(x, self.bn1)
-        if self.maxpool is not None:
-            x = self.maxpool(x)
-        for stage in self.stages:
-            x = self.get_submodule(stage)(x)
+        if self.deep:
+            x = norm_act(self.conv2(x), self.bn2)
+            x = norm_act(self.conv3(x), self.bn3)
+        return _apply(self.maxpool, x)
+
+    def finish(self, x: Tensor) -> Tensor:
         return x if self.bn_last is None else norm_act(x, self.bn_last)
 
 
@@ -293,9 +402,11 @@ def _downsample(
 ) -> nn.Module:
     if shortcut == "pad":
         return PadShortcut(inputs, outputs, stride)
+    wide = shortcut == "projection3x3" and stride > 1
+    conv = _conv3x3(inputs, outputs, stride) if wide else _conv1x1(inputs, outputs, stride)
     if preactivation:  # the input of the projection has been normalised already
-        return _conv1x1(inputs, outputs, stride)
-    return nn.Sequential(_conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
+        return conv
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 def _check(what: str, value: str, known: tuple[str, ...]) -> None:
@@ -317,6 +428,13 @@ IMAGENET_NETWORKS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+# 152 layers; first 1×1 of half the channels, deep stem, 3×3 projections, dropout.
+SENET_154: dict[str, Any] = {
+    "block": Bottleneck, "layers": (3, 8, 36, 3), "groups": 64, "width_per_group": 4,
+    "halved": True, "stem": "deep", "stem_pool": "ceil", "stem_width": 128,
+    "shortcut": "projection3x3", "dropout": 0.2,
+}  # fmt: skip
+
 _THIN = {"stem": "cifar", "widths": (16, 32, 64)}
 CIFAR_NETWORKS: dict[str, dict[str, Any]] = {
     **{
@@ -335,5 +453,6 @@ CIFAR_NETWORKS: dict[str, dict[str, Any]] = {
 
 for _name, _variant in IMAGENET_NETWORKS.items():
     register_twins(_name, partial(ResNet, **_variant), IMAGENET, num_classes=1000)
+register_twins("senet154_no_se", partial(ResNet, **SENET_154), IMAGENET, 1000, se="senet154")
 for _name, _variant in CIFAR_NETWORKS.items():
     register_twins(_name, partial(ResNet, **_variant), CIFAR, num_classes=10)

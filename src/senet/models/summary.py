@@ -16,7 +16,8 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from senet.models import cost
-from senet.models.registry import Network, create_model, entry
+from senet.models.network import Network
+from senet.models.registry import create_model, entry
 from senet.nn import SqueezeExcitation
 
 
@@ -351,7 +352,7 @@ def catalogue(names: Sequence[str]) -> Iterator[Table]:
         >>> [table.row_count for table in catalogue(["resnet8_cifar", "se_resnet8_cifar"])]
         [2]
     """
-    longest = max(map(len, [*names, *map(_twin, names)]), default=0)
+    longest = max(map(len, [*names, *(entry(name).twin for name in names)]), default=0)
     for usual, group in groupby(sorted(names, key=_order), _usual):
         (channels, size, _), classes = usual
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -365,7 +366,7 @@ def catalogue(names: Sequence[str]) -> Iterator[Table]:
             with torch.device("meta"):  # shapes are all that costs need
                 model = create_model(name)
             adds = cost.multiply_adds(model, usual[0])[0]
-            table.add_row(name, f"{cost.parameters(model)[0]:,}", count(adds), _twin(name))
+            table.add_row(name, f"{cost.parameters(model)[0]:,}", count(adds), entry(name).twin)
         yield table
 
 
@@ -376,13 +377,9 @@ def _usual(name: str) -> tuple[tuple[int, int, int], int]:
     return (found.preprocessing.channels, size, size), found.num_classes
 
 
-def _twin(name: str) -> str:
-    return entry(name).plain or f"se_{name}"
-
-
 def _order(name: str) -> tuple[int, list[str | int], bool]:
     """Large inputs first; then by depth, each network before its twin with SE."""
-    plain = entry(name).plain
-    parts = re.split(r"(\d+)", plain or name)
-    size = entry(name).preprocessing.size
-    return -size, [int(p) if p.isdigit() else p for p in parts], plain is not None
+    found = entry(name)
+    parts = re.split(r"(\d+)", found.plain or name)
+    size = found.preprocessing.size
+    return -size, [int(p) if p.isdigit() else p for p in parts], found.has_se

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from senet.models.dialects import translate
+from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
-from senet.models.registry import Architecture, Network
+from senet.models.registry import Architecture
 
 _KEY = "senet"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet.nn.attention import Attention
 from senet.nn.hooks import hooked
 from senet.ops import backend, fused, reference
 
@@ -19,7 +20,7 @@ GATES: dict[str, Callable[[], nn.Module]] = {
 SQUEEZES = ("avg", "max", "none")
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(Attention):
     """Rescale every channel by a number that the whole image decides.
 
     z = squeeze(u), s = gate(fc2(activation(fc1(z)))), output = s · u: section 3 of arXiv
@@ -88,7 +89,7 @@ class SqueezeExcitation(nn.Module):
         self.reset_gate()
 
     def reset_gate(self) -> None:
-        """Set the bias of the gate to its start; :func:`initialise` calls this after the rest."""
+        """Set the bias of the gate to its start."""
         if self.fc2.bias is not None:
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from senet.data import Source
 from senet.models import create_model, entry
+from senet.models.attention import is_option
 from senet.models.cost import measure
-from senet.models.registry import SE_OPTIONS
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted, fit
@@ -42,7 +42,7 @@ class Plan:
         options = {
             option: value
             for option, value in self.config.options.items()
-            if name == self.se or option not in SE_OPTIONS
+            if name == self.se or not is_option(option)
         }
         return replace(self.config, model=name, options=options, seed=seed)
 
@@ -84,9 +84,9 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,)) -> Plan:
         >>> found.run_config("resnet20_cifar", 1).options
         {}
     """
-    se = config.model if entry(config.model).plain else f"se_{config.model}"
-    plain = entry(se).plain
-    assert plain is not None
+    se, plain = config.model, entry(config.model).twin
+    if not entry(se).has_se:
+        se, plain = plain, se
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, got {tuple(seeds)}")
     return Plan(replace(config, model=se, seed=seeds[0]), plain, tuple(seeds))

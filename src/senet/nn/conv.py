@@ -1,0 +1,62 @@
+"""The unit that convolutional networks repeat: convolution, batch norm, activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from senet.nn.norm import norm_act
+
+
+class ConvNormAct(nn.Module):
+    """A convolution without bias, its batch norm, and an activation.
+
+    Args:
+        inputs: channels that come in.
+        outputs: channels that leave.
+        kernel_size: side of the window, or its height and width.
+        stride: of the window.
+        padding: zeros around the map; by default as many as keep its size at stride 1.
+        groups: of the convolution; ``inputs`` for a depthwise one.
+        activation: makes the activation; ``None`` for none. A ReLU rides on the batch norm's pass.
+        eps: of the batch norm.
+
+    Shape:
+        ``[B, inputs, H, W]`` to ``[B, outputs, H', W']``.
+
+    Example:
+        >>> import torch
+        >>> ConvNormAct(3, 8, 3, stride=2)(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int | tuple[int, int] = 1,
+        stride: int = 1,
+        padding: int | tuple[int, int] | None = None,
+        groups: int = 1,
+        activation: Callable[[], nn.Module] | None = nn.ReLU,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if isinstance(kernel_size, int):
+            kernel_size = (kernel_size, kernel_size)
+        if padding is None:
+            padding = (kernel_size[0] // 2, kernel_size[1] // 2)
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel_size, stride, padding, groups=groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(outputs, eps=eps)
+        self.activation = nn.Identity() if activation is None else activation()
+
+    def forward(
+        self, x: Tensor, se: nn.Module | None = None, shortcut: Tensor | None = None
+    ) -> Tensor:
+        """activation(se(bn(conv(x))) + shortcut), with the parts that are not given left out."""
+        relu = type(self.activation) is nn.ReLU
+        x = norm_act(self.conv(x), self.bn, se, shortcut, relu)
+        return x if relu else self.activation(x)
