@@ -11,7 +11,7 @@ from senet.models.weights import load_state, read_state
 
 def agree(ours: nn.Module, theirs: nn.Module, size: int = 64) -> None:
     """The same output to float32 rounding in evaluation and in training, gradients too."""
-    load_state(ours, translate(theirs.state_dict()))
+    load_state(ours, theirs.state_dict())
     x = torch.randn(2, 3, size, size)
     for mode in (False, True):
         ours.train(mode)
@@ -20,7 +20,7 @@ def agree(ours: nn.Module, theirs: nn.Module, size: int = 64) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * b.abs().max().item())
     # The statistics that training mode moved must have moved alike.
     torch.testing.assert_close(
-        ours.bn1.running_var, translate(theirs.state_dict())["bn1.running_var"]
+        ours.bn1.running_var, ours.translate(theirs.state_dict())["bn1.running_var"]
     )
 
 

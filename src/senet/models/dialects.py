@@ -1,29 +1,47 @@
-"""The names that other projects give to the tensors of our networks."""
+"""What the names that other projects give to tensors have in common; the rest is in each family."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-# What a name looks like elsewhere, and here. Applied in this order, each to every name.
-_NAMES = (
-    (r"^module\.", ""),  # data-parallel training
-    (r"^layer0\.", ""),  # legacy SENet of Cadene and timm
-    (r"^(last_linear|linear|classifier)\.", "fc."),  # legacy SENet; CIFAR networks
-    (r"\.se_module\.", ".se."),  # legacy SENet
-    (r"(^|\.)fc\.0\.", r"\1fc1."),  # SE as Linear, ReLU, Linear, Sigmoid in a Sequential `fc`
+_WRAPPED = (r"^module\.", "")  # data-parallel training
+_SE_LINEAR = (  # SE as Linear, ReLU, Linear, Sigmoid in a Sequential `fc`
+    (r"(^|\.)fc\.0\.", r"\1fc1."),
     (r"(^|\.)fc\.2\.", r"\1fc2."),
 )
 _SE_LAYER = re.compile(r"(^|\.)fc[12]\.weight$")
 
 
-def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with our names and shapes; one that has them already comes back as it is.
+def rename(state: Mapping[str, Tensor], names: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    r"""A state dict with other names.
 
-    Known are torchvision and timm (whose names are ours), timm's and Cadene's legacy SENets,
-    data-parallel checkpoints, and SE blocks made of two linear layers in a ``Sequential``.
+    Args:
+        state: names and tensors.
+        names: patterns of names elsewhere, and what stands here; applied in this order, each to
+            every name.
+
+    Example:
+        >>> import torch
+        >>> list(rename({"last_linear.bias": torch.zeros(2)}, [(r"^last_linear\.", "fc.")]))
+        ['fc.bias']
+    """
+    compiled = [(re.compile(there), here) for there, here in names]
+    renamed = {}
+    for name, value in state.items():
+        for there, here in compiled:
+            name = there.sub(here, name)
+        renamed[name] = value
+    return renamed
+
+
+def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with our names and shapes of SE blocks, whatever network they are in.
+
+    Known are data-parallel checkpoints, and SE blocks made of two linear layers, in a
+    ``Sequential`` or not. One that has our names already comes back as it is.
 
     Args:
         state: of a network, or of a single SE block.
@@ -34,11 +52,8 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> {name: tuple(value.shape) for name, value in state.items()}
         {'layer1.0.se.fc1.weight': (4, 64, 1, 1)}
     """
-    translated = {}
-    for name, value in state.items():
-        for there, here in _NAMES:
-            name = re.sub(there, here, name)
-        if _SE_LAYER.search(name) and value.dim() == 2:  # linear layers are 1×1 convolutions here
-            value = value[:, :, None, None]
-        translated[name] = value
-    return translated
+    return {
+        # Linear layers are 1×1 convolutions here.
+        name: value[:, :, None, None] if _SE_LAYER.search(name) and value.dim() == 2 else value
+        for name, value in rename(state, (_WRAPPED, *_SE_LINEAR)).items()
+    }

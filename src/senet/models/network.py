@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet.models import dialects
+
 if TYPE_CHECKING:
     from senet.models.registry import Architecture
 
@@ -51,10 +53,10 @@ class Network(nn.Module):
         return self.fc(F.dropout(x.mean((2, 3)), self.dropout, self.training))
 
     @classmethod
-    def translate(cls, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of this architecture from another project, with the names of this one.
 
         One that has these names already comes back as it is. Families whose published weights have
-        other names say here which.
+        other names say here which, and call this for the names inside SE blocks.
         """
-        return state
+        return dialects.translate(state)

@@ -17,7 +17,7 @@ The keys of the state dicts are torchvision's, and ``se.fc1``, ``se.fc2`` in eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.models.attention import Attend
+from senet.models.dialects import rename
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.preprocessing import CIFAR, IMAGENET
@@ -395,6 +396,18 @@ class ResNet(Network):
 
     def finish(self, x: Tensor) -> Tensor:
         return x if self.bn_last is None else norm_act(x, self.bn_last)
+
+    @classmethod
+    def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return super().translate(rename(state, _NAMES_ELSEWHERE))
+
+
+# torchvision's and timm's names are ours.
+_NAMES_ELSEWHERE = (
+    (r"^(module\.)?layer0\.", ""),  # legacy SENets of Cadene and timm
+    (r"\.se_module\.", ".se."),
+    (r"^(module\.)?(last_linear|linear|classifier)\.", "fc."),  # and CIFAR networks
+)
 
 
 def _downsample(

@@ -19,7 +19,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from senet.models.dialects import translate
 from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
 from senet.models.registry import Architecture
@@ -114,8 +113,7 @@ def _tuples(value: Any) -> Any:
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file, or in a file of ``torch.save``.
 
-    A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into, and the names that
-    other projects give are turned into ours (:mod:`senet.models.dialects`).
+    A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -124,7 +122,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     _require_file(path)
     if str(path).endswith(".safetensors"):
         try:
-            return translate(safetensors.torch.load_file(path))
+            return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
     try:
@@ -140,7 +138,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise ValueError(f"{path} holds no state dict (names and tensors), but {type(found)}")
-    return translate(found)
+    return found
 
 
 def load_state(
@@ -154,7 +152,8 @@ def load_state(
 
     Args:
         model: is changed in place, or left as it was on an error.
-        state: names and tensors.
+        state: names and tensors; the names may be another project's, see
+            :meth:`Network.translate <senet.models.network.Network.translate>`.
         source: where it came from, for the message.
         new_head: keep the classifier of ``model`` where its shape differs from the file's, as
             fine-tuning on other classes wants.
@@ -171,6 +170,8 @@ def load_state(
         >>> load_state(two, ten.state_dict(), new_head=True)
         True
     """
+    if isinstance(model, Network):
+        state = model.translate(state)
     own = model.state_dict()
     head = [k for k in own if k.startswith("fc.")] if new_head else []
     kept = any(k in state and state[k].shape != own[k].shape for k in head)
