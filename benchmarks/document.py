@@ -83,6 +83,23 @@ def networks() -> str:
     return "\n".join(parts) + source(environment, name)
 
 
+def small() -> str:
+    rows, environment, name = newest("small")
+    columns = [(p, m) for p in ("SE", "plain") for m in ("training", "inference")]
+    body = [
+        (
+            f"{row['numbers']:,}",
+            *(
+                f"{row['us'][f'{p}, {m}, passes']:.0f} / {row['us'][f'{p}, {m}, modules']:.0f}"
+                for p, m in columns
+            ),
+        )
+        for row in rows
+    ]
+    head = ("numbers of the map", *(f"{p}, {m}" for p, m in columns))
+    return markdown(head, body) + source(environment, name)
+
+
 def passes() -> str:
     rows, environment, name = newest("passes")
     forms = ("copy", "moments", "affine", "grad_moments", "grad_affine")
@@ -115,6 +132,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tails": tails,
     "networks": networks,
     "passes": passes,
+    "small": small,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.world import load
+from senet.ops import backend
 
 DEVELOPMENT_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -19,6 +20,13 @@ def _seed():
 def _cache(tmp_path_factory, monkeypatch):
     """What is remembered of checked images goes to a folder of the tests, not to the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _small_maps_are_fused(monkeypatch):
+    """The maps of tests are small, and the passes are what is tested."""
+    monkeypatch.setattr(backend, "LEAST", 0)
+    monkeypatch.setattr(backend, "LEAST_WITHOUT_SE", 0)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from senet import SqueezeExcitation, create_model
 from senet.nn import conv_norm_act, norm_act
-from senet.ops import backend
+from senet.ops import backend, fused
 from tests.oracle import SHAKES, rounded, within_rule
 
 NATIVE = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
@@ -127,8 +127,6 @@ def train(model, steps=10):
 @pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16], ids=str)
 def test_the_squeeze_before_a_pointwise_convolution(layout, bias, type_, monkeypatch):
     """As good as the plain form, by the rule; and taken where it pays, only there."""
-    from senet.ops import fused
-
     calls = []
     real = fused.mean_after
     monkeypatch.setattr(fused, "mean_after", lambda *a: calls.append(1) or real(*a))
@@ -209,3 +207,37 @@ def test_a_network_exports_as_plain_pytorch():
     program = torch.export.export(model, (x,))
     assert not any("senet" in str(node.target) for node in program.graph.nodes)
     torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_that_somebody_holds_is_not_overwritten():
+    x, shortcut = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    held = []
+    bn = nn.BatchNorm2d(8)
+    bn.register_forward_hook(lambda module, inputs, output: held.append(output))
+    norm_act(x, bn, None, shortcut)
+    assert held[0].min() < 0
+    before = x.clone()
+    with backend.use("eager"):
+        norm_act(x, nn.Identity(), None, shortcut)
+    assert torch.equal(x, before)
+
+
+@NATIVE
+def test_small_maps_take_the_modules_and_large_ones_the_passes(monkeypatch):
+    x = torch.randn(1, 16, 8, 8)
+    bn, se = nn.BatchNorm2d(16), SqueezeExcitation(16)
+    for name in ("LEAST", "LEAST_WITHOUT_SE"):
+        monkeypatch.setattr(backend, name, x.numel() + 1)
+    calls = []
+    monkeypatch.setattr(fused, "norm_act", lambda *a, **k: calls.append(a) or (x, None, None))
+    norm_act(x, bn), norm_act(x, bn, se), se(x)
+    assert not calls
+    monkeypatch.setattr(backend, "LEAST", x.numel())
+    norm_act(x, bn)
+    assert not calls
+    norm_act(x, bn, se), se(x)
+    assert len(calls) == 2
+    monkeypatch.setattr(backend, "LEAST", x.numel() + 1)
+    with backend.use("native"):
+        norm_act(x, bn), norm_act(x, bn, se)
+    assert len(calls) == 4

@@ -25,8 +25,8 @@ def norm_act(
 
     y = relu(se(bn(x)) + shortcut), with the parts that are not given left out. It runs as two
     streaming passes (:mod:`senet.ops.fused`) where a backend has them, and module by module where
-    somebody watches with hooks, a module is of an unknown kind, or the network is being exported.
-    Both give the same result.
+    the map is too small for them to pay, somebody watches with hooks, a module is of an unknown
+    kind, or the network is being exported. Both give the same result.
 
     Args:
         x: output of a convolution, ``[B, C, H, W]``.
@@ -39,14 +39,9 @@ def norm_act(
         >>> norm_act(torch.randn(2, 8, 4, 4), nn.BatchNorm2d(8)).min() >= 0
         tensor(True)
     """
-    if not _fuses(x, bn, se, shortcut):
-        u = bn(x)
-        if se is not None:
-            u = se(u)
-        if shortcut is not None:
-            u = u + shortcut
-        return F.relu(u) if relu else u
-    return _fused(x, bn, se, shortcut, relu)
+    if _fuses(x, bn, se, shortcut):
+        return _fused(x, bn, se, shortcut, relu)
+    return _module_by_module(x, bn, se, shortcut, relu)
 
 
 def conv_norm_act(
@@ -114,6 +109,20 @@ def _fused(
     return y
 
 
+def _module_by_module(
+    x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | None, relu: bool
+) -> Tensor:
+    u = bn(x)
+    if se is not None:
+        u = se(u)
+    # A new map costs more than the addition; but one that somebody holds is not overwritten.
+    ours = se is None and type(bn) in _NORMS and not hooked(bn) and u is not x
+    if shortcut is not None:
+        alike = shortcut.shape == u.shape and shortcut.dtype == u.dtype
+        u, ours = u.add_(shortcut) if ours and alike else u + shortcut, True
+    return F.relu(u, inplace=ours) if relu else u
+
+
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.Identity)
 
 
@@ -125,8 +134,10 @@ def _fuses(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | No
         return False
     if se is not None and not (isinstance(se, SqueezeExcitation) and se.fuses()):
         return False
+    if x.numel() == 0:
+        return False
     # PyTorch's own SyncBatchNorm knows no CPU; the passes know every device.
-    return x.numel() > 0 and (backend.fuses(x) or _group(bn) is not None)
+    return backend.fuses(x, se is not None) or _group(bn) is not None
 
 
 def _group(bn: nn.Module) -> Any:
@@ -143,7 +154,7 @@ def _track(bn: _BatchNorm, mean: Tensor, var: Tensor) -> None:
     assert bn.running_var is not None
     assert bn.num_batches_tracked is not None
     with torch.no_grad():
-        bn.num_batches_tracked += 1
+        bn.num_batches_tracked.add_(1)  # in place: assigning to a module's buffer takes long
         # Without a momentum the statistics are the plain average over all batches seen.
         weight = bn.momentum if bn.momentum is not None else 1 / bn.num_batches_tracked.float()
         for running, batch in ((bn.running_mean, mean), (bn.running_var, var)):

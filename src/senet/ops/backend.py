@@ -61,12 +61,25 @@ def of(x: Tensor) -> ModuleType:
     return _ready[name]
 
 
-def fuses(x: Tensor) -> bool:
-    """Whether ``x`` is worth a fused pass: its backend has kernels.
+# Numbers of a map on the CPU from which the passes gain more than the calls between them cost, with
+# SE and without: `python -m benchmarks.ops.small` measures it.
+LEAST, LEAST_WITHOUT_SE = 1 << 17, 1 << 19
 
-    Where it has none, plain PyTorch runs the network module by module: as fast as the four passes
-    in plain PyTorch, and differentiable as often as one likes.
+
+def fuses(x: Tensor, se: bool = True) -> bool:
+    """Whether ``x`` is worth fused passes: its backend has kernels, and it is large enough.
+
+    Where it is not, plain PyTorch runs the network module by module: as fast as the four passes in
+    plain PyTorch, and differentiable as often as one likes. A backend that was asked for by name
+    gets every map.
+
+    Args:
+        x: a feature map.
+        se: whether there is SE in the passes.
     """
+    least = LEAST if se else LEAST_WITHOUT_SE
+    if _forced == "auto" and x.device.type == "cpu" and x.numel() < least:
+        return False
     return of(x) is not eager
 
 
