@@ -1,6 +1,11 @@
 """Networks of the paper's tables, by name. Importing a family's file registers its networks."""
 
+from senet.models import densenet as _densenet  # noqa: F401
+from senet.models import mobilenet as _mobilenet  # noqa: F401
 from senet.models import resnet as _resnet  # noqa: F401
+from senet.models import shake_shake as _shake_shake  # noqa: F401
+from senet.models import shufflenet as _shufflenet  # noqa: F401
+from senet.models import vgg as _vgg  # noqa: F401
 from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
 from senet.models.registry import Architecture, create_model, entry, list_models
