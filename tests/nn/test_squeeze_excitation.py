@@ -4,7 +4,7 @@ import torch
 from senet import SqueezeExcitation
 from senet.nn import norm_act
 from senet.nn.hooks import hooked
-from senet.ops import reference
+from senet.ops import backend, fused, reference
 
 
 @pytest.mark.parametrize("space", [(7,), (5, 7), (3, 5, 7), (1, 1)], ids=str)
@@ -49,6 +49,75 @@ def test_every_gate(gate, function):
     hidden = torch.relu(z @ se.fc1.weight.flatten(1).T + se.fc1.bias)
     wanted = function(hidden @ se.fc2.weight.flatten(1).T + se.fc2.bias)
     torch.testing.assert_close(se.gates(u), wanted)
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max"])
+@pytest.mark.parametrize("space", [(12,), (12, 5), (12, 3, 4)], ids=str)
+def test_a_padded_map_is_gated_as_if_it_were_alone(squeeze, space):
+    se = SqueezeExcitation(8, 1, squeeze=squeeze)  # wide: no ReLU shuts them all
+    u = torch.randn(3, 8, *space)
+    lengths = (12, 7, 1)
+    mask = torch.zeros(3, *space, dtype=torch.bool)
+    for image, length in enumerate(lengths):
+        mask[image, :length] = True
+        u[image, :, length:] += 3
+    y, s = se(u, mask), se.gates(u, mask[:, None])
+    for image, length in enumerate(lengths):
+        alone = u[image : image + 1, :, :length]
+        torch.testing.assert_close(y[image : image + 1, :, :length], se(alone))
+        torch.testing.assert_close(s[image : image + 1], se.gates(alone))
+        padded = length < 12
+        assert torch.allclose(s[image], se.gates(u)[image], atol=0.01) != padded
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max"])
+def test_what_stands_in_the_padding_changes_nothing(squeeze):
+    """Neither the result at the true positions, nor any gradient of it."""
+    se = SqueezeExcitation(8, 1, squeeze=squeeze)  # wide: no ReLU shuts them all
+    mask = torch.arange(12) < torch.tensor([12, 7, 0])[:, None]
+    u, sent = torch.randn(3, 8, 12), torch.randn(3, 8, 12)
+
+    def seen(padding):
+        x = u.masked_fill(~mask[:, None], padding).requires_grad_()
+        y = se(x, mask).masked_fill(~mask[:, None], 0)
+        return [y, *torch.autograd.grad(y, [x, *se.parameters()], sent)]
+
+    zeros, sevens = seen(0.0), seen(-7e5)
+    for a, b in zip(zeros, sevens, strict=True):
+        assert torch.equal(a, b)
+    assert (zeros[1].masked_select(~mask[:, None]) == 0).all()
+    assert torch.equal(seen(float("nan"))[0], zeros[0])
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max"])
+def test_an_image_of_nothing_but_padding_squeezes_to_zero(squeeze):
+    se = SqueezeExcitation(8, 2, squeeze=squeeze)
+    s = se.gates(torch.randn(2, 8, 5), torch.zeros(2, 5, dtype=torch.bool))
+    torch.testing.assert_close(s, se.gates(torch.zeros(2, 8, 5)))
+
+
+def test_a_mask_for_no_squeeze_is_refused():
+    se, mask = SqueezeExcitation(8, 2, squeeze="none"), torch.ones(2, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match='squeeze="none" looks at every position by itself'):
+        se(torch.randn(2, 8, 5), mask)
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max"])
+def test_a_mask_that_does_not_fit_is_refused(squeeze):
+    se, mask = SqueezeExcitation(8, 2, squeeze=squeeze), torch.ones(2, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"of shape \(2, 5\); got torch.bool of shape \(2, 4\)"):
+        se(torch.randn(2, 8, 5), mask)
+
+
+@pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
+def test_without_a_mask_it_is_still_fused(monkeypatch):
+    calls = []
+    real = fused.squeeze_excite
+    monkeypatch.setattr(fused, "squeeze_excite", lambda *a: calls.append(1) or real(*a))
+    se, u = SqueezeExcitation(8, 2), torch.randn(2, 8, 5)
+    all_count = torch.ones(2, 5, dtype=torch.bool)
+    torch.testing.assert_close(se(u, all_count), se(u))
+    assert len(calls) == 1
 
 
 def test_another_inner_activation_and_a_width_of_its_own():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet.nn.attention import Attention
+from senet.nn.attention import Attention, rescale
 from senet.nn.hooks import hooked
 from senet.ops import backend, fused, reference
 
@@ -54,6 +55,15 @@ class SqueezeExcitation(Attention):
         torch.Size([2, 64, 7, 7])
         >>> se.gates(torch.randn(2, 64, 7, 7)).shape
         torch.Size([2, 64])
+
+        Sequences of unequal length, padded to one: the padding must not be seen.
+
+        >>> lengths = torch.tensor([100, 60])
+        >>> mask = torch.arange(100) < lengths[:, None]
+        >>> u = torch.randn(2, 64, 100)
+        >>> alone = se(u[1:, :, :60])
+        >>> torch.allclose(se(u, mask)[1:, :, :60], alone, atol=1e-6)
+        True
     """
 
     def __init__(
@@ -76,7 +86,7 @@ class SqueezeExcitation(Attention):
         if gate_bias and not bias:
             raise ValueError(f"gate_bias={gate_bias} has no place to go: bias is False")
         if squeeze_channels is None:
-            squeeze_channels = _reduced(channels, reduction)
+            squeeze_channels = bottleneck(channels, reduction)
         elif squeeze_channels < 1:
             raise ValueError(f"squeeze_channels must be at least 1, got {squeeze_channels}")
         self.squeeze = squeeze
@@ -93,21 +103,33 @@ class SqueezeExcitation(Attention):
         if self.fc2.bias is not None:
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 
-    def forward(self, u: Tensor) -> Tensor:
-        if backend.fuses(u) and self.fuses() and u.numel():
+    def forward(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
+        """S · u, where s sees of ``u`` what ``mask`` lets it see; see :meth:`gates`."""
+        if mask is None and backend.fuses(u) and self.fuses() and u.numel():
             return fused.squeeze_excite(u, self.excitation())
-        if self.squeeze == "none":
-            return u * self._excite(u)
-        return reference.scale(u, self.gates(u).to(u.dtype))
+        return rescale(u, self.gates(u, mask))
 
-    def gates(self, u: Tensor) -> Tensor:
+    def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
         """S, ``[B, C]``: what the block makes of the map ``u``, ``[B, C, *space]``.
 
         With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
+
+        Args:
+            u: the map.
+            mask: the positions that count, boolean, ``[B, *space]`` or ``[B, 1, *space]``: those
+                of the sequence, not of its padding. All by default.
+
+        Raises:
+            ValueError: if the mask does not fit the map, or there is no squeeze to mask.
         """
         if self.squeeze == "none":
+            if mask is not None:
+                raise ValueError(
+                    'squeeze="none" looks at every position by itself, so a mask changes nothing: '
+                    'leave it out, or take squeeze="avg" or "max"'
+                )
             return self._excite(u)
-        z = reference.squeeze(u) if self.squeeze == "avg" else u.flatten(2).amax(2)
+        z = reference.squeeze(u, mask) if self.squeeze == "avg" else _peak(u, mask)
         return self._excite(z)
 
     def fuses(self) -> bool:
@@ -137,8 +159,22 @@ def _pointwise(z: Tensor, layer: nn.Conv2d) -> Tensor:
     return F.linear(z.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1)
 
 
-def _reduced(channels: int, reduction: int) -> int:
-    """C // r, or an error that says what would fit."""
+def _peak(u: Tensor, mask: Tensor | None) -> Tensor:
+    """The maximum of every channel over all positions, or those of the mask; 0 over none."""
+    if mask is None:
+        return u.flatten(2).amax(2)
+    seen = reference.flat_mask(u, mask)
+    peak = u.flatten(2).masked_fill(~seen, -math.inf).amax(2)
+    return peak.masked_fill(~seen.any(2), 0)
+
+
+def bottleneck(channels: int, reduction: int) -> int:
+    """R = C // r, or an error that says what would fit.
+
+    Example:
+        >>> bottleneck(100, 16)
+        6
+    """
     if channels < 1 or reduction < 1:
         raise ValueError(f"channels={channels} and reduction={reduction} must be at least 1")
     if channels // reduction < 1:

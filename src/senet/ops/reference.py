@@ -20,24 +20,56 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def squeeze(u: Tensor) -> Tensor:
-    """Equation 2: the mean of every channel over all positions.
+def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Equation 2: the mean of every channel over all positions, or over those that count.
 
     The sum is taken in float32 at least: in half precision the sum over a large map overflows, and
     over any map it loses digits.
 
     Args:
         u: feature map ``[B, C, *space]``, with any number of spatial dimensions.
+        mask: the positions that count, boolean, ``[B, *space]`` or ``[B, 1, *space]``: those of
+            padded sequences that are not padding. All by default.
 
     Returns:
-        z, ``[B, C]``, of the type of ``u``.
+        z, ``[B, C]``, of the type of ``u``; 0 for an image in which no position counts.
+
+    Raises:
+        ValueError: if the mask does not fit the map.
 
     Example:
-        >>> squeeze(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]]))
+        >>> u = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
+        >>> squeeze(u)
         tensor([[2., 6.]])
+        >>> squeeze(u, torch.tensor([[True, False]]))
+        tensor([[1., 5.]])
     """
     wide = torch.promote_types(u.dtype, torch.float32)
-    return u.flatten(2).mean(2, dtype=wide).to(u.dtype)
+    if mask is None:
+        return u.flatten(2).mean(2, dtype=wide).to(u.dtype)
+    seen = flat_mask(u, mask)
+    # Filled, not multiplied: whatever stands in the padding, NaN too, it adds nothing.
+    total = u.flatten(2).masked_fill(~seen, 0).sum(2, dtype=wide)
+    return (total / seen.sum(2).clamp(min=1)).to(u.dtype)
+
+
+def flat_mask(u: Tensor, mask: Tensor) -> Tensor:
+    """A mask of the positions of ``u``, ``[B, *space]`` or ``[B, 1, *space]``, as ``[B, 1, N]``.
+
+    Raises:
+        ValueError: if it is of another shape, or not boolean.
+
+    Example:
+        >>> flat_mask(torch.zeros(1, 8, 2, 2), torch.tensor([[[True, True], [True, False]]]))
+        tensor([[[ True,  True,  True, False]]])
+    """
+    shape = (u.shape[0], *u.shape[2:])
+    if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (shape[0], 1, *shape[1:])):
+        raise ValueError(
+            f"the mask of a map {tuple(u.shape)} must be boolean, true where a position counts, of "
+            f"shape {shape}; got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    return mask.reshape(shape[0], 1, -1)
 
 
 def excite(
