@@ -6,6 +6,7 @@ from torch import nn
 
 from senet import SqueezeExcitation, create_model
 from senet.analysis.gates import BlockGates, by_class, recording
+from senet.nn import Attention
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def _by_hand(model, images):
     hooks = [
         block.register_forward_pre_hook(lambda block, inputs: maps.update({block: inputs[0]}))
         for block in model.modules()
-        if isinstance(block, SqueezeExcitation)
+        if isinstance(block, Attention)
     ]
     with torch.inference_mode():
         model(images)
         found = {
             name: block.gates(maps[block])
             for name, block in model.named_modules()
-            if isinstance(block, SqueezeExcitation)
+            if isinstance(block, Attention)
         }
     for hook in hooks:
         hook.remove()
@@ -126,6 +127,27 @@ def test_gates_of_every_position_are_averaged():
         model(images)
     for name, s in gates.items():
         torch.testing.assert_close(s, expected[name].mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"attention": "eca"}, {"attention": "ese"}, {"attention": "scse"}, {"attention": "ge"},
+     {"attention": "ge", "extent": 2}],
+    ids=str,
+)  # fmt: skip
+def test_gates_of_every_kind_of_attention_are_recorded(options):
+    model = create_model("resnet8_cifar", num_classes=3, **options).eval()
+    images, labels, batches = _batches()
+    expected = _by_hand(model, images)
+    with recording(model) as gates, torch.inference_mode():
+        model(images)
+    assert list(gates) == list(expected) == ["layer1.0.se", "layer2.0.se", "layer3.0.se"]
+    for name, s in expected.items():
+        by_image = s if s.dim() == 2 else s.mean((2, 3))
+        torch.testing.assert_close(gates[name], by_image)
+    for block in by_class(model, batches, classes=3):
+        mean = gates[block.name][labels == 1].double().mean(0)
+        torch.testing.assert_close(block.mean[1], mean, rtol=1e-5, atol=1e-6)
 
 
 def _hooks(model):

@@ -14,7 +14,14 @@ from typing import Any
 from torch import nn
 
 from senet.near import near
-from senet.nn import Attention, SqueezeExcitation
+from senet.nn import (
+    Attention,
+    ConcurrentSqueezeExcitation,
+    EffectiveSqueezeExcitation,
+    EfficientChannelAttention,
+    GatherExcite,
+    SqueezeExcitation,
+)
 
 Attend = Callable[..., nn.Module | None]
 """``attend(channels, stage, **usual)``: the block for a map of so many channels, or ``None``.
@@ -52,6 +59,10 @@ KINDS: dict[str, Kind] = {
             "gate_bias": 0.0,
         },
     ),
+    "eca": Kind(EfficientChannelAttention, {"kernel_size": None}),
+    "ese": Kind(EffectiveSqueezeExcitation, {}),
+    "scse": Kind(ConcurrentSqueezeExcitation, {"reduction": 16, "combine": "sum"}),
+    "ge": Kind(GatherExcite, {"extent": None}),
 }
 
 

@@ -50,7 +50,8 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy(image)
     counts, root = counter.get_flop_counts(), type(copy).__name__
-    se = sum(sum(counts[f"{root}.{block}"].values()) for block in _blocks(copy))
+    blocks = (counts.get(f"{root}.{name}", {}) for name in _blocks(copy))  # gather-excite has none
+    se = sum(sum(block.values()) for block in blocks)
     return counter.get_total_flops() // 2, se // 2
 
 

@@ -2,7 +2,21 @@
 
 from senet.nn.attention import Attention
 from senet.nn.conv import ConvNormAct
+from senet.nn.eca import EfficientChannelAttention
+from senet.nn.effective_se import EffectiveSqueezeExcitation
+from senet.nn.gather_excite import GatherExcite
 from senet.nn.norm import conv_norm_act, norm_act
+from senet.nn.scse import ConcurrentSqueezeExcitation
 from senet.nn.squeeze_excitation import SqueezeExcitation
 
-__all__ = ["Attention", "ConvNormAct", "SqueezeExcitation", "conv_norm_act", "norm_act"]
+__all__ = [
+    "Attention",
+    "ConcurrentSqueezeExcitation",
+    "ConvNormAct",
+    "EffectiveSqueezeExcitation",
+    "EfficientChannelAttention",
+    "GatherExcite",
+    "SqueezeExcitation",
+    "conv_norm_act",
+    "norm_act",
+]

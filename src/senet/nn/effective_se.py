@@ -1,0 +1,39 @@
+"""Effective squeeze-and-excitation: SE with one layer, that loses no channel on the way."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from senet.nn.attention import Attention
+from senet.ops import reference
+
+
+class EffectiveSqueezeExcitation(Attention):
+    """Rescale every channel by one layer's view of all: no bottleneck.
+
+    z = mean over space of u, s = hardsigmoid(W z + b) with W of C×C, output = s · u: eSE of
+    VoVNetV2, arXiv 1911.06667, equation 2. The paper writes a sigmoid; the authors' networks have
+    the hard one, min(max(x + 3, 0), 6) / 6, and so has this.
+
+    Args:
+        channels: C, the channels of the map.
+
+    Shape:
+        ``[B, C, *space]`` to the same.
+
+    Example:
+        >>> import torch
+        >>> ese = EffectiveSqueezeExcitation(64)
+        >>> ese(torch.randn(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def gates(self, u: Tensor) -> Tensor:
+        z = reference.squeeze(u)
+        return self.gate(F.linear(z, self.fc.weight.flatten(1), self.fc.bias))
