@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet.models import create_model, entry
+from senet.models import create_model, entry, list_models
 from senet.models.attention import KINDS, attend, options_of
 from senet.models.cost import multiply_adds, parameters
 from senet.models.resnet import (
@@ -20,7 +20,7 @@ from senet.models.resnet import (
     Residual,
 )
 from senet.models.weights import Record, load_model, save_model
-from senet.nn import Attention, SqueezeExcitation
+from senet.nn import Attention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 
 # Blocks a stage of ResNet-50, and the channels of the maps that attention is given.
@@ -76,6 +76,14 @@ def test_a_network_of_every_kind_differs_from_plain_in_its_blocks_alone(name, ki
     for key, value in wanted.items():
         assert torch.equal(value, state[key]), key
     assert all(type(m) is not SqueezeExcitation or kind == "se" for m in model.modules())
+
+
+@pytest.mark.parametrize("name", [n for n in list_models() if entry(n).has_se])
+def test_every_family_takes_another_kind_wherever_it_has_se(name):
+    with torch.device("meta"):
+        se, eca = create_model(name), create_model(name, attention="eca")
+    assert list(attention_of(eca)) == list(attention_of(se))
+    assert {type(block) for block in attention_of(eca).values()} == {EfficientChannelAttention}
 
 
 @pytest.mark.parametrize("kind", KINDS)

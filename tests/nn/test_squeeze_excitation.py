@@ -116,7 +116,8 @@ def test_without_a_mask_it_is_still_fused(monkeypatch):
     monkeypatch.setattr(fused, "squeeze_excite", lambda *a: calls.append(1) or real(*a))
     se, u = SqueezeExcitation(8, 2), torch.randn(2, 8, 5)
     all_count = torch.ones(2, 5, dtype=torch.bool)
-    torch.testing.assert_close(se(u, all_count), se(u))
+    with backend.use("native"):
+        torch.testing.assert_close(se(u, all_count), se(u))
     assert len(calls) == 1
 
 
