@@ -18,7 +18,8 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory, monkeypatch):
-    """What is remembered of checked images goes to a folder of the tests, not to the user's."""
+    """Downloads and what is remembered of checked images go to a folder of the tests."""
+    monkeypatch.delenv("SENET_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 

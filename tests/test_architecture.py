@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 # applications above it.
 RANK = {
     "near": -1,
+    "cache": -1,
     "ops": 0,
     "nn": 1,
     "models": 2,

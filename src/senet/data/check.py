@@ -22,6 +22,7 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
+from senet.cache import cache_folder
 from senet.data.decode import ImageError, open_picture
 
 # Size, time of change, and what is wrong ("" for a good image).
@@ -83,9 +84,8 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _cache_file(root: Path) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = blake2b(os.fsencode(root.resolve()), digest_size=16).hexdigest()
-    return base / "senet" / "checked" / f"{name}.json"
+    return cache_folder() / "checked" / f"{name}.json"
 
 
 def _decoders() -> str:
