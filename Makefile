@@ -25,6 +25,8 @@ check: $(VENV)/developing $(WORLD)/installed  ## lint and types
 bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and whole networks; minutes
 	$(BIN)/python -m benchmarks.ops.passes
 	$(BIN)/python -m benchmarks.ops.small
+	$(BIN)/python -m benchmarks.ops.early
+	$(BIN)/python -m benchmarks.models.shares
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 

@@ -7,8 +7,6 @@ quiet. The record goes to ``benchmarks/results``; the tables in docs/free-se.md 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 
 import torch
 
@@ -17,26 +15,13 @@ from benchmarks.models import networks
 from benchmarks.ops import tails
 
 
-def _keep_memory() -> None:
-    """Start again with an allocator that keeps what it has got from the system.
-
-    As glibc is set up, every large map is fresh memory, and each page of it a fault: on a virtual
-    machine that can be half of the time of everything, and it is the same for all forms. PyTorch's
-    own guide to speed on CPUs advises an allocator that keeps its memory; this makes glibc's one.
-    """
-    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11)}
-    if any(os.environ.get(name) != value for name, value in settings.items()):
-        os.environ.update(settings)
-        os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (2)")
     parser.add_argument("--repeats", type=int, default=9, help="rounds; the median is kept (9)")
     parser.add_argument("--only", choices=["tails", "networks"], help="part of it; not recorded")
     options = parser.parse_args()
-    _keep_memory()
+    record.keep_memory("benchmarks")
     torch.set_num_threads(options.threads)
     environment = record.environment()
     print(environment)

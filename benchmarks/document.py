@@ -100,6 +100,31 @@ def small() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def shares() -> str:
+    forms, environment, name = newest("shares")
+    groups = next(iter(forms.values()))
+    body = [
+        (form, _ms(sum(ms.values())), *(f"{100 * ms[g] / sum(ms.values()):.1f} %" for g in groups))
+        for form, ms in forms.items()
+    ]
+    return markdown(("training step", "ms", *groups), body) + source(environment, name)
+
+
+def early() -> str:
+    rows, environment, name = newest("early")
+    body = [
+        (
+            row["shape"],
+            f"{row['BN/C']:.2g}",
+            *(f"{row['ms'][k]:.3f}" for k in ("after", "before")),
+            _times(row["ms"]["after"], row["ms"]["before"]),
+        )
+        for row in rows
+    ]
+    head = ("shape", "B·N / C", "squeeze after, ms", "squeeze before, ms", "gain")
+    return markdown(head, body) + source(environment, name)
+
+
 def passes() -> str:
     rows, environment, name = newest("passes")
     forms = ("copy", "moments", "affine", "grad_moments", "grad_affine")
@@ -133,6 +158,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "networks": networks,
     "passes": passes,
     "small": small,
+    "shares": shares,
+    "early": early,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def _processor() -> str:
     vectors = next((v for v in ("avx512f", "avx2") if v in facts.get("flags", "").split()), "")
     name = facts.get("model name", platform.processor() or platform.machine())
     return f"{name}, {os.cpu_count()} cores {vectors}".strip()
+
+
+def keep_memory(module: str) -> None:
+    """Start ``python -m module`` again with an allocator that gives no memory back.
+
+    As glibc is set up, every large map is fresh memory, and each page of it a fault: on a virtual
+    machine that can be half of the time of everything, and it is the same for all forms. PyTorch's
+    own guide to speed on CPUs advises an allocator that keeps its memory; this makes glibc's one.
+    """
+    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11)}
+    if any(os.environ.get(name) != value for name, value in settings.items()):
+        os.environ.update(settings)
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 
 def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:

@@ -64,6 +64,7 @@ def table(repeats: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
+    record.keep_memory("benchmarks.ops.small")
     torch.set_num_threads(2)
     environment = record.environment()
     print(record.write("cpu-small", {"small": table(9)}, environment))

@@ -40,8 +40,8 @@ def norm_act(
         tensor(True)
     """
     if _fuses(x, bn, se, shortcut):
-        return _fused(x, bn, se, shortcut, relu)
-    return _module_by_module(x, bn, se, shortcut, relu)
+        return fused_tail(x, bn, se, shortcut, relu)
+    return module_by_module(x, bn, se, shortcut, relu)
 
 
 def conv_norm_act(
@@ -72,20 +72,20 @@ def conv_norm_act(
     if not (early and _fuses(x, bn, se, shortcut)):
         return norm_act(x, bn, se, shortcut, relu)
     mean = fused.mean_after(h, conv.weight.flatten(1), conv.bias)
-    return _fused(x, bn, se, shortcut, relu, mean)
+    return fused_tail(x, bn, se, shortcut, relu, mean)
 
 
 def _squeezes_early(conv: nn.Conv2d, h: Tensor, x: Tensor) -> bool:
     """Whether the mean after ``conv`` can be known before it, and for less.
 
-    Measured on a CPU with C' = C/4: it pays from about B·N = 2 C on.
+    On a CPU with C' = C/4 it pays from about B·N = C on: ``python -m benchmarks.ops.early``.
     """
     pointwise = conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding == (0, 0)
-    large = x.numel() >= 2 * x.shape[1] ** 2 and h.shape[1] < x.shape[1]
+    large = x.numel() >= x.shape[1] ** 2 and h.shape[1] < x.shape[1]
     return pointwise and large and conv.groups == 1 and not hooked(conv)
 
 
-def _fused(
+def fused_tail(
     x: Tensor,
     bn: nn.Module,
     se: nn.Module | None,
@@ -93,7 +93,16 @@ def _fused(
     relu: bool,
     mean: Tensor | None = None,
 ) -> Tensor:
-    """The passes, and the running statistics."""
+    """The tail on the passes, and the running statistics.
+
+    Args:
+        x: as in :func:`norm_act`.
+        bn: likewise; any module with the parameters and buffers of a batch norm.
+        se: anything with an ``excitation()``, see :class:`~senet.nn.SqueezeExcitation`.
+        shortcut: as in :func:`norm_act`.
+        relu: likewise.
+        mean: meanₙ x where it is known already, see :func:`conv_norm_act`.
+    """
     excitation = None if se is None else se.excitation()  # type: ignore[operator]
     if not isinstance(bn, _BatchNorm):
         return fused.norm_act(x, None, excitation, shortcut, relu, mean)[0]
@@ -109,9 +118,10 @@ def _fused(
     return y
 
 
-def _module_by_module(
+def module_by_module(
     x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | None, relu: bool
 ) -> Tensor:
+    """The tail as its modules compute it."""
     u = bn(x)
     if se is not None:
         u = se(u)
@@ -130,9 +140,14 @@ def _fuses(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | No
     """Whether the passes do what these modules would do, nobody watches them, and it pays."""
     if type(bn) not in _NORMS or hooked(bn):  # a subclass may add an activation, or anything
         return False
-    if shortcut is not None and (shortcut.shape != x.shape or shortcut.dtype != x.dtype):
-        return False
     if se is not None and not (isinstance(se, SqueezeExcitation) and se.fuses()):
+        return False
+    return pays(x, bn, se, shortcut)
+
+
+def pays(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | None) -> bool:
+    """Whether the passes take these maps, and gain by it."""
+    if shortcut is not None and (shortcut.shape != x.shape or shortcut.dtype != x.dtype):
         return False
     if x.numel() == 0:
         return False

@@ -1,0 +1,54 @@
+"""Where the time of a training step goes: ``python -m benchmarks.models.shares``.
+
+Of our SE-ResNet-50 and of timm's, batch 16 at 224×224, seen by torch.profiler. A share says what
+is left to gain: what nobody here makes faster, the convolutions, is a bound for everything else.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import record
+from benchmarks.models import networks
+
+GROUPS = {
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "moments": ("senet_native::moments",),
+    "affine": ("senet_native::affine",),
+    "grad_moments": ("senet_native::grad_moments",),
+    "grad_affine": ("senet_native::grad_affine",),
+    "batch norm of PyTorch": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
+    "ReLU, additions, products": (
+        "aten::add", "aten::add_", "aten::mul", "aten::clamp_min", "aten::clamp_min_",
+        "aten::threshold_backward",
+    ),
+}  # fmt: skip
+
+
+def measure(steps: int = 3) -> dict[str, dict[str, float]]:
+    """Milliseconds a step in each group of operators, and in all others."""
+    images = networks._images(16, 224)
+    forms = {
+        "se_resnet50": networks._step(networks._ours("se_resnet50"), images),
+        "timm seresnet50": networks._step(networks._timm("seresnet50"), images),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, step in forms.items():
+        step()
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            for _ in range(steps):
+                step()
+        ms = {e.key: e.self_cpu_time_total / 1000 / steps for e in seen.key_averages()}
+        groups = {g: sum(ms.get(k, 0.0) for k in keys) for g, keys in GROUPS.items()}
+        groups["all else"] = sum(ms.values()) - sum(groups.values())
+        found[name] = groups
+        print(name, {k: round(v, 1) for k, v in groups.items()}, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    record.keep_memory("benchmarks.models.shares")
+    torch.set_num_threads(2)
+    environment = record.environment()
+    print(record.write("cpu-shares", {"shares": measure()}, environment))

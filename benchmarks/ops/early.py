@@ -1,0 +1,63 @@
+"""Whether gates are cheaper from before a 1×1 convolution: ``python -m benchmarks.ops.early``.
+
+mean(W h + b) = W mean(h) + b, so the squeeze can read h, a quarter of the map in a bottleneck, and
+W. The tail of a bottleneck in inference both ways, taken in turn; ``_squeezes_early`` of
+:mod:`senet.nn.norm` is where the early squeeze begins to win.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchmarks import record
+from senet import SqueezeExcitation
+from senet.models.cost import in_turn
+from senet.nn import norm_act
+from senet.nn.norm import fused_tail
+from senet.ops import fused
+
+WIDTHS, SIDES, BATCHES = (256, 512, 1024, 2048), (7, 14, 28, 56), (1, 4, 16)
+
+
+def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, float]:
+    """Milliseconds of the tail with the squeeze after the convolution, and before it."""
+    batch, C, side = shape
+    conv, bn, se = (
+        nn.Conv2d(C // 4, C, 1, bias=False),
+        nn.BatchNorm2d(C).eval(),
+        SqueezeExcitation(C),
+    )
+    layout = {"memory_format": torch.channels_last}
+    h = torch.randn(batch, C // 4, side, side).contiguous(**layout)
+    shortcut = torch.randn(batch, C, side, side).contiguous(**layout)
+
+    def late() -> None:
+        norm_act(conv(h), bn, se, shortcut)
+
+    def early() -> None:
+        x = conv(h)
+        fused_tail(x, bn, se, shortcut, True, fused.mean_after(h, conv.weight.flatten(1), None))
+
+    with torch.inference_mode():
+        return in_turn({"after": late, "before": early}, repeats)
+
+
+def table(repeats: int) -> list[dict[str, object]]:
+    """One row a shape of a ResNet-50: batch, channels, side."""
+    rows = []
+    for batch in BATCHES:
+        for C, side in zip(WIDTHS, reversed(SIDES), strict=True):
+            ms = measure((batch, C, side), repeats)
+            rows.append(
+                {"shape": f"{batch}×{C}×{side}×{side}", "BN/C": batch * side**2 / C, "ms": ms}
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    record.keep_memory("benchmarks.ops.early")
+    torch.set_num_threads(2)
+    environment = record.environment()
+    print(record.write("cpu-early", {"early": table(25)}, environment))
