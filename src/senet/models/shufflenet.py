@@ -77,8 +77,9 @@ class ShuffleUnit(nn.Module):
         h = self.depthwise(shuffle(self.compress(x), GROUPS))
         if self.stride == 1:
             return self.expand(h, self.se, shortcut=x)
-        # The paper's ReLU after the concatenation would find nothing negative in the average.
-        return torch.cat((F.avg_pool2d(x, 3, 2, padding=1), self.expand(h, self.se)), 1)
+        # The paper's ReLU after the concatenation would find nothing negative in the average. It
+        # does not say which comes first; in pytorchcv's trained weights it is the branch.
+        return torch.cat((self.expand(h, self.se), F.avg_pool2d(x, 3, 2, padding=1)), 1)
 
 
 class ShuffleNet(Network):
@@ -141,7 +142,7 @@ class ShuffleNet(Network):
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
 
-# pytorchcv's, which has trained weights.
+# pytorchcv's.
 _NAMES_ELSEWHERE = (
     (r"^module\.", ""),
     (r"^features\.init_block\.", "conv1."),

@@ -1,0 +1,80 @@
+"""Our network beside what is known of it: somebody else's, and the counts of a paper."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from senet.models import Network, create_model
+from senet.models.weights import load_state
+from senet.nn import Attention
+
+ROUNDINGS = 1e3  # that a deep network may add up
+
+
+def shapes_of(name: str, **options) -> Network:
+    """The network without weights: counts look at nothing but shapes."""
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def squeezed(model: nn.Module, size: int) -> int:
+    """The numbers that SE adds up in its squeeze: the SE paper counts them with multiply-adds."""
+    counts: list[int] = []
+    for block in model.modules():
+        if isinstance(block, Attention):
+            block.register_forward_pre_hook(lambda _, maps: counts.append(maps[0].numel()))
+    model.eval()(torch.empty(1, 3, size, size, device="meta"))
+    return sum(counts)
+
+
+def agree(ours: Network, theirs: nn.Module, size: int = 64) -> None:
+    """Load ``theirs`` into ``ours``; in both modes they must agree on whatever can be seen.
+
+    In float32, where our fused passes run, these are the logits and the statistics. Gradients are
+    compared in float64: in float32 rounding decides whether a ReLU near zero is open, in one
+    network and not in the other, and then a gradient differs for nobody's fault.
+    """
+    scramble(theirs)
+    image = torch.randn(2, 3, size, size)
+    for type_ in (torch.float32, torch.float64):
+        load_state(ours.to(type_), theirs.to(type_).state_dict())
+        for training in (False, True):
+            found, wanted = (_run(m.train(training), image.to(type_)) for m in (ours, theirs))
+            seen = ("logits",) if type_ is torch.float32 else ("logits", "image", "gradients")
+            wanted["gradients"] = ours.translate(wanted["gradients"])
+            for what in seen:
+                _close(found[what], wanted[what], what)
+        _close(_floats(ours.state_dict()), _floats(ours.translate(theirs.state_dict())), "state")
+
+
+def scramble(model: nn.Module) -> None:
+    """Give every norm and bias a value of its own: at their usual start (1, 0) errors hide."""
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if value.dim() == 1 and ("var" in name or "weight" in name):
+                value.uniform_(0.5, 1.5)
+            elif value.dim() == 1:
+                value.normal_(0, 0.1)
+
+
+def _run(model: nn.Module, image: Tensor) -> dict[str, dict[str, Tensor]]:
+    image = image.clone().requires_grad_()
+    model.zero_grad()
+    logits = model(image)
+    logits.square().sum().backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    return {"logits": {"": logits}, "image": {"": image.grad}, "gradients": gradients}
+
+
+def _close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
+    """Each tensor to rounding, which is measured against all of its kind together."""
+    assert set(found) == set(wanted), what
+    scale = sum(t.square().sum() for t in wanted.values()) ** 0.5
+    for name, tensor in wanted.items():
+        error = (found[name] - tensor).norm() / scale
+        assert error <= ROUNDINGS * torch.finfo(tensor.dtype).eps, (what, name, tensor.dtype, error)
+
+
+def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if value.is_floating_point()}
