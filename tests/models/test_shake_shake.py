@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from senet.models import create_model
 from senet.models.cost import parameters
-from senet.models.shake_shake import Mix, Shake, ShakeBasic, ShakeBottleneck, TwoFlows
+from senet.models.shake_shake import Mix, Shake, ShakeBasic, TwoFlows
 from tests.models.agreement import scramble, shapes_of
 
 
@@ -42,8 +42,7 @@ def test_each_of_the_two_branches_has_se(name, blocks, widths):
 
 
 def test_a_mixture_has_other_shares_backwards():
-    a, b = torch.randn(2, 3, 4, 4, 4, requires_grad=True)
-    a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
+    a, b = (torch.randn(3, 4, 4, 4, requires_grad=True) for _ in range(2))
     share = torch.tensor([0.0, 0.25, 1.0]).reshape(3, 1, 1, 1)
     again = torch.tensor([0.5, 1.0, 0.1]).reshape(3, 1, 1, 1)
     y = Mix.apply(a, b, share, again)
@@ -107,56 +106,64 @@ def plain(conv_norm, x):
     return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias)
 
 
-def test_the_block_for_cifar_10_has_its_relu_first():
-    block = ShakeBasic(8, 8, 1, 2, "shake", None).eval()
-    scramble(block)
-    x = torch.randn(2, 8, 5, 5)
-    branches = [
-        plain(branch.last, plain(branch.first[0], x.relu()).relu())
-        for branch in (block.branch1, block.branch2)
-    ]
-    torch.testing.assert_close(block(x), x + (branches[0] + branches[1]) / 2)
+def small(name):
+    """A block whose shortcut is the identity, and one that changes the shape."""
+    widths = {"shake_shake_26_2x96d": (16, 32), "shake_even_29_2x4x64d": (64, 128)}[name]
+    model = create_model(name, layers=(1, 1), widths=widths).eval()
+    scramble(model)
+    return model
 
 
-def test_the_block_for_cifar_100_has_its_relu_last():
-    block = ShakeBottleneck(8, 16, 2, 2, "even", None).eval()
-    scramble(block)
-    x = torch.randn(2, 8, 6, 6)
-    branches = []
-    for branch in (block.branch1, block.branch2):
-        h = plain(branch.first[0], x).relu()
-        h = plain(branch.first[1], h).relu()
-        branches.append(plain(branch.last, h))
-    y = plain(block.downsample, x) + (branches[0] + branches[1]) / 2
-    torch.testing.assert_close(block(x), y.relu())
+def test_the_network_for_cifar_10_has_its_relus_before_the_convolutions():
+    model = small("shake_shake_26_2x96d")
+    image = torch.randn(2, 3, 8, 8)
+    x = plain(model.conv1, image)
+    for block in (model.layer1[0], model.layer2[0]):
+        active = x.relu()
+        first, second = (
+            plain(branch.last, plain(branch.first[0], active).relu())
+            for branch in (block.branch1, block.branch2)
+        )
+        shortcut = x if block.downsample is None else block.downsample(active)
+        x = shortcut + (first + second) / 2
+    torch.testing.assert_close(model(image), model.fc(x.relu().mean((2, 3))))
+
+
+def test_the_network_for_cifar_100_has_its_relus_after_them():
+    model = small("shake_even_29_2x4x64d")
+    image = torch.randn(2, 3, 8, 8)
+    x = plain(model.conv1, image).relu()
+    for block in (model.layer1[0], model.layer2[0]):
+        first, second = (
+            plain(branch.last, plain(branch.first[1], plain(branch.first[0], x).relu()).relu())
+            for branch in (block.branch1, block.branch2)
+        )
+        shortcut = x if block.downsample is None else plain(block.downsample, x)
+        x = (shortcut + (first + second) / 2).relu()
+    torch.testing.assert_close(model(image), model.fc(x.mean((2, 3))))
+
+
+class Gate(nn.Module):
+    """Attention that multiplies with one number, whatever it sees."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return self.value * x
 
 
 def test_se_gates_each_branch_before_the_mixture():
-    """Gates of 2 and 0 on two equal branches: in training no share could make them the same."""
-    values = iter((2.0, 0.0))
-
-    class Gate(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.value = next(values)
-
-        def forward(self, x):
-            return self.value * x
-
-    block = ShakeBasic(8, 8, 1, 2, "shake", lambda channels, stage: Gate()).train()
+    """Two equal branches, gates of 2 and 0: what is left of them tells the share of the first."""
+    gates = iter((2.0, 0.0))
+    block = ShakeBasic(8, 8, 1, 2, "shake", lambda channels, stage: Gate(next(gates))).train()
     block.branch2.load_state_dict(block.branch1.state_dict())
     x = torch.randn(4, 8, 5, 5)
-    bare = plain_training(block.branch1, x.relu())
-    share = (block(x) - x) / (2 * bare)
-    assert (share.amax((1, 2, 3)) - share.amin((1, 2, 3))).max() < 1e-3
-    assert len(share.mean((1, 2, 3)).round(decimals=3).unique()) == 4
-
-
-def plain_training(branch, x):
-    se, branch.se = branch.se, None
-    y = branch(x)
-    branch.se = se
-    return y.detach()
+    left = (block(x) - x) / block.branch1(x.relu())
+    shares = left.flatten(1).median(1).values
+    torch.testing.assert_close(left, shares.reshape(4, 1, 1, 1).expand_as(left), rtol=0, atol=1e-3)
+    assert 0 < shares.min() < shares.max() < 1
 
 
 @pytest.mark.parametrize("name", ["se_shake_shake_26_2x96d", "se_shake_even_29_2x4x64d"])
