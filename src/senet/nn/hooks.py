@@ -19,6 +19,9 @@ def hooked(module: nn.Module) -> bool:
         >>> hooked(layer)
         True
     """
-    if _registry._has_any_global_hook():
-        return True
-    return any(getattr(m, hooks) for m in module.modules() for hooks in _HOOKS)
+    return any(hooked_itself(m) for m in module.modules())
+
+
+def hooked_itself(module: nn.Module) -> bool:
+    """Whether ``module`` has a forward or backward hook, or all modules have one."""
+    return bool(_registry._has_any_global_hook()) or any(getattr(module, h) for h in _HOOKS)

@@ -1,0 +1,6 @@
+"""Operations on anybody's network: faster SE, SE put in, SE folded away."""
+
+from senet.surgery.accelerate import accelerate
+from senet.surgery.report import Finding, Report
+
+__all__ = ["Finding", "Report", "accelerate"]

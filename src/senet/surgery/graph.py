@@ -1,0 +1,142 @@
+"""The forward of one module as a graph of calls, to be read and rewritten.
+
+Only the module's own forward is traced: the modules that it calls are single nodes, but those that
+are asked to be seen through. So a network is read block by block, and a module whose control flow
+depends on its input, and that so has no graph, is one node in the graph of what is around it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from senet.surgery.swap import Swapped, restore, swap
+
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_RELUS = (F.relu, F.relu_, torch.relu, torch.relu_)
+
+
+class UntraceableError(ValueError):
+    """Why the forward of a module has no graph."""
+
+
+class _OneInput(Swapped):
+    """Traced instead of ``forward``: whatever else that takes keeps its default."""
+
+    def one_input(self: Any, x: Any) -> Any:
+        return self.forward(x)
+
+
+def _require_one_input(module: nn.Module) -> None:
+    parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
+    needed = [p for p in parameters if p.default is p.empty]
+    if len(needed) != 1 or needed[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        raise UntraceableError(f"its forward takes {len(needed)} inputs, not one")
+
+
+class _Tracer(fx.Tracer):
+    traced_func_name = "one_input"
+
+    def __init__(self, inline: Collection[str]) -> None:
+        super().__init__()
+        self.inline = inline
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name not in self.inline
+
+
+def trace(module: nn.Module, inline: Collection[str] = ()) -> fx.Graph:
+    """The graph of the forward of ``module``.
+
+    Args:
+        module: is left as it was.
+        inline: paths of modules within it that are seen through.
+
+    Raises:
+        UntraceableError: if its control flow depends on its input, or on its mode.
+
+    Example:
+        >>> graph = trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()))
+        >>> [node.target for node in graph.nodes]
+        ['x', '0', '1', 'output']
+    """
+    _require_one_input(module)
+    inside = [module, *(module.get_submodule(path) for path in inline)]
+    modes = [m.training for m in inside]
+    graphs = {}
+    swap(module, _OneInput)
+    try:
+        for mode in (False, True):
+            for m in inside:
+                m.training = mode
+            graphs[mode] = _Tracer(inline).trace(module)
+    except Exception as error:  # user code is run on stand-ins, and may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UntraceableError(f"its forward cannot be traced ({reason})") from error
+    finally:
+        restore(module)
+        for m, mode in zip(inside, modes, strict=True):
+            m.training = mode
+    if str(graphs[False]) != str(graphs[True]):
+        raise UntraceableError("its forward is another in training than in evaluation")
+    return graphs[True]
+
+
+def called(node: fx.Node, module: nn.Module) -> nn.Module | None:
+    """The module that ``node`` calls, if it calls one with a single input."""
+    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return None
+    return module.get_submodule(str(node.target))
+
+
+def is_addition(node: fx.Node) -> bool:
+    """Whether ``node`` adds two maps."""
+    function = node.op == "call_function" and node.target in _ADDITIONS
+    method = node.op == "call_method" and node.target in ("add", "add_")
+    maps = len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args)
+    return (function or method) and maps and not node.kwargs
+
+
+def is_relu(node: fx.Node, module: nn.Module) -> bool:
+    """Whether ``node`` is a ReLU, as a module, a function or a method."""
+    if node.op == "call_function":
+        return node.target in _RELUS
+    if node.op == "call_method":
+        return node.target in ("relu", "relu_")
+    return isinstance(called(node, module), nn.ReLU)
+
+
+def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:
+    """The one node that takes the result of ``node``; modules that do nothing are passed over.
+
+    ``None`` if there are several, or it is what the module returns.
+    """
+    while len(node.users) == 1:
+        (user,) = node.users
+        if user.op == "output":
+            return None
+        if type(called(user, module)) is not nn.Identity:
+            return user
+        node = user
+    return None
+
+
+def source(node: Any, module: nn.Module) -> Any:
+    """Where ``node`` comes from, when modules that do nothing are passed over."""
+    while isinstance(node, fx.Node) and type(called(node, module)) is nn.Identity:
+        node = node.args[0]
+    return node
+
+
+def composites(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[fx.Node, nn.Module]]:
+    """The nodes that call modules which are made of modules."""
+    for node in graph.nodes:
+        inner = called(node, module)
+        if inner is not None and next(inner.children(), None) is not None:
+            yield node, inner
