@@ -56,10 +56,10 @@ class Pyramid(nn.Module):
             )
         self.levels = levels
         self.network = network
-        for stage in network.stages[levels[-1] :]:
-            delattr(network, stage)
-        del network.fc
-        self.channels, self.strides = self._shapes()
+        self.channels, self.strides, ran = self._seen()
+        for name, _ in list(network.named_children()):
+            if name not in ran:  # later stages, the classifier
+                delattr(network, name)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.network.stem(x)
@@ -70,16 +70,21 @@ class Pyramid(nn.Module):
                 maps.append(x)
         return maps
 
-    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Seen by running the network where shapes flow and nothing is computed."""
+    def _seen(self) -> tuple[tuple[int, ...], tuple[int, ...], set[str]]:
+        """Channels and strides of the maps, and the parts of the network that they need.
+
+        Seen by running the network where shapes flow and nothing is computed.
+        """
         side, image_channels = 256, self.network.architecture.in_channels
+        copy = deepcopy(self).eval().to("meta")
+        ran: set[str] = set()
+        for name, part in copy.network.named_children():
+            for module in part.modules():
+                module.register_forward_hook(lambda *_, name=name: ran.add(name))
         with torch.no_grad():
-            seen = (
-                deepcopy(self)
-                .eval()
-                .to("meta")(torch.empty(1, image_channels, side, side, device="meta"))
-            )
+            maps = copy(torch.empty(1, image_channels, side, side, device="meta"))
         return (
-            tuple(x.shape[1] for x in seen),
-            tuple(round(side / x.shape[-1]) for x in seen),
+            tuple(x.shape[1] for x in maps),
+            tuple(round(side / x.shape[-1]) for x in maps),
+            ran,
         )
