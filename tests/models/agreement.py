@@ -28,7 +28,7 @@ def squeezed(model: nn.Module, size: int) -> int:
     return sum(counts)
 
 
-def agree(ours: Network, theirs: nn.Module, size: int = 64) -> None:
+def agree(ours: Network, theirs: nn.Module, size: int = 64, roundings: float = ROUNDINGS) -> None:
     """Load ``theirs`` into ``ours``; in both modes they must agree on whatever can be seen.
 
     In float32, where our fused passes run, these are the logits and the statistics. Gradients are
@@ -44,8 +44,11 @@ def agree(ours: Network, theirs: nn.Module, size: int = 64) -> None:
             seen = ("logits",) if type_ is torch.float32 else ("logits", "image", "gradients")
             wanted["gradients"] = ours.translate(wanted["gradients"])
             for what in seen:
-                _close(found[what], wanted[what], what)
-        _close(_floats(ours.state_dict()), _floats(ours.translate(theirs.state_dict())), "state")
+                _close(found[what], wanted[what], what, roundings)
+        state, wanted = (
+            _floats(s) for s in (ours.state_dict(), ours.translate(theirs.state_dict()))
+        )
+        _close(state, wanted, "state", roundings)
 
 
 def scramble(model: nn.Module) -> None:
@@ -67,13 +70,15 @@ def _run(model: nn.Module, image: Tensor) -> dict[str, dict[str, Tensor]]:
     return {"logits": {"": logits}, "image": {"": image.grad}, "gradients": gradients}
 
 
-def _close(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
+def _close(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, roundings: float
+) -> None:
     """Each tensor to rounding, which is measured against all of its kind together."""
     assert set(found) == set(wanted), what
     scale = sum(t.square().sum() for t in wanted.values()) ** 0.5
     for name, tensor in wanted.items():
         error = (found[name] - tensor).norm() / scale
-        assert error <= ROUNDINGS * torch.finfo(tensor.dtype).eps, (what, name, tensor.dtype, error)
+        assert error <= roundings * torch.finfo(tensor.dtype).eps, (what, name, tensor.dtype, error)
 
 
 def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
