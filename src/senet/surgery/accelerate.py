@@ -10,7 +10,6 @@ these calls become one call of :func:`tail`. Everything else of a block stays as
 from __future__ import annotations
 
 import copy
-import copyreg
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def _fast_se(layers: Layers) -> type[_FastSE]:
 
 def _written(module: Any) -> tuple[Any, ...]:
     """Pickled, an accelerated module is what it was: whoever opens it need not have senet."""
-    return copyreg.__newobj__, (module.original,), module.__dict__  # type: ignore[attr-defined]
+    return object.__new__, (module.original,), module.__dict__
 
 
 # --------------------------------------------------------------------------------- whole blocks
