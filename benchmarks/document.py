@@ -1,7 +1,7 @@
 """Write the tables of the documents from the records: ``python -m benchmarks.document``.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, and is made from the newest
-record that has it. No figure in a table is typed by hand.
+record that has it, or counted from the networks. No figure of ours is typed by hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from benchmarks.record import RESULTS
+from senet.models import create_model, entry
+from senet.models.cost import multiply_adds, parameters
+from senet.nn import Attention
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -153,6 +159,65 @@ def study(name: str) -> str:
     return markdown(head, body) + where
 
 
+# Tables 2 and 3 of arXiv 1709.01507v4: billions of multiply-adds, plain and with SE.
+PAPER: dict[str, tuple[float, float, dict[str, Any]]] = {
+    "resnet50": (3.86, 3.87, {"stride_on": "1x1"}),
+    "resnet101": (7.58, 7.60, {"stride_on": "1x1"}),
+    "resnet152": (11.30, 11.32, {"stride_on": "1x1"}),
+    "resnext50_32x4d": (4.24, 4.25, {}),
+    "resnext101_32x4d": (7.99, 8.00, {}),
+    "vgg16_bn": (15.47, 15.48, {}),
+    "bn_inception": (2.03, 2.04, {}),
+    "inception_resnet_v2": (11.75, 11.76, {}),
+    "mobilenet": (0.569, 0.572, {}),
+    "shufflenet_g3": (0.140, 0.142, {}),
+}
+
+
+def counts() -> str:
+    """Counted when this is called: nothing here is measured."""
+    body = []
+    for name, (plain, se, options) in PAPER.items():
+        twin = entry(name).twin
+        side = entry(name).preprocessing.size
+        networks = {}
+        for n in (name, twin):
+            with torch.device("meta"):
+                networks[n] = create_model(n, **options)
+        ours = {n: multiply_adds(m, (3, side, side))[0] for n, m in networks.items()}
+        squeezed = ours[twin] + _squeezed(networks[twin], side)
+        digits = 2 if plain > 1 else 3
+        body.append(
+            (
+                name,
+                f"{parameters(networks[name])[0]:,}",
+                f"{parameters(networks[twin])[0]:,}",
+                f"{plain:.{digits}f} → {se:.{digits}f}",
+                f"{ours[name] / 1e9:.{digits}f} → {squeezed / 1e9:.{digits}f}",
+                f"{ours[twin] / 1e9:.{digits}f}",
+            )
+        )
+    head = (
+        "network",
+        "parameters",
+        "with SE",
+        "multiply-adds in the paper, G",
+        "here, the squeeze's additions counted",
+        "with SE, without them",
+    )
+    return markdown(head, body)
+
+
+def _squeezed(model: nn.Module, side: int) -> int:
+    """The numbers that the squeezes of a network add up."""
+    numbers: list[int] = []
+    for block in model.modules():
+        if isinstance(block, Attention):
+            block.register_forward_pre_hook(lambda _, maps: numbers.append(maps[0].numel()))
+    model.eval()(torch.empty(1, 3, side, side, device="meta"))
+    return sum(numbers)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "tails": tails,
     "networks": networks,
@@ -160,6 +225,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "small": small,
     "shares": shares,
     "early": early,
+    "counts": counts,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),
