@@ -7,11 +7,12 @@ import torch
 
 from senet.models.attention import options_of
 from senet.models.weights import load_model, read_state
-from senet.training.compare import compare, plan
+from senet.training.compare import compare, plan, read_plan
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted
 from senet.training.folder import RunFolder
 from senet.training.module import Classifier
+from senet.training.variants import Vary
 
 NAMES = ("resnet8_cifar", "se_resnet8_cifar")
 
@@ -144,3 +145,110 @@ def test_it_says_which_run_it_is(short, source, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "[1/2] resnet8_cifar, seed 0" in out
     assert "[2/2] se_resnet8_cifar, seed 0" in out
+
+
+# --- a family of networks -------------------------------------------------------------------------
+
+FAMILY = (NAMES[0], f"{NAMES[1]}-reduction=1", f"{NAMES[1]}-reduction=2")
+REDUCTION = Vary("reduction", (1, 2))
+
+
+def test_a_family_leaves_what_it_promises(short, source, tmp_path, capsys):
+    folder = compare(short, tmp_path / "family", (0, 4), vary=REDUCTION, source=source)
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("[")] == [
+        f"[{i + 1}/6] {name}, seed {seed}"
+        for i, (name, seed) in enumerate(
+            [(n, 0) for n in FAMILY] + [(n, 4) for n in reversed(FAMILY)]
+        )
+    ]
+    said = json.loads((folder / "comparison.json").read_text())
+    assert said["vary"] == {"option": "reduction", "values": [1, 2]}
+    assert said["networks"] == {
+        FAMILY[0]: {"model": NAMES[0], "twin": None, "value": None},
+        FAMILY[1]: {"model": NAMES[1], "twin": FAMILY[0], "value": "1"},
+        FAMILY[2]: {"model": NAMES[1], "twin": FAMILY[0], "value": "2"},
+    }
+    assert said["runs"] == {n: [f"{n}-seed0", f"{n}-seed4"] for n in FAMILY}
+    for name, reduction in zip(FAMILY, (None, 1, 2), strict=True):
+        for seed in (0, 4):
+            run = RunFolder(folder / f"{name}-seed{seed}")
+            assert run.read_result().seed == run.read_config().seed == seed
+            assert run.read_config().options.get("reduction") == reduction
+    cost = json.loads((folder / "cost.json").read_text())
+    assert list(cost) == list(FAMILY)
+    assert [cost[n]["se_parameters"] for n in FAMILY] == [
+        0,
+        *(sum(2 * c * (c // r) + c // r + c for c in (4, 4, 8)) for r in (1, 2)),
+    ]
+
+
+def test_a_family_starts_alike_and_sees_the_same(short, source, tmp_path, monkeypatch):
+    starts, batches = [], []
+    original = Classifier.augmented
+
+    def augmented(self, images, labels, step):
+        batch = original(self, images, labels, step)
+        if step == 0:
+            starts.append({k: v.clone() for k, v in self.module.state_dict().items()})
+            batches.append(batch[0])
+        return batch
+
+    monkeypatch.setattr(Classifier, "augmented", augmented)
+    changed = replace(short, epochs=1, crop_padding=1, flip=True)
+    compare(changed, tmp_path / "x", vary=REDUCTION, source=source, progress=False)
+    plain, *rest = starts
+    assert len(rest) == 2
+    for start, batch in zip(rest, batches[1:], strict=True):
+        assert all(torch.equal(plain[k], start[k]) for k in plain)
+        assert torch.equal(batches[0], batch)
+
+
+def test_an_interrupted_family_goes_on(short, source, tmp_path, monkeypatch):
+    folder = tmp_path / "family"
+    original = Classifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.config.options.get("reduction") == 1 and self.global_step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    message = f"Stopped in {FAMILY[1]}-seed0. Go on with `senet compare --resume {folder}`"
+    with pytest.raises(Interrupted, match=message):
+        compare(short, folder, vary=REDUCTION, source=source, progress=False)
+    monkeypatch.undo()
+    done = folder / f"{FAMILY[0]}-seed0" / "result.json"
+    before = done.stat().st_mtime_ns
+    made = read_plan(folder)
+    assert made.vary == REDUCTION
+    compare(made.config, folder, made.seeds, vary=made.vary, source=source, resume=True)
+    assert done.stat().st_mtime_ns == before
+    assert all(RunFolder(folder / f"{name}-seed0").finished for name in FAMILY)
+    assert json.loads((folder / "comparison.json").read_text())["finished"] is True
+
+
+def test_ctrl_c_while_costs_are_measured_loses_no_training(short, source, tmp_path, monkeypatch):
+    folder = tmp_path / "both"
+    monkeypatch.setattr("senet.training.compare.measure", lambda *_: signal.raise_signal(2))
+    with pytest.raises(Interrupted, match=r"the measuring of costs\. Go on with `senet compare"):
+        compare(short, folder, source=source, progress=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(Classifier, "training_step", None)  # nothing is trained again
+    compare(short, folder, source=source, resume=True, progress=False)
+    assert set(json.loads((folder / "cost.json").read_text())) == set(NAMES)
+
+
+def test_nothing_is_trained_where_one_network_cannot_be_built(short, source, tmp_path):
+    with pytest.raises(ValueError, match="reduction=64 cannot be built: reduction=64 leaves no"):
+        compare(short, tmp_path / "x", vary=Vary("reduction", (2, 64)), source=source)
+    assert not (tmp_path / "x").exists()
+
+
+def test_resuming_with_other_values_names_them(short, source, tmp_path):
+    short = replace(short, epochs=1)
+    compare(short, tmp_path / "x", vary=REDUCTION, source=source, progress=False)
+    other = Vary("reduction", (1, 4))
+    for vary, said in (other, "reduction=1,4"), (None, "nothing"):
+        with pytest.raises(ValueError, match=f"vary: reduction=1,2, not {said}"):
+            compare(short, tmp_path / "x", vary=vary, source=source, resume=True)

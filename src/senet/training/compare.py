@@ -1,22 +1,23 @@
-"""Train a network and its plain twin under the same conditions."""
+"""Train a network and its plain twin, or a family of networks, under the same conditions."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from senet.data import Source
 from senet.models import create_model, entry
-from senet.models.attention import is_option
 from senet.models.cost import measure
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted, fit
 from senet.training.folder import RunFolder, read_json, write_json
+from senet.training.variants import Variant, Vary, require_buildable, variants
 
 
 @dataclass(frozen=True)
@@ -25,42 +26,53 @@ class Plan:
 
     Attributes:
         config: of all runs; its model is the SE network, its seed the first of ``seeds``.
-        plain: name of the plain twin.
-        seeds: one pair of runs each.
+        networks: by their names in the comparison; each is trained with every seed.
+        seeds: one run of each network each.
+        vary: the option in which the networks with SE differ; ``None`` where there is only one.
     """
 
     config: TrainConfig
-    plain: str
+    networks: dict[str, Variant]
     seeds: tuple[int, ...]
+    vary: Vary | None = None
 
     @property
     def se(self) -> str:
         return self.config.model
 
+    @property
+    def plain(self) -> str:
+        return entry(self.se).twin
+
     def run_config(self, name: str, seed: int) -> TrainConfig:
-        """The configuration of one run; the SE block's options are the SE network's alone."""
-        options = {
-            option: value
-            for option, value in self.config.options.items()
-            if name == self.se or not is_option(option)
-        }
-        return replace(self.config, model=name, options=options, seed=seed)
+        """The configuration of one run; the options of attention are the SE networks' alone."""
+        network = self.networks[name]
+        return replace(self.config, model=network.model, options=network.options, seed=seed)
 
     def order(self) -> list[tuple[str, int]]:
-        """Network and seed of every run, pair by pair; by turns the one or the other comes first.
+        """Network and seed of every run, seed by seed; every other seed in the reverse order.
 
-        Whatever changes with time on the machine then falls on both alike.
+        Whatever changes with time on the machine then falls on all alike, and whenever it is
+        stopped, no network is more than a run ahead of another.
         """
-        pairs = [(self.plain, self.se), (self.se, self.plain)]
-        return [(name, seed) for i, seed in enumerate(self.seeds) for name in pairs[i % 2]]
+        names = list(self.networks)
+        turns = [names, names[::-1]]
+        return [(name, seed) for i, seed in enumerate(self.seeds) for name in turns[i % 2]]
 
     def to_dict(self, source: Source, finished: bool) -> dict[str, Any]:
-        """What ``comparison.json`` holds."""
+        """What ``comparison.json`` holds; of a pair it needs no more than its names."""
+        family = {}
+        if self.vary is not None:
+            family = {
+                "vary": asdict(self.vary),
+                "networks": {name: n.to_dict() for name, n in self.networks.items()},
+            }
         return {
             "plain": self.plain,
             "se": self.se,
+            **family,
             "seeds": list(self.seeds),
-            "runs": {n: [run_name(n, s) for s in self.seeds] for n in (self.plain, self.se)},
+            "runs": {n: [run_name(n, s) for s in self.seeds] for n in self.networks},
             "data": source.name,
             "config": self.config.to_dict(),
             "finished": finished,
@@ -71,11 +83,11 @@ def run_name(name: str, seed: int) -> str:
     return f"{name}-seed{seed}"
 
 
-def plan(config: TrainConfig, seeds: Sequence[int] = (0,)) -> Plan:
-    """Find the twin of ``config.model``, whichever of the two it is.
+def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = None) -> Plan:
+    """Find the twin of ``config.model``, whichever of the two it is, and name all networks.
 
     Raises:
-        ValueError: for an unknown network, or seeds that are none, negative or repeated.
+        ValueError: for an unknown network or option, or seeds that are none or repeated.
 
     Example:
         >>> found = plan(TrainConfig(model="resnet20_cifar", options={"reduction": 8}), (0, 1))
@@ -84,12 +96,12 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,)) -> Plan:
         >>> found.run_config("resnet20_cifar", 1).options
         {}
     """
-    se, plain = config.model, entry(config.model).twin
-    if not entry(se).has_se:
-        se, plain = plain, se
+    if not entry(config.model).has_se:
+        config = replace(config, model=entry(config.model).twin)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, got {tuple(seeds)}")
-    return Plan(replace(config, model=se, seed=seeds[0]), plain, tuple(seeds))
+    config = replace(config, seed=seeds[0])
+    return Plan(config, variants(config, vary), tuple(seeds), vary)
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
@@ -100,7 +112,8 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         ValueError: if its ``comparison.json`` is damaged.
     """
     begun = read_json(Path(folder) / "comparison.json")
-    return plan(TrainConfig.from_dict(begun["config"]), begun["seeds"])
+    vary = Vary(**begun["vary"]) if "vary" in begun else None
+    return plan(TrainConfig.from_dict(begun["config"]), begun["seeds"], vary)
 
 
 def compare(
@@ -108,6 +121,7 @@ def compare(
     run_dir: str | os.PathLike[str],
     seeds: Sequence[int] = (0,),
     *,
+    vary: Vary | None = None,
     source: Source | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -115,12 +129,15 @@ def compare(
     """Train an SE network and its plain twin: nothing differs but the SE blocks.
 
     With the same seed both get the same images in the same order, the same augmentation, the same
-    recipe, and the same initial weights where they have the same parameters.
+    recipe, and the same initial weights where they have the same parameters. So does every network
+    of a family, which differ in one option.
 
     Args:
-        config: of both; ``config.model`` is either twin. Options of SE blocks go to the SE network.
+        config: of all; ``config.model`` is either twin. Options of SE blocks go to the SE network.
         run_dir: the folder; it must be empty, or not be there, unless a comparison is resumed.
-        seeds: one pair of runs each.
+        seeds: one run of each network each.
+        vary: train an SE network for each of these values, instead of one. All are built before the
+            first is trained.
         source: the images, where they are opened already; by default what ``config.data`` names.
         resume: go on with the comparison in ``run_dir``: finished runs are left, an interrupted one
             goes on where it stopped.
@@ -131,10 +148,10 @@ def compare(
         ``cost.json``.
 
     Raises:
-        ValueError: as :func:`~senet.training.fit.fit`.
+        ValueError: as :func:`~senet.training.fit.fit`, and for a network that cannot be built.
         Interrupted: likewise.
     """
-    made = plan(config, seeds)
+    made = plan(config, seeds, vary)
     folder = Path(run_dir)
     record = folder / "comparison.json"
     if resume:
@@ -145,14 +162,20 @@ def compare(
         RunFolder(folder).require_unused()
     # Opened once, so that every run gets the same splits.
     source = training_images(made.config, source, _first_begun(made, folder))
+    require_buildable(made.networks, len(source.classes), _image_shape(source))
     if not resume:
         RunFolder(folder).create()
         write_json(record, made.to_dict(source, finished=False))
-    for i, (name, seed) in enumerate(made.order()):
+    runs = made.order()
+    for i, (name, seed) in enumerate(runs):
         if progress:
-            print(f"[{i + 1}/{2 * len(seeds)}] {name}, seed {seed}")
-        _run(made.run_config(name, seed), folder, source, progress)
-    write_json(folder / "cost.json", _cost(made, source))
+            print(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
+        with _resumable(run_name(name, seed), folder):
+            path = folder / run_name(name, seed)
+            begun = RunFolder(path).config_file.is_file()
+            fit(made.run_config(name, seed), path, source, resume=begun, progress=progress)
+    with _resumable("the measuring of costs", folder):
+        write_json(folder / "cost.json", _cost(made, source))
     write_json(record, made.to_dict(source, finished=True))
     return folder
 
@@ -162,6 +185,8 @@ def _require_same(folder: Path, made: Plan) -> None:
     differences = begun.config.differences(made.config)
     if begun.seeds != made.seeds:
         differences.append(f"seeds: {begun.seeds}, not {made.seeds}")
+    if begun.vary != made.vary:
+        differences.append(f"vary: {begun.vary or 'nothing'}, not {made.vary or 'nothing'}")
     if differences:
         raise ValueError(
             f"{folder} was started with another configuration, so it cannot be resumed with this "
@@ -174,28 +199,32 @@ def _first_begun(made: Plan, folder: Path) -> RunFolder | None:
     return next((run for run in runs if run.config_file.is_file()), None)
 
 
-def _run(config: TrainConfig, folder: Path, source: Source, progress: bool) -> None:
-    path = folder / run_name(config.model, config.seed)
-    begun = RunFolder(path).config_file.is_file()
+@contextmanager
+def _resumable(what: str, folder: Path) -> Iterator[None]:
+    """Say of Ctrl-C within it how the whole comparison goes on, not the run that it has hit."""
     try:
-        fit(config, path, source, resume=begun, progress=progress)
-    except Interrupted as error:
+        yield
+    except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Stopped in {path.name}. "
-            f"Go on with `senet compare --resume {shlex.quote(str(folder))}`.",
-            error.exit_code,
+            f"Stopped in {what}. Go on with `senet compare --resume {shlex.quote(str(folder))}`.",
+            getattr(stop, "exit_code", 130),
         ) from None
 
 
-def _cost(made: Plan, source: Source) -> dict[str, Any]:
+def _image_shape(source: Source) -> tuple[int, int, int]:
     p = source.preprocessing
+    return p.channels, p.size, p.size
+
+
+def _cost(made: Plan, source: Source) -> dict[str, Any]:
+    shape = _image_shape(source)
     models = {
         name: create_model(
-            name,
+            network.model,
             num_classes=len(source.classes),
-            in_channels=p.channels,
-            **made.run_config(name, made.seeds[0]).options,
+            in_channels=shape[0],
+            **network.options,
         )
-        for name in (made.plain, made.se)
+        for name, network in made.networks.items()
     }
-    return measure(models, (p.channels, p.size, p.size), made.config.batch_size)
+    return measure(models, shape, made.config.batch_size)
