@@ -74,38 +74,81 @@ class Definition:
     def relu(self, name, top):
         self.add(name, "ReLU", (top,), top)
 
+    def excitation(self, name, map):
+        """The gates of ``map``, in ``{name}_1x1_up``."""
+        self.pool(f"{name}_global_pool", map, "GlobalPooling")
+        channels = self.channels[map]
+        self.conv(f"{name}_1x1_down", f"{name}_global_pool", channels // 16, 1, bias=True)
+        self.relu(f"{name}_1x1_down/relu", f"{name}_1x1_down")
+        self.conv(f"{name}_1x1_up", f"{name}_1x1_down", channels, 1, bias=True)
+        self.add(f"{name}_prob", "Sigmoid", (f"{name}_1x1_up",), f"{name}_1x1_up")
+
     def block(self, name, bottom, width, stride, family):
         """SE in a bottleneck: of conv2_1, say, where there was ``bottom``."""
-        reduce, inner, outer = family.reduce * width, family.inner * width, 4 * width
         first, second = (stride, 1) if family.stride_on == "1x1_reduce" else (1, stride)
-        self.conv(f"{name}_1x1_reduce", bottom, reduce, 1, first)
-        self.norm(f"{name}_1x1_reduce")
-        self.relu(f"{name}_1x1_reduce/relu", f"{name}_1x1_reduce")
-        self.conv(f"{name}_3x3", f"{name}_1x1_reduce", inner, 3, second, family.groups)
-        self.norm(f"{name}_3x3")
-        self.relu(f"{name}_3x3/relu", f"{name}_3x3")
-        self.conv(f"{name}_1x1_increase", f"{name}_3x3", outer, 1)
-        self.norm(f"{name}_1x1_increase")
-        squeezed = f"{name}_global_pool"
-        self.add(squeezed, "GlobalPooling", (f"{name}_1x1_increase",), squeezed)
-        self.channels[squeezed] = outer
-        self.conv(f"{name}_1x1_down", squeezed, outer // 16, 1, bias=True)
-        self.relu(f"{name}_1x1_down/relu", f"{name}_1x1_down")
-        self.conv(f"{name}_1x1_up", f"{name}_1x1_down", outer, 1, bias=True)
-        self.add(f"{name}_prob", "Sigmoid", (f"{name}_1x1_up",), f"{name}_1x1_up")
+        reduced = self.conv_norm_relu(f"{name}_1x1_reduce", bottom, family.reduce * width, 1, first)
+        inner = f"{name}_3x3"
+        self.conv(inner, reduced, family.inner * width, 3, second, family.groups)
+        self.norm(inner)
+        self.relu(f"{inner}/relu", inner)
+        outer = f"{name}_1x1_increase"
+        self.conv(outer, inner, 4 * width, 1)
+        self.norm(outer)
+        self.excitation(name, outer)
         shortcut = bottom
         if name.endswith("_1"):
             shortcut = f"{name}_1x1_proj"  # called so in SENet-154 too, where most are 3×3
-            self.conv(shortcut, bottom, outer, 3 if family.deep and stride == 2 else 1, stride)
+            kernel = 3 if family.deep and stride == 2 else 1
+            self.conv(shortcut, bottom, 4 * width, kernel, stride)
             self.norm(shortcut)
-        bottoms = (f"{name}_1x1_up", f"{name}_1x1_increase", shortcut)
-        self.add(name, "Axpy", bottoms, name)
+        self.add(name, "Axpy", (f"{name}_1x1_up", outer, shortcut), name)
         self.relu(f"{name}/relu", name)
-        self.channels[name] = outer
+        self.channels[name] = 4 * width
+        return name
+
+    def pool(self, name, bottom, kind, **options):
+        self.add(name, kind, (bottom,), name, **options)
+        self.channels[name] = self.channels[bottom]
+
+    def conv_norm_relu(self, name, bottom, outputs, kernel=1, stride=1):
+        self.conv(name, bottom, outputs, kernel, stride)
+        self.norm(name)
+        self.relu(f"{name}/relu", name)
+        return name
+
+    def module(self, name, bottom, one, three, double, pool, average=True):
+        """SE after an Inception module; without ``pool`` one that halves the map."""
+        stride = 1 if pool else 2
+        made = [self.conv_norm_relu(f"{name}/1x1", bottom, one)] if one else []
+        reduced = self.conv_norm_relu(f"{name}/3x3_reduce", bottom, three[0])
+        made += [self.conv_norm_relu(f"{name}/3x3", reduced, three[1], 3, stride)]
+        reduced = self.conv_norm_relu(f"{name}/double3x3_reduce", bottom, double[0])
+        first = self.conv_norm_relu(f"{name}/double3x3a", reduced, double[1], 3)
+        made += [self.conv_norm_relu(f"{name}/double3x3b", first, double[1], 3, stride)]
+        if pool:
+            kind = "AveragePooling" if average else "MaxPooling"
+            self.pool(f"{name}/pool", bottom, kind, kernel=3, stride=1, pad=1)
+            made += [self.conv_norm_relu(f"{name}/pool_proj", f"{name}/pool", pool)]
+        else:
+            self.pool(f"{name}/pool/3x3_s2", bottom, "MaxPooling", kernel=3, stride=2)
+            made += [f"{name}/pool/3x3_s2"]
+        whole = f"{name}/concat"
+        self.add(whole, "Concat", tuple(made), whole)
+        self.channels[whole] = sum(self.channels[part] for part in made)
+        self.excitation(name, whole)
+        self.add(f"{name}_scale", "ChannelScale", (whole, f"{name}_1x1_up"), f"{name}/output")
+        self.channels[f"{name}/output"] = self.channels[whole]
+        return f"{name}/output"
+
+    def head(self, bottom, classes):
+        self.pool("pool5/7x7_s1", bottom, "AveragePooling", kernel=7, stride=1)
+        shape = (classes, self.channels[bottom])
+        arrays = self.draw("weight", shape), self.draw("bias", (classes,))
+        self.add("classifier", "InnerProduct", ("pool5/7x7_s1",), "classifier", arrays)
 
 
 def define(family, blocks, draw, widths=(64, 128, 256, 512), stem=64, classes=1000):
-    """The layers of a network; ``stem`` is the width of its first convolution."""
+    """The layers of a residual network; ``stem`` is the width of its first convolution."""
     family, net = FAMILIES[family], Definition(draw)
     convs = [("conv1/7x7_s2", stem, 7, 2)]
     if family.deep:
@@ -116,26 +159,41 @@ def define(family, blocks, draw, widths=(64, 128, 256, 512), stem=64, classes=10
         ]
     bottom = "data"
     for name, outputs, kernel, stride in convs:
-        net.conv(name, bottom, outputs, kernel, stride)
-        net.norm(name)
-        net.relu(name.replace("/", "/relu_"), name)
-        bottom = name
-    net.add("pool1/3x3_s2", "MaxPooling", (bottom,), "pool1/3x3_s2")
-    net.channels["pool1/3x3_s2"] = net.channels[bottom]
+        bottom = net.conv_norm_relu(name, bottom, outputs, kernel, stride)
+    net.pool("pool1/3x3_s2", bottom, "MaxPooling", kernel=3, stride=2)
     bottom = "pool1/3x3_s2"
     for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=2):
         for i in range(1, count + 1):
             stride = 2 if stage > 2 and i == 1 else 1
-            net.block(f"conv{stage}_{i}", bottom, width, stride, family)
-            bottom = f"conv{stage}_{i}"
-    net.add("pool5/7x7_s1", "AveragePooling", (bottom,), "pool5/7x7_s1")
-    arrays = draw("weight", (classes, net.channels[bottom])), draw("bias", (classes,))
-    net.add("classifier", "InnerProduct", ("pool5/7x7_s1",), "classifier", arrays)
+            bottom = net.block(f"conv{stage}_{i}", bottom, width, stride, family)
+    net.head(bottom, classes)
+    return net.layers
+
+
+def define_inception(draw):
+    """The layers of SE-BN-Inception."""
+    net = Definition(draw)
+    net.conv_norm_relu("conv1/7x7_s2", "data", 64, 7, 2)
+    net.pool("pool1/3x3_s2", "conv1/7x7_s2", "MaxPooling", kernel=3, stride=2)
+    net.conv_norm_relu("conv2/3x3_reduce", "pool1/3x3_s2", 64)
+    net.conv_norm_relu("conv2/3x3", "conv2/3x3_reduce", 192, 3)
+    net.pool("pool2/3x3_s2", "conv2/3x3", "MaxPooling", kernel=3, stride=2)
+    at = net.module("inception_3a", "pool2/3x3_s2", 64, (64, 64), (64, 96), 32)
+    at = net.module("inception_3b", at, 64, (64, 96), (64, 96), 64)
+    at = net.module("inception_3c", at, 0, (128, 160), (64, 96), 0)
+    at = net.module("inception_4a", at, 224, (64, 96), (96, 128), 128)
+    at = net.module("inception_4b", at, 192, (96, 128), (96, 128), 128)
+    at = net.module("inception_4c", at, 160, (128, 160), (128, 160), 128)
+    at = net.module("inception_4d", at, 96, (128, 192), (160, 192), 128)
+    at = net.module("inception_4e", at, 0, (128, 192), (192, 256), 0)
+    at = net.module("inception_5a", at, 352, (192, 320), (160, 224), 128)
+    at = net.module("inception_5b", at, 352, (192, 320), (192, 224), 128, average=False)
+    net.head(at, 1000)
     return net.layers
 
 
 def random(seed):
-    """Arrays that keep the maps of a network in bounds, and are all different."""
+    """Arrays of all sorts of numbers."""
     rng = np.random.default_rng(seed)
 
     def draw(what, shape):
@@ -143,9 +201,7 @@ def random(seed):
             return np.full(shape, 999.98236, np.float32)
         if what == "scale":
             return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-        deviation = 0.1 if what == "bias" else np.prod(shape[1:]) ** -0.5
-        if shape[1:2] == (3,):  # what sees the image, whose pixels deviate by 74
-            deviation /= 74
+        deviation = 0.1 if what == "bias" else (2 / np.prod(shape[1:])) ** 0.5
         return np.float32(deviation) * rng.standard_normal(shape, dtype=np.float32)
 
     return draw
@@ -158,13 +214,37 @@ def blank(what, shape):
 
 def run(layers, bgr):
     """The logits, as Caffe computes them, in float64, for images of BGR in 0 … 255."""
-    maps = {"data": bgr.double() - torch.tensor(MEAN_BGR).view(3, 1, 1)}
+    maps = {"data": _centred(bgr)}
     for layer in layers:
-        arrays = [torch.tensor(array, dtype=torch.float64) for array in layer.arrays]
-        maps[layer.top] = _FORWARD[layer.type](
-            *[maps[bottom] for bottom in layer.bottoms], *arrays, **layer.options
-        )
+        maps[layer.top] = _forward(layer, maps)
     return maps["classifier"]
+
+
+def trained(layers, bgr):
+    """The same layers, their batch norms with the statistics that these images have.
+
+    As training leaves them; without, what the image says fades from layer to layer.
+    """
+    maps, settled = {"data": _centred(bgr)}, []
+    for layer in layers:
+        if layer.type == "BatchNorm":
+            factor = layer.arrays[2]
+            variance, mean = torch.var_mean(maps[layer.bottoms[0]], (0, 2, 3))
+            statistics = [value.numpy().astype(np.float32) * factor for value in (mean, variance)]
+            layer = replace(layer, arrays=(*statistics, factor))
+        settled.append(layer)
+        maps[layer.top] = _forward(layer, maps)
+    return settled
+
+
+def _centred(bgr):
+    return bgr.double() - torch.tensor(MEAN_BGR).view(3, 1, 1)
+
+
+def _forward(layer, maps):
+    arrays = [torch.tensor(array, dtype=torch.float64) for array in layer.arrays]
+    bottoms = [maps[bottom] for bottom in layer.bottoms]
+    return _FORWARD[layer.type](*bottoms, *arrays, **layer.options)
 
 
 def _convolution(x, weight, bias=None, *, stride, pad, group):
@@ -177,10 +257,11 @@ def _batch_norm(x, mean, variance, factor):
     return (x - mean) / (variance + 1e-5).sqrt()
 
 
-def _max_pooling(x):
-    """3×3 of stride 2: windows start at the corner, and the last may reach over the edge."""
-    over = [2 * -(-(side - 3) // 2) + 3 - side for side in x.shape[2:]]
-    return F.max_pool2d(F.pad(x, (0, over[1], 0, over[0]), value=-torch.inf), 3, 2)
+def _max_pooling(x, *, kernel, stride, pad=0):
+    """Windows start at the corner of the padded map, and the last may reach over the edge."""
+    over = [-(side + 2 * pad - kernel) % stride for side in x.shape[2:]]
+    x = F.pad(x, (pad, pad + over[1], pad, pad + over[0]), value=-torch.inf)
+    return F.max_pool2d(x, kernel, stride)
 
 
 _FORWARD = {
@@ -190,9 +271,11 @@ _FORWARD = {
     "ReLU": lambda x: x.clamp(min=0),
     "Sigmoid": lambda x: 1 / (1 + (-x).exp()),
     "MaxPooling": _max_pooling,
-    "AveragePooling": lambda x: F.avg_pool2d(x, 7, 1),
+    "AveragePooling": lambda x, kernel, stride, pad=0: F.avg_pool2d(x, kernel, stride, pad),
     "GlobalPooling": lambda x: x.mean((2, 3), keepdim=True),
     "InnerProduct": lambda x, weight, bias: x.flatten(1) @ weight.T + bias,
+    "Concat": lambda *maps: torch.cat(maps, 1),
+    "ChannelScale": lambda x, scale: x * scale,  # called Scale there, after a Reshape
     "Axpy": lambda scale, x, shortcut: scale * x + shortcut,
 }
 

@@ -15,14 +15,14 @@ classes as the kits number them      the classifier's rows are put into the usua
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from senet.models.caffe_names import inception, norm_after, residual
 from senet.models.caffemodel import Layers, read_caffemodel
 from senet.models.ilsvrc import USUAL
 from senet.models.preprocessing import Preprocessing
@@ -32,10 +32,12 @@ PREPROCESSING = Preprocessing(
     size=224, mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255,) * 3, crop=0.875
 )
 
+# Our name, and the options it needs; of the residual networks by the number of blocks a stage, and
+# the shape of the first 3×3 convolution in a block.
+_Network = tuple[str, dict[str, Any]]
 _RESNET = {"stem_pool": "ceil", "stride_on": "1x1"}
 _RESNEXT = {"stem_pool": "ceil"}
-# Blocks a stage, and the first 3×3 convolution of them; our name, and its options.
-_PUBLISHED: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[str, dict[str, Any]]] = {
+_RESIDUAL: dict[tuple[tuple[int, ...], tuple[int, ...]], _Network] = {
     ((3, 4, 6, 3), (64, 64, 3, 3)): ("se_resnet50", _RESNET),
     ((3, 4, 23, 3), (64, 64, 3, 3)): ("se_resnet101", _RESNET),
     ((3, 8, 36, 3), (64, 64, 3, 3)): ("se_resnet152", _RESNET),
@@ -43,17 +45,9 @@ _PUBLISHED: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[str, dict[str, A
     ((3, 4, 23, 3), (128, 4, 3, 3)): ("se_resnext101_32x4d", _RESNEXT),
     ((3, 8, 36, 3), (256, 2, 3, 3)): ("senet154", {}),
 }
+_INCEPTION: _Network = ("se_bn_inception", {})
 
-_STEM = re.compile(r"conv1(?:_([123]))?/\dx\d(?:_s2)?")
-_BLOCK = re.compile(r"conv([2-5])_(\d+)_(\w+)")
-_PARTS = {
-    "1x1_reduce": "conv1",
-    "3x3": "conv2",
-    "1x1_increase": "conv3",
-    "1x1_down": "se.fc1",
-    "1x1_up": "se.fc2",
-    "1x1_proj": "downsample.0",
-}
+_FIRST = ("conv1.weight", "stage1.conv1.conv.weight")
 
 
 def from_caffe(
@@ -61,7 +55,8 @@ def from_caffe(
 ) -> tuple[Architecture, dict[str, Tensor], Preprocessing]:
     """Everything that makes one of the authors' networks, from its ``.caffemodel`` file alone.
 
-    Known are SE-ResNet-50, 101 and 152, SE-ResNeXt-50 and 101 (32×4d) and SENet-154.
+    Known are SE-ResNet-50, 101 and 152, SE-ResNeXt-50 and 101 (32×4d), SENet-154 and
+    SE-BN-Inception: all that they published.
 
     Args:
         path: of the file.
@@ -95,22 +90,27 @@ def recognise(layers: Layers) -> Architecture:
         ValueError: if it is none of them.
 
     Example:
-        >>> recognise({"conv1": (np.zeros((96, 3, 11, 11)),)})
+        >>> recognise({"fc8": (np.zeros((1000, 4096)), np.zeros(1000))})
         Traceback (most recent call last):
-        ValueError: none of the networks that the authors of the paper published (...) has these ...
+        ValueError: the layers are of none of the networks that the authors published (se_resn...
     """
-    found = Counter(name[4] for name in layers if _BLOCK.fullmatch(name) and name.endswith("_3x3"))
-    blocks = tuple(found[stage] for stage in "2345")
+    found = [name[4] for name in layers if (residual(name) or "").endswith(".conv2")]
+    blocks = tuple(found.count(stage) for stage in "2345")
     shape = layers["conv2_1_3x3"][0].shape if "conv2_1_3x3" in layers else ()
-    if (blocks, shape) not in _PUBLISHED or "classifier" not in layers:
-        names = ", ".join(name for name, _ in _PUBLISHED.values())
+    network = _INCEPTION if _is_inception(layers) else _RESIDUAL.get((blocks, shape))
+    if network is None or "classifier" not in layers:
+        known = ", ".join(name for name, _ in (*_RESIDUAL.values(), _INCEPTION))
         raise ValueError(
-            f"none of the networks that the authors of the paper published ({names}) has these "
-            f"layers: stages 2 to 5 have {blocks} blocks, conv2_1_3x3 has the shape {shape}, and "
-            f"there is {'a' if 'classifier' in layers else 'no'} classifier"
+            f"the layers are of none of the networks that the authors published ({known}): they "
+            f"have {blocks} residual blocks in stages 2 to 5, conv2_1_3x3 has the shape {shape}, "
+            f"and there is {'a' if 'classifier' in layers else 'no'} classifier"
         )
-    name, options = _PUBLISHED[blocks, shape]
+    name, options = network
     return Architecture(name, layers["classifier"][-1].size, 3, dict(options))
+
+
+def _is_inception(layers: Layers) -> bool:
+    return "inception_3a/1x1" in layers
 
 
 def translate(layers: Layers) -> dict[str, Tensor]:
@@ -127,42 +127,28 @@ def translate(layers: Layers) -> dict[str, Tensor]:
         >>> translate(layers)
         {'layer1.0.bn1.running_mean': tensor([1.5000]), 'layer1.0.bn1.running_var': tensor([3.])}
     """
+    module_of = inception if _is_inception(layers) else residual
     state: dict[str, Tensor] = {}
     for layer, arrays in layers.items():
-        for name, array in _named(layer, arrays).items():
+        for name, array in _named(layer, arrays, module_of).items():
             if name in state:
                 raise ValueError(f"two layers are {name}, the second is {layer!r}")
             state[name] = _arranged(name, torch.from_numpy(np.array(array, dtype=np.float32)))
     return state
 
 
-def _named(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+def _named(
+    layer: str, arrays: tuple[np.ndarray, ...], module_of: Callable[[str], str | None]
+) -> dict[str, np.ndarray]:
     """The arrays of a layer of Caffe under our names."""
     convolution = layer.removesuffix("/scale").removesuffix("/bn")
-    module = _module(convolution)
+    module = "fc" if layer == "classifier" else module_of(convolution)
     if module is None:
         module = layer
     elif convolution != layer:
-        module = _norm_after(module)
+        module = norm_after(module)
     kept = _statistics if layer.endswith("/bn") else _weights
     return {f"{module}.{name}": value for name, value in kept(layer, arrays).items()}
-
-
-def _module(layer: str) -> str | None:
-    """Our name of a convolution, or of the classifier: ``conv2_1_3x3`` is ``layer1.0.conv2``."""
-    if layer == "classifier":
-        return "fc"
-    if found := _STEM.fullmatch(layer):
-        return f"conv{found[1] or 1}"
-    found = _BLOCK.fullmatch(layer)
-    if found and found[3] in _PARTS:
-        return f"layer{int(found[1]) - 1}.{int(found[2]) - 1}.{_PARTS[found[3]]}"
-    return None
-
-
-def _norm_after(convolution: str) -> str:
-    """Our name of the batch norm after a convolution of ours."""
-    return convolution.replace("conv", "bn").replace("downsample.0", "downsample.1")
 
 
 def _statistics(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
@@ -191,7 +177,7 @@ def _weights(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray
 
 def _arranged(name: str, value: Tensor) -> Tensor:
     """For images of RGB, and with the classes in their usual order."""
-    if name == "conv1.weight" and value.dim() == 4:
+    if name in _FIRST and value.dim() == 4:
         return value.flip(1)
     if name in ("fc.weight", "fc.bias") and value.shape[:1] == (len(USUAL),):
         return value[torch.tensor(USUAL).argsort()]
