@@ -9,10 +9,10 @@ import torch
 from matplotlib.figure import Figure
 
 from senet.analysis.figures import gates as drawn
-from senet.analysis.gates import BlockGates
 from senet.analysis.sections import Section
 from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
+from senet.nn.gates import BlockGates
 
 
 def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Section:
