@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from senet.models import create_model, entry
 from senet.models.summary import catalogue, count, image_ms, summarise, tables
+from senet.nn import Attention
 
 # Table 1 of the paper (arXiv 1709.01507v4): output size, the layers in brackets, and how often.
 CONV1 = ((112, 112), ("conv, 7×7, 64, stride 2",))
@@ -113,6 +115,130 @@ def test_the_layers_are_as_many_as_the_name_says(name, depth):
     assert (summary.multiply_adds[1] > 0) == name.startswith("se_")
 
 
+# ---------------------------------------------------------------------------- other families
+
+
+def stages(name, **options):
+    """The rows by their names, at the size that is usual for the network."""
+    side = entry(name).preprocessing.size
+    summary = summarise(shapes_of(name, **options), (3, side, side))
+    return {stage.name: stage for stage in summary.stages}
+
+
+def test_branches_have_a_line_each():
+    conv3 = stages("se_bn_inception")["conv3_x"]
+    assert (conv3.module, conv3.output) == ("stage3", (28, 28))
+    assert conv3.blocks[0].layers == ("max pool, 3×3, stride 2",)
+    assert conv3.blocks[1].layers == (
+        "├ 1×1, 64",
+        "├ 1×1, 64 → 3×3, 64",
+        "├ 1×1, 64 → 3×3, 96 → 3×3, 96",
+        "├ average pool, 3×3 → 1×1, 32",
+        "fc, [16, 256]",
+    )
+
+
+def test_branches_that_fork_again_are_told_apart_and_equal_modules_counted():
+    fork = stages("inception_v3")["conv5_x"].blocks[1]
+    assert fork.layers == (
+        "├ 1×1, 320",
+        "├ 1×1, 384 → 1×3, 384 | 3×1, 384",
+        "├ 1×1, 448 → 3×3, 384 → 1×3, 384 | 3×1, 384",
+        "├ average pool, 3×3 → 1×1, 192",
+    )
+    assert fork.repeats == 2
+
+
+def test_what_follows_the_branches_of_a_block_has_a_line_of_its_own():
+    blocks = stages("se_inception_resnet_v2")["conv5_x"].blocks
+    assert [block.repeats for block in blocks] == [1, 10, 1]
+    assert blocks[1].layers == (
+        "├ 1×1, 192",
+        "├ 1×1, 192 → 1×3, 224 → 3×1, 256",
+        "conv, 1×1, 2080",
+        "fc, [130, 2080]",
+    )
+
+
+def test_two_residual_branches_stand_side_by_side():
+    (block,) = stages("se_shake_shake_26_2x96d")["conv2_x"].blocks
+    assert block.layers == ("├ 3×3, 96 → 3×3, 96 → fc, [6, 96]",) * 2
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "identity", "3x3"])
+def test_attention_beside_a_branch_is_not_a_branch(placement):
+    layers = [
+        layer for _, layers, _ in rows("se_resnet8_cifar", placement=placement) for layer in layers
+    ]
+    assert not any("├" in layer for layer in layers)
+    assert sum(layer.startswith("fc") for layer in layers) == 3
+
+
+def test_a_stem_of_several_layers_and_a_head_of_several():
+    found = stages("se_vgg16_bn")
+    assert list(found) == [
+        "conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "fc6", "fc7", "fc",
+    ]  # fmt: skip
+    (conv1,) = found["conv1"].blocks
+    assert (conv1.layers, conv1.repeats) == (("conv, 3×3, 64", "fc, [4, 64]"), 2)
+    assert found["conv2_x"].blocks[0].layers == ("max pool, 2×2, stride 2",)
+    assert found["fc6"].opening == ("max pool, 2×2, stride 2", "4096-d fc")
+    assert found["fc"].opening == ("1000-d fc, softmax",)
+    stem = stages("inception_v3")["conv1"]
+    assert stem.module == "stage1"
+    assert [block.layers for block in stem.blocks] == [
+        ("conv, 3×3, 32, stride 2",), ("conv, 3×3, 32",), ("conv, 3×3, 64",),
+    ]  # fmt: skip
+
+
+def test_the_pooling_is_said_before_the_first_layer_that_takes_pooled_features():
+    found = stages("mobilenet_v3_small")
+    assert list(found)[-3:] == ["head", "hidden", "fc"]
+    assert found["hidden"].opening == ("global average pool\n1024-d fc",)
+    assert found["fc"].opening == ("1000-d fc, softmax",)
+
+
+def test_layers_are_in_the_order_in_which_they_run():
+    block = stages("mobilenet_v3_large")["conv3_x"].blocks[-1]
+    assert block.layers == (
+        "conv, 1×1, 120",
+        "conv, 5×5, 120, depthwise",
+        "fc, [32, 120], gate hardsigmoid",
+        "conv, 1×1, 40",
+    )
+    assert block.repeats == 2
+
+
+def test_other_attention_is_called_by_its_class():
+    found = rows("resnet8_cifar", attention="scse")[0][1]
+    assert found == ("conv, 3×3, 16", "conv, 3×3, 16", "ConcurrentSqueezeExcitation")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "se_resnet18", "se_bn_inception", "inception_v3", "inception_resnet_v2", "se_vgg16_bn",
+        "se_mobilenet", "shufflenet_g3", "se_densenet121", "shake_even_29_2x4x64d",
+        "efficientnet_b0", "regnety_016",
+    ],
+)  # fmt: skip
+def test_no_convolution_is_forgotten_or_said_twice(name):
+    model = shapes_of(name)
+    attention = {p for m in model.modules() if isinstance(m, Attention) for p in m.modules()}
+    wanted = sorted(
+        module.out_channels
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module not in attention and "downsample" not in path
+    )
+    found = []
+    for stage in stages(name).values():
+        lines = [(line, 1) for line in stage.opening]
+        lines += [(line, block.repeats) for block in stage.blocks for line in block.layers]
+        for line, repeats in lines:
+            found += [int(n) for n in re.findall(r"\d×\d, (\d+)", line)] * repeats
+    assert sorted(found) == wanted
+
+
 def test_the_model_is_left_as_it_was():
     model = create_model("se_resnet8_cifar").train()
     summarise(model, (3, 32, 32))
@@ -131,10 +257,11 @@ def test_images_that_do_not_fit_are_refused():
 
 
 def text(summaries, width, times=None):
-    console = Console(width=width, file=io.StringIO())
+    file = io.StringIO()
+    console = Console(width=width, file=file)
     for table in tables(summaries, times, width):
         console.print(table)
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 def test_networks_stand_side_by_side_where_the_terminal_is_wide_enough():
@@ -162,6 +289,62 @@ def test_networks_of_other_inputs_say_their_sizes_themselves():
     assert "32 × 32" in row
     assert "56 × 56" in row
     assert any("1.0 ms" in line and "2.0 ms" in line for line in lines)
+
+
+def test_rows_are_in_the_order_of_every_network():
+    names = ["resnet8_cifar", "senet154", "se_vgg16_bn", "mobilenet_v3_small"]
+    sizes = [entry(name).preprocessing.size for name in names]
+    summaries = [
+        summarise(shapes_of(name), (3, size, size)) for name, size in zip(names, sizes, strict=True)
+    ]
+    for order in (summaries, summaries[::-1]):
+        labels = re.findall(r"│ (\w+) +│ +\S", text(order, 200))
+        rows = [label for label in labels if label not in ("stage", "parameters")]
+        assert len(rows) == len(set(rows))
+        for summary in order:
+            own = [stage.name for stage in summary.stages]
+            assert [row for row in rows if row in own] == own
+
+
+def test_a_layer_alone_has_no_tall_brackets():
+    lines = text([summarise(shapes_of("vgg16_bn"), (3, 224, 224))], 80).splitlines()
+    assert any("│ [ conv, 3×3, 64 ] × 2" in line for line in lines)
+    assert any("│ max pool, 2×2, stride 2 " in line for line in lines)
+
+
+def test_modules_of_other_names_are_not_said_in_one_row():
+    summaries = [
+        summarise(shapes_of(name), (3, 224, 224))
+        for name in ("resnet18", "se_resnet18", "vgg16_bn")
+    ]
+    assert "layer1" in text(summaries[:2], 120)
+    assert "layer1" not in text(summaries, 120)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("se_resnet8_cifar", "fc, [1, 16]"),
+        ("se_shake_shake_26_2x96d", "fc, [6, 96]"),
+        ("regnety_016", "fc, [8, 48]"),
+    ],
+)
+def test_se_is_in_colour(name, words):
+    assert coloured(name)[0] == words
+    assert not coloured(entry(name).twin)
+
+
+def test_other_attention_is_in_colour():
+    assert coloured("resnet8_cifar", attention="eca") == ["EfficientChannelAttention"] * 3
+    assert not coloured("resnext50_32x4d")  # whose C = 32 is no attention
+
+
+def coloured(name, **options):
+    size = entry(name).preprocessing.size
+    (table,) = tables([summarise(shapes_of(name, **options), (3, size, size))], None, 120)
+    file = io.StringIO()
+    Console(width=120, file=file, force_terminal=True, color_system="standard").print(table)
+    return [word.strip() for word in re.findall("\x1b\\[36m(.*?)\x1b", file.getvalue())]
 
 
 class Probe(nn.Module):
