@@ -40,7 +40,8 @@ def test_no_squeeze_gates_every_position_by_itself():
 @pytest.mark.parametrize(
     ("gate", "function"),
     [("sigmoid", torch.sigmoid), ("tanh", torch.tanh), ("relu", torch.relu),
-     ("hardsigmoid", torch.nn.functional.hardsigmoid)],
+     ("hardsigmoid", torch.nn.functional.hardsigmoid),
+     ("scaled_sigmoid", lambda x: 2 * torch.sigmoid(x))],
 )  # fmt: skip
 def test_every_gate(gate, function):
     se = SqueezeExcitation(8, 2, gate=gate)

@@ -42,6 +42,7 @@ MUTATIONS = [
     ("lambda s: s * (1 - s)", "lambda s: 1 - s"),
     ("lambda s: 1 - s * s", "lambda s: 1 - s"),
     ("lambda s: (s > 0).to(s.dtype)", "lambda s: torch.ones_like(s)"),
+    ("s * (1 - s / 2)", "s * (1 - s) / 2"),
     ("((s > 0) & (s < 1)).to(s.dtype) / 6", "(s > 0).to(s.dtype) / 6"),
     ("d1.T @ z, d1.sum(0)", "d1.T @ z, 2 * d1.sum(0)"),
     ("d2.T @ h, d2.sum(0)", "d2.T @ h.relu() * 2, d2.sum(0)"),

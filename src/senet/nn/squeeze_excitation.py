@@ -12,11 +12,26 @@ from senet.nn.attention import Attention, rescale
 from senet.nn.hooks import hooked
 from senet.ops import backend, fused, reference
 
+
+class ScaledSigmoid(nn.Module):
+    """2 σ(x): 1 where a layer of zeros comes before it, and then the block changes nothing.
+
+    Example:
+        >>> import torch
+        >>> ScaledSigmoid()(torch.tensor([0.0, 9.0]))
+        tensor([1.0000, 1.9998])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x.sigmoid()
+
+
 GATES: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "hardsigmoid": nn.Hardsigmoid,
+    "scaled_sigmoid": ScaledSigmoid,
 }
 SQUEEZES = ("avg", "max", "none")
 
@@ -34,8 +49,9 @@ class SqueezeExcitation(Attention):
         squeeze_channels: R itself, where C // r is not what is wanted.
         squeeze: ``"avg"`` (the paper's choice), ``"max"``, or ``"none"``: the paper's NoSqueeze
             (Table 16), which gates every position by itself, with no view of the whole image.
-        gate: ``"sigmoid"`` (the paper's choice), ``"tanh"``, ``"relu"``, or ``"hardsigmoid"`` as
-            in MobileNetV3.
+        gate: ``"sigmoid"`` (the paper's choice), ``"tanh"``, ``"relu"``, ``"hardsigmoid"`` as in
+            MobileNetV3, or ``"scaled_sigmoid"``, 2σ, which opens to 1: for SE that is put into a
+            trained network.
         activation: makes the module between the two layers; ReLU.
         bias: whether the two layers have biases. The authors' networks have them; the paper's
             ablation tables count without.

@@ -84,6 +84,7 @@ GATES = {
     "tanh": Gate(torch.tanh, lambda s: 1 - s * s),
     "relu": Gate(torch.relu, lambda s: (s > 0).to(s.dtype)),
     "hardsigmoid": Gate(F.hardsigmoid, lambda s: ((s > 0) & (s < 1)).to(s.dtype) / 6),
+    "scaled_sigmoid": Gate(lambda x: 2 * torch.sigmoid(x), lambda s: s * (1 - s / 2)),
 }
 
 
