@@ -24,10 +24,15 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _small_maps_are_fused(monkeypatch):
-    """The maps of tests are small, and the passes are what is tested."""
-    monkeypatch.setattr(backend, "LEAST", 0)
-    monkeypatch.setattr(backend, "LEAST_WITHOUT_SE", 0)
+def _small_maps_are_fused():
+    """The maps of tests are small, and the passes are what is tested.
+
+    Not by the fixture ``monkeypatch``, which is the test's own, and which it may undo midway.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "LEAST", 0)
+        patch.setattr(backend, "LEAST_WITHOUT_SE", 0)
+        yield
 
 
 @pytest.fixture(scope="session")
