@@ -79,7 +79,10 @@ def test_there_are_no_drawers_for_odds_and_ends():
         ("import senet", ["torch", "numpy", "pytorch_lightning"]),
         (
             "import senet; senet.create_model('se_resnet8_cifar')",
-            ["pytorch_lightning", "torchvision", "timm", "matplotlib", "PIL", "scipy"],
+            [
+                *("pytorch_lightning", "torchvision", "timm", "matplotlib", "PIL", "scipy"),
+                "huggingface_hub",
+            ],
         ),
     ],
 )

@@ -118,7 +118,7 @@ def test_version():
         (["train", "--recipe", "cifr"], "no recipe 'cifr'. Did you mean cifar?"),
         (["train", "--data", "./gone"], "there is no folder './gone'"),
         (["train", "--set", "optimizer=sdg"], "Did you mean sgd?"),
-        (["train", "--weights", "gone"], "there is no run folder or model file 'gone'"),
+        (["train", "--weights", "gone"], "no weights 'gone'. It can be a file"),
         (["train", "--resume", "gone"], "it has no config.json"),
         (["compare", "--resume", "gone"], "it has no comparison.json"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),

@@ -259,9 +259,11 @@ def train(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="Fine-tune: begin with these weights, of a run folder, a model.safetensors, or a "
-            "published state dict (then name its network with --model).",
+            metavar="WEIGHTS",
+            help="Fine-tune: begin with these weights: a run folder, a file, a URL, a repository "
+            "of the Hugging Face hub (timm/seresnet50.a1_in1k), or a published set "
+            "(se_resnet50.timm_a1_in1k). A file that does not say of which network it is needs "
+            "--model too.",
         ),
     ] = None,
     epochs: Epochs = None,
@@ -284,6 +286,7 @@ def train(
     Examples:
       senet train --data photos --out runs/photos
       senet train --data photos --weights runs/other
+      senet train --data photos --weights timm/seresnet50.a1_in1k
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
       senet train --resume runs/photos
@@ -293,13 +296,14 @@ def train(
     from senet.training.folder import RunFolder
 
     _not_both(resume, out, recipe)
-    file = find_model(weights) if weights else None
+    if weights and Path(weights).expanduser().exists():
+        weights = str(find_model(weights))  # of a run folder
     config = _configured(
-        RunFolder(resume).read_config() if resume else _recipe(recipe, file, model, data),
+        RunFolder(resume).read_config() if resume else _recipe(recipe, weights, model, data),
         settings,
         model=model,
         data=data,
-        weights=str(file) if file else None,
+        weights=weights,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -539,7 +543,7 @@ def doctor() -> None:
 
 def _recipe(
     name: str | None,
-    weights: Path | None = None,
+    weights: str | None = None,
     model: str | None = None,
     data: str | None = None,
 ) -> TrainConfig:
@@ -547,21 +551,19 @@ def _recipe(
     from dataclasses import replace
 
     from senet.data.mosaic import is_mosaic
-    from senet.models.weights import read_record
+    from senet.models.resolve import find_weights
     from senet.training.recipes import recipe
 
     folder = data is not None and Path(data).expanduser().is_dir() and not is_mosaic(Path(data))
     base = recipe(name or ("finetune" if weights else "photos" if folder else "quick"))
     if weights is None:
         return base
-    try:
-        architecture = read_record(weights).architecture
-    except ValueError as error:
-        if model is not None:
-            return base  # published weights do not say what they are of
-        if weights.suffix == ".safetensors":
-            raise
-        raise ValueError(f"{weights} does not say of which network it is: add --model") from error
+    known = find_weights(weights, model).record
+    if known is None and model is None:
+        raise ValueError(f"{weights} does not say of which network it is: add --model")
+    if known is None:
+        return base
+    architecture = known.architecture
     if model not in (None, architecture.name):
         return base
     return replace(base, model=architecture.name, options=architecture.options)

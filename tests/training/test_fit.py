@@ -17,8 +17,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from senet.data import transforms
-from senet.models import create_model
-from senet.models.weights import load_model, read_state
+from senet.models import Preprocessing, create_model
+from senet.models.weights import Record, load_model, read_state, save_model
+from senet.training.batches import training_images
+from senet.training.config import TrainConfig
 from senet.training.fit import DivergenceError, Interrupted, fit
 from senet.training.folder import COLUMNS, RunFolder
 from senet.training.module import Classifier, NotFiniteError
@@ -530,6 +532,28 @@ def halves(split):
     changed = split.subset(np.arange(len(split)))
     changed.labels[:] = changed.labels // 2
     return changed
+
+
+def test_weights_bring_the_options_that_their_network_needs(config, source, tmp_path):
+    fit(config, tmp_path / "first", source, progress=False)
+    file = str(tmp_path / "first/model.safetensors")
+    unsaid = replace(config, options={}, weights=file, epochs=1)
+    result = fit(unsaid, tmp_path / "second", source, progress=False)
+    assert RunFolder(tmp_path / "second").read_config().options == config.options
+    # The run goes on with the same configuration, also where the weights are no longer there.
+    (tmp_path / "first/model.safetensors").unlink()
+    assert fit(unsaid, tmp_path / "second", resume=True, progress=False) == result
+    asked = replace(unsaid, options={"reduction": 4})
+    with pytest.raises(ValueError, match="options: "):
+        fit(asked, tmp_path / "second", resume=True, progress=False)
+
+
+def test_weights_bring_their_preprocessing(tmp_path):
+    model = create_model("se_resnet8_cifar", num_classes=2, in_channels=1)
+    grey = Preprocessing(20, mean=(0.3,), std=(0.2,))
+    save_model(tmp_path / "x.safetensors", model, Record(model.architecture, grey))
+    config = TrainConfig(weights=str(tmp_path / "x.safetensors"), limit=200, batch_size=8)
+    assert training_images(config).preprocessing == grey
 
 
 def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, capsys):

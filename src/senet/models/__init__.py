@@ -12,8 +12,24 @@ from senet.models import resnet as _resnet  # noqa: F401
 from senet.models import shake_shake as _shake_shake  # noqa: F401
 from senet.models import shufflenet as _shufflenet  # noqa: F401
 from senet.models import vgg as _vgg  # noqa: F401
+from senet.models.hub import push_to_hub, save_pretrained
 from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
+from senet.models.pretrained import from_pretrained
+from senet.models.published import list_weights
 from senet.models.registry import Architecture, create_model, entry, list_models
+from senet.models.resolve import find_weights
 
-__all__ = ["Architecture", "Network", "Preprocessing", "create_model", "entry", "list_models"]
+__all__ = [
+    "Architecture",
+    "Network",
+    "Preprocessing",
+    "create_model",
+    "entry",
+    "find_weights",
+    "from_pretrained",
+    "list_models",
+    "list_weights",
+    "push_to_hub",
+    "save_pretrained",
+]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.models import dialects
+from senet.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from senet.models.registry import Architecture
@@ -19,12 +20,16 @@ class Network(nn.Module):
 
     Attributes:
         architecture: set by :func:`~senet.models.create_model`.
+        preprocessing: what its images are to look like; set likewise, by the weights if there are.
+        classes: names of the outputs, where the weights tell them.
         stages: names of the modules that the stem's map goes through, one after the other.
         fc: the linear classifier.
         dropout: share of the pooled features that training drops before it.
     """
 
     architecture: Architecture
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ()
     stages: tuple[str, ...]
     fc: nn.Linear
     dropout: float = 0.0

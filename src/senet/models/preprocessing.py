@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -52,6 +53,17 @@ class Preprocessing:
     @property
     def channels(self) -> int:
         return len(self.mean)
+
+    def of_channels(self, channels: int) -> Preprocessing:
+        """The same for images of so many channels, each with the mean of those that are known.
+
+        Example:
+            >>> Preprocessing(32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)).of_channels(1).mean
+            (0.5,)
+        """
+        if channels == self.channels:
+            return self
+        return replace(self, mean=(fmean(self.mean),) * channels, std=(fmean(self.std),) * channels)
 
 
 IMAGENET = Preprocessing(

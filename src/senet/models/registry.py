@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -51,6 +52,13 @@ class Entry:
     num_classes: int
     twin: str
     has_se: bool
+
+    @property
+    def family(self) -> type[Network]:
+        """The class of the network, which translates weights from elsewhere."""
+        made_by = getattr(self.network, "func", self.network)  # of a partial
+        assert isinstance(made_by, type), self.name
+        return made_by
 
     @property
     def plain(self) -> str | None:
@@ -134,6 +142,7 @@ def entry(name: str) -> Entry:
 def create_model(
     name: str,
     *,
+    weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     features: None = None,
@@ -143,6 +152,7 @@ def create_model(
 def create_model(
     name: str,
     *,
+    weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     features: Sequence[int],
@@ -151,6 +161,7 @@ def create_model(
 def create_model(
     name: str,
     *,
+    weights: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     features: Sequence[int] | None = None,
@@ -160,21 +171,29 @@ def create_model(
 
     Args:
         name: one of :func:`list_models`.
-        num_classes: outputs of the classifier; by default those of the network's usual data set.
-        in_channels: channels of the input image, 3 by default.
+        weights: to begin with instead of random ones: a set of
+            :func:`~senet.models.list_weights`, a repository of the Hugging Face hub, a URL, or a
+            file; see :func:`~senet.models.find_weights`.
+        num_classes: outputs of the classifier; by default those of the weights, or of the
+            network's usual data set. Where the weights have others, the classifier is new, and a
+            warning says so.
+        in_channels: channels of the input image, by default those of the weights, or 3.
         features: levels of a feature pyramid, to get a :class:`~senet.models.features.Pyramid`:
             the backbone of a detector or segmenter.
         **options: of the network, as ``entry(name).options()`` lists them. Every network takes
             ``attention`` (``"se"``, or another of :data:`~senet.models.attention.KINDS`, or
             ``None``); those with SE take ``se_stages``, ``reduction`` (also one a stage),
-            ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``.
+            ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``. Options that the weights are
+            known to need are set, but what is said here comes first.
 
     Returns:
         The network, randomly initialised from PyTorch's global generator, with its
-        :class:`Architecture` as ``architecture``.
+        :class:`Architecture` as ``architecture``, and what its images are to look like as
+        ``preprocessing``.
 
     Raises:
-        ValueError: for an unknown name or option, with near ones.
+        ValueError: for an unknown name or option, with near ones; and for weights that cannot be
+            had, are damaged or do not fit.
 
     Example:
         >>> import torch
@@ -182,6 +201,13 @@ def create_model(
         >>> model(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 5])
     """
+    if weights is not None:
+        from senet.models.pretrained import create_pretrained  # which builds on this
+
+        loaded = create_pretrained(
+            name, weights, num_classes, in_channels, options, with_head=features is None
+        )
+        return loaded if features is None else Pyramid(loaded, features)
     found = entry(name)
     kind = found.kind(options)
     known = found.options(kind)
@@ -203,4 +229,5 @@ def create_model(
             raise ValueError(f"{what} must be at least 1, got {getattr(architecture, what)}")
     model = found.build(architecture.num_classes, architecture.in_channels, options)
     model.architecture = architecture
+    model.preprocessing = found.preprocessing.of_channels(architecture.in_channels)
     return model if features is None else Pyramid(model, features)

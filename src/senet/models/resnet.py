@@ -399,10 +399,21 @@ class ResNet(Network):
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if any(name.startswith("conv1.0.") for name in state):
+            state = rename(state, _DEEP_STEM_ELSEWHERE)
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
 
-# torchvision's and timm's names are ours.
+# timm's: convolution, norm, ReLU, …, convolution; and the last norm beside them.
+_DEEP_STEM_ELSEWHERE = (
+    (r"^bn1\.", "bn3."),
+    (r"^conv1\.0\.", "conv1."),
+    (r"^conv1\.1\.", "bn1."),
+    (r"^conv1\.3\.", "conv2."),
+    (r"^conv1\.4\.", "bn2."),
+    (r"^conv1\.6\.", "conv3."),
+)
+# Apart from that torchvision's and timm's names are ours.
 _NAMES_ELSEWHERE = (
     (r"^(module\.)?layer0\.", ""),  # legacy SENets of Cadene and timm
     (r"\.se_module\.", ".se."),

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from senet.models.likeness import likeness
 from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
 from senet.models.registry import Architecture
@@ -33,14 +34,20 @@ class Record:
     Attributes:
         architecture: which network they are of.
         preprocessing: how an image becomes its input.
-        classes: names of the outputs, in their order.
+        classes: names of the outputs, in their order; empty where nobody tells them.
         metrics: measured figures, such as ``{"test_accuracy": 0.91}``.
     """
 
     architecture: Architecture
     preprocessing: Preprocessing
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Network, metrics: Mapping[str, float] | None = None) -> Record:
+        """What a network says of itself. Classes that nobody told it are named by their numbers."""
+        numbers = tuple(str(number) for number in range(model.architecture.num_classes))
+        return cls(model.architecture, model.preprocessing, model.classes or numbers, metrics or {})
 
 
 def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
@@ -77,6 +84,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Network, Record]:
     record = read_record(path)
     model = record.architecture.build()
     load_state(model, read_state(path), path)
+    model.preprocessing, model.classes = record.preprocessing, record.classes
     model.eval()
     return model, record
 
@@ -84,16 +92,34 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Network, Record]:
 def read_record(path: str | os.PathLike[str]) -> Record:
     """The record of a model file, without its weights. Raises as :func:`load_model` does."""
     _require_file(path)
+    if not str(path).endswith(".safetensors"):
+        raise ValueError(f"{path} is not a model file: these end with .safetensors")
+    record = find_record(path)
+    if record is None:
+        raise ValueError(
+            f"{path} holds weights but does not say of which network: it was not written by "
+            f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
+        )
+    return record
+
+
+def find_record(path: str | os.PathLike[str]) -> Record | None:
+    """What a file says of its weights, or ``None``: most files of other projects say nothing.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    _require_file(path)
+    if not str(path).endswith(".safetensors"):
+        return None
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a model file, or is damaged: {error}") from error
     if text is None:
-        raise ValueError(
-            f"{path} holds weights but does not say of which network: it was not written by "
-            f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
-        )
+        return None
     fields: dict[str, Any] = json.loads(text)
     architecture = fields["architecture"]
     architecture["options"] = {k: _tuples(v) for k, v in architecture["options"].items()}
@@ -155,14 +181,15 @@ def load_state(
         state: names and tensors; the names may be another project's, see
             :meth:`Network.translate <senet.models.network.Network.translate>`.
         source: where it came from, for the message.
-        new_head: keep the classifier of ``model`` where its shape differs from the file's, as
-            fine-tuning on other classes wants.
+        new_head: keep the classifier of ``model`` where the file has none, or one of another
+            shape, as fine-tuning on other classes wants.
 
     Returns:
         Whether the classifier was kept.
 
     Raises:
-        ValueError: naming missing keys, unknown keys, and keys of another shape.
+        ValueError: naming missing keys, unknown keys, keys of another shape, and a network that
+            they would fit.
 
     Example:
         >>> from senet import create_model
@@ -170,11 +197,12 @@ def load_state(
         >>> load_state(two, ten.state_dict(), new_head=True)
         True
     """
+    given = state
     if isinstance(model, Network):
         state = model.translate(state)
     own = model.state_dict()
     head = [k for k in own if k.startswith("fc.")] if new_head else []
-    kept = any(k in state and state[k].shape != own[k].shape for k in head)
+    kept = any(k not in state or state[k].shape != own[k].shape for k in head)
     if kept:
         state = {**state, **{k: own[k] for k in head}}
     # Files from before PyTorch 0.4.1 do not count batches; nothing of ours depends on the count.
@@ -191,7 +219,7 @@ def load_state(
             "of another shape",
             [f"{k} {tuple(state[k].shape)}, wanted {tuple(own[k].shape)}" for k in shapes],
         )
-        raise ValueError("\n  ".join(lines))
+        raise ValueError("\n  ".join([*lines, *likeness(given)]))
     model.load_state_dict(dict(state))
     return kept
 

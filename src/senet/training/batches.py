@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from senet.data import Source, loader, open_source, transforms
 from senet.models import Preprocessing
-from senet.models.weights import read_record
+from senet.models.resolve import find_weights
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
 
@@ -50,12 +50,10 @@ def training_images(
 
 def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
     """Weights that are fine-tuned want to be fed as they were."""
-    if config.weights is None or not config.weights.endswith(".safetensors"):
+    if config.weights is None:
         return None
-    try:
-        return read_record(config.weights).preprocessing
-    except ValueError:  # somebody else's file, which says nothing
-        return None
+    known = find_weights(config.weights, config.model).record
+    return known.preprocessing if known else None
 
 
 def recorded_source(run: RunFolder) -> Source:

@@ -48,8 +48,9 @@ class TrainConfig:
         seed: of the initial weights, the order of the images, and their augmentation.
         workers: processes that decode images; ``None`` for as many as suit.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; a training uses one device.
-        weights: a file to start from: fine-tuning. Its classifier is left behind where the number
-            of classes differs.
+        weights: to start from: fine-tuning. A file, a published set, a URL or a repository of the
+            Hugging Face hub, as ``find_weights`` takes them. Their classifier is left behind where
+            the number of classes differs.
 
     Raises:
         ValueError: naming the field, its value and what it may be.

@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 from senet.data import Source
 from senet.models import create_model
 from senet.models.device import find_device
+from senet.models.pretrained import needed_options
+from senet.models.resolve import find_weights
 from senet.models.weights import Record, load_state, read_state, save_model
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
@@ -86,11 +88,12 @@ def fit(
     folder = RunFolder(Path(run_dir))
     find_device(config.device)  # refuses one that is not here, before anything is made
     if resume:
-        _require_same(folder, config)
+        config = _same(folder, config)
         if folder.finished:
             return folder.read_result()
     else:
         folder.require_unused()
+        config = _with_options_of_weights(config)
     source = training_images(config, source, folder if resume else None)
     module = _classifier(config, source, begins=_steps_done(folder) == 0, tell=progress)
     if not resume:
@@ -114,12 +117,25 @@ def fit(
 # --- before ---------------------------------------------------------------------------------------
 
 
-def _require_same(folder: RunFolder, config: TrainConfig) -> None:
-    if differences := folder.read_config().differences(config):
+def _with_options_of_weights(config: TrainConfig) -> TrainConfig:
+    """With what the weights need of the network; options that were asked for come first."""
+    if config.weights is None:
+        return config
+    needed = needed_options(find_weights(config.weights, config.model), config.model)
+    return replace(config, options={**needed, **config.options})
+
+
+def _same(folder: RunFolder, config: TrainConfig) -> TrainConfig:
+    """The configuration to go on with, which is that of the run, or an error."""
+    begun = folder.read_config()
+    if config.weights is not None:  # the run has added the options that they need
+        config = replace(config, options={**begun.options, **config.options})
+    if differences := begun.differences(config):
         raise ValueError(
             f"{folder.path} was started with another configuration, so it cannot be resumed with "
             f"this one: {'; '.join(differences)}"
         )
+    return config
 
 
 def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -> Classifier:
@@ -131,7 +147,8 @@ def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -
         **config.options,
     )
     if config.weights is not None and begins:
-        new_head = load_state(model, read_state(config.weights), config.weights, new_head=True)
+        weights = find_weights(config.weights, config.model)
+        new_head = load_state(model, read_state(weights.file), weights.name, new_head=True)
         if tell:
             kind = "new, for other classes" if new_head else "kept"
             print(f"Starting from {config.weights}; its classifier is {kind}.")
