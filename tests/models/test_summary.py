@@ -6,7 +6,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from senet.models import create_model, entry
+from senet.models import Architecture, create_model, entry
+from senet.models.inception import Conv, InceptionNetwork
 from senet.models.summary import catalogue, count, image_ms, summarise, tables
 from senet.nn import Attention
 
@@ -147,6 +148,16 @@ def test_branches_that_fork_again_are_told_apart_and_equal_modules_counted():
         "├ average pool, 3×3 → 1×1, 192",
     )
     assert fork.repeats == 2
+
+
+def test_layers_of_one_prong_follow_each_other():
+    fork = {"long": [Conv(4), Conv(6, 3)], "short": [Conv(2)]}
+    body = {"a": {"1x1": [Conv(3)], "fork": [Conv(8), fork]}}
+    table = [{"conv": Conv(8, 3)}, body, *[{"conv": Conv(8)}] * 3]
+    model = InceptionNetwork(table, 1e-3, 10, 3, 0.0, None)
+    model.architecture = Architecture("forked", 10, 3)
+    (block,) = summarise(model, (3, 16, 16)).stages[1].blocks
+    assert block.layers == ("├ 1×1, 3", "├ 1×1, 8 → 1×1, 4 → 3×3, 6 | 1×1, 2")
 
 
 def test_what_follows_the_branches_of_a_block_has_a_line_of_its_own():
