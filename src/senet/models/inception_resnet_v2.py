@@ -95,7 +95,7 @@ STAGES: tuple[dict[str, Any], ...] = (
 class Residual(nn.Module):
     """relu(x + scale · se(conv(branches(x)))): section 3.3 of the paper, and attention.
 
-    The last convolution has a bias, and no batch norm (section 3.2).
+    The last convolution has a bias, and neither batch norm nor ReLU, as in the authors' program.
 
     Args:
         inputs: channels of the map that comes in, and of the one that leaves.
