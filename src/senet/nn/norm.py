@@ -128,8 +128,8 @@ def module_by_module(
     # A new map costs more than the addition; but one that somebody holds is not overwritten.
     ours = se is None and type(bn) in _NORMS and not hooked(bn) and u is not x
     if shortcut is not None:
-        alike = shortcut.shape == u.shape and shortcut.dtype == u.dtype
-        u, ours = u.add_(shortcut) if ours and alike else u + shortcut, True
+        ours = ours and shortcut.shape == u.shape and shortcut.dtype == u.dtype
+        u, ours = u.add_(shortcut) if ours else u + shortcut, True
     return F.relu(u, inplace=ours) if relu else u
 
 

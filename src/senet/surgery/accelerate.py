@@ -4,14 +4,16 @@ Block by block the forward is traced (:mod:`senet.surgery.graph`), and wherever 
 
     batch norm → (SE) → (+ shortcut) → (ReLU)
 
-these calls become one call of :func:`tail`. Everything else of a block stays as it is.
+these calls become one call of :func:`tail`. The SE is a module beside the norm, or within it
+(:mod:`senet.surgery.with_se`). Everything else of a block stays as it is.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,7 +37,8 @@ from senet.surgery.graph import (
 )
 from senet.surgery.recognise import Layers, se_layers
 from senet.surgery.report import Report, require_bare
-from senet.surgery.swap import Swapped, restore, swap
+from senet.surgery.swap import Swapped, restore, swap, taken_apart
+from senet.surgery.with_se import WithSE
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -90,6 +93,17 @@ def _undo(model: nn.Module) -> Report:
     return report
 
 
+@contextmanager
+def as_written(model: nn.Module) -> Iterator[None]:
+    """Within it the network is not accelerated; afterwards it is again, if it was."""
+    was = accelerate(model, undo=True).changed
+    try:
+        yield
+    finally:
+        if was:
+            accelerate(model)
+
+
 # ---------------------------------------------------------------------------------- SE by itself
 
 
@@ -97,6 +111,7 @@ class _FastSE(Swapped):
     """An SE block of another project, on the passes."""
 
     layers: Layers
+    lasting = False
 
     def forward(self: Any, x: Tensor) -> Tensor:
         if x.numel() and backend.fuses(x) and not hooked(self):
@@ -106,18 +121,10 @@ class _FastSE(Swapped):
     def excitation(self: Any) -> fused.Excitation:
         return self.layers.excitation(self)
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _written(self)
-
 
 @cache
 def _fast_se(layers: Layers) -> type[_FastSE]:
     return type("_FastSE", (_FastSE,), {"layers": layers})
-
-
-def _written(module: Any) -> tuple[Any, ...]:
-    """Pickled, an accelerated module is what it was: whoever opens it need not have senet."""
-    return object.__new__, (module.original,), module.__dict__
 
 
 # --------------------------------------------------------------------------------- whole blocks
@@ -129,7 +136,7 @@ class Tail:
 
     Attributes:
         norm: the node of the batch norm, whose input is the input of the chain.
-        se: of the SE block, or ``None``.
+        se: path of the SE block, or ``None``.
         shortcut: what is added, or ``None``.
         relu: whether a ReLU ends it.
         end: the last node of the chain, whose result is that of the chain.
@@ -137,7 +144,7 @@ class Tail:
     """
 
     norm: fx.Node
-    se: fx.Node | None
+    se: str | None
     shortcut: fx.Node | None
     relu: bool
     end: fx.Node
@@ -154,7 +161,7 @@ def tail(
     """relu(se(norm(x)) + shortcut) of other people's modules, on the passes where they apply."""
     if pays(x, norm, se, shortcut):
         return fused_tail(x, norm, se, shortcut, relu)
-    return module_by_module(x, norm, se, shortcut, relu)
+    return module_by_module(x, norm, None if isinstance(norm, WithSE) else se, shortcut, relu)
 
 
 class _Accelerator:
@@ -215,7 +222,7 @@ def _replace(t: Tail, graph: fx.Graph) -> None:
     """Put one call in place of the calls of ``t``; these fall away, for nobody uses them."""
     with graph.inserting_before(t.end):
         norm = graph.get_attr(str(t.norm.target))
-        se = None if t.se is None else graph.get_attr(str(t.se.target))
+        se = None if t.se is None else graph.get_attr(t.se)
         made = graph.call_function(tail, (t.norm.args[0], norm, se, t.shortcut, t.relu))
     t.end.replace_all_uses_with(made)
 
@@ -261,7 +268,14 @@ def _ends_in_norm(module: nn.Module) -> bool:
 
 
 def _is_norm(module: nn.Module | None) -> bool:
-    """A batch norm, or one of timm's with a ReLU or nothing after it in the same module."""
+    """A batch norm, or one of timm's with a ReLU or nothing after it in the same module.
+
+    Also one with SE in it, if nothing stands between the two.
+    """
+    if isinstance(module, WithSE):
+        plain = taken_apart(type(module))[1]
+        alone = plain in _NORMS or plain.__name__.startswith("BatchNormAct")
+        return alone and _activation(module) is None and _is_se(module.se)
     if type(module) in _NORMS:
         return True
     if not isinstance(module, _BatchNorm) or not type(module).__name__.startswith("BatchNormAct"):
@@ -292,13 +306,14 @@ def _tails(graph: fx.Graph, block: nn.Module) -> list[Tail]:
 
 def _follow(norm: fx.Node, block: nn.Module) -> Tail | None:
     """The chain that begins at ``norm``, as long as it goes."""
-    end, se, shortcut, relu = norm, None, None, False
-    passed = [str(norm.target)]
+    end, shortcut, relu = norm, None, False
+    se = f"{norm.target}.se" if isinstance(called(norm, block), WithSE) else None
+    passed = [str(norm.target), *_paths_within(norm, block)]
     if _activation(called(norm, block)) is not None:
         return Tail(norm, None, None, True, norm, tuple(passed))
     user = only_user(end, block)
-    if user is not None and _is_se(called(user, block)):
-        se = end = user
+    if se is None and user is not None and _is_se(called(user, block)):
+        se, end = str(user.target), user
         passed += [str(user.target), *_paths_within(user, block)]
         user = only_user(end, block)
     if user is not None and is_addition(user):
@@ -309,7 +324,9 @@ def _follow(norm: fx.Node, block: nn.Module) -> Tail | None:
     if user is not None and is_relu(user, block):
         relu, end = True, user
         passed += [str(user.target)] if user.op == "call_module" else []
-    return None if end is norm else Tail(norm, se, shortcut, relu, end, tuple(passed))
+    return (
+        None if end is norm and se is None else Tail(norm, se, shortcut, relu, end, tuple(passed))
+    )
 
 
 def _paths_within(node: fx.Node, block: nn.Module) -> list[str]:
@@ -323,12 +340,10 @@ class _FastBlock(Swapped):
 
     passed: tuple[str, ...]
     rewritten: Callable[..., Any]
+    lasting = False
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         watched = any(hooked_itself(self.get_submodule(path)) for path in self.passed)
         if watched or len(args) != 1 or kwargs:  # other inputs were not traced
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         return self.rewritten(*args)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _written(self)

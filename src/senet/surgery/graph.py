@@ -51,12 +51,16 @@ class _Tracer(fx.Tracer):
         return module_qualified_name not in self.inline
 
 
-def trace(module: nn.Module, inline: Collection[str] = ()) -> fx.Graph:
+def trace(
+    module: nn.Module, inline: Collection[str] = (), modes: tuple[bool, ...] = (False, True)
+) -> fx.Graph:
     """The graph of the forward of ``module``.
 
     Args:
         module: is left as it was.
         inline: paths of modules within it that are seen through.
+        modes: evaluation, training, or both, which must then be alike: what is rewritten runs in
+            both, and what is only read need not.
 
     Raises:
         UntraceableError: if its control flow depends on its input, or on its mode.
@@ -68,24 +72,24 @@ def trace(module: nn.Module, inline: Collection[str] = ()) -> fx.Graph:
     """
     _require_one_input(module)
     inside = [module, *(module.get_submodule(path) for path in inline)]
-    modes = [m.training for m in inside]
-    graphs = {}
+    before = [m.training for m in inside]
+    graphs = []
     swap(module, _OneInput)
     try:
-        for mode in (False, True):
+        for mode in modes:
             for m in inside:
                 m.training = mode
-            graphs[mode] = _Tracer(inline).trace(module)
+            graphs.append(_Tracer(inline).trace(module))
     except Exception as error:  # user code is run on stand-ins, and may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UntraceableError(f"its forward cannot be traced ({reason})") from error
     finally:
         restore(module)
-        for m, mode in zip(inside, modes, strict=True):
+        for m, mode in zip(inside, before, strict=True):
             m.training = mode
-    if str(graphs[False]) != str(graphs[True]):
+    if str(graphs[0]) != str(graphs[-1]):
         raise UntraceableError("its forward is another in training than in evaluation")
-    return graphs[True]
+    return graphs[-1]
 
 
 def called(node: fx.Node, module: nn.Module) -> nn.Module | None:

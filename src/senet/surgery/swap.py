@@ -14,9 +14,16 @@ from torch import nn
 
 
 class Swapped:
-    """Comes before the class of a module in its new class, and overrides its ``forward``."""
+    """Comes before the class of a module in its new class, and overrides its ``forward``.
+
+    Attributes:
+        original: the class that it came before.
+        lasting: whether it is a part of what the network computes. If it is only another way to
+            compute the same, pickles leave it out, and whoever opens them need not have senet.
+    """
 
     original: type[nn.Module]
+    lasting: bool = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = type(self).__new__(type(self))
@@ -25,9 +32,12 @@ class Swapped:
         return twin
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Pickled, it names the two classes that it was made of: the new one has no place."""
-        mixin = type(self).__bases__[0]
-        return _restore, (mixin, self.original), self.__dict__
+        """Pickled, it names the classes that it was made of: the new one has no place."""
+        mixins, plain = taken_apart(type(self))
+        kept = tuple(mixin for mixin in mixins if mixin.lasting)
+        if not kept:
+            return object.__new__, (plain,), self.__dict__
+        return _remade, (kept, plain), self.__dict__
 
 
 def swap(module: nn.Module, mixin: type[Swapped]) -> None:
@@ -62,6 +72,22 @@ def _mixed(mixin: type[Swapped], original: type[nn.Module]) -> type:
     return type(original.__name__, (mixin, original), names)
 
 
-def _restore(mixin: type[Swapped], original: type[nn.Module]) -> nn.Module:
-    made: Any = _mixed(mixin, original)
-    return made.__new__(made)
+def taken_apart(made: type) -> tuple[tuple[type[Swapped], ...], type[nn.Module]]:
+    """The mixins of a class, the latest first, and the class that they were put before.
+
+    Example:
+        >>> taken_apart(nn.ReLU)
+        ((), <class 'torch.nn.modules.activation.ReLU'>)
+    """
+    mixins: tuple[type[Swapped], ...] = ()
+    while "original" in vars(made):
+        mixin, made = made.__bases__
+        mixins = (*mixins, mixin)
+    return mixins, made
+
+
+def _remade(mixins: tuple[type[Swapped], ...], plain: type[nn.Module]) -> nn.Module:
+    made: Any = plain
+    for mixin in reversed(mixins):
+        made = _mixed(mixin, made)
+    return object.__new__(made)
