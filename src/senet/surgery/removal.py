@@ -1,0 +1,121 @@
+"""Taking a block out of a network, with its gates in the weights beside it, and putting it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from senet.ops import backend, reference
+from senet.surgery.absorb import Edit
+from senet.surgery.trial import flat
+
+_ROUNDINGS = 4
+"""How many times as far as a rounding of the edited weights may a removal move the output."""
+
+
+class Removal:
+    """A block that can be taken out and put back.
+
+    Args:
+        model: the network.
+        path: of the block in it.
+        edits: of the weights that make up for the block.
+
+    Attributes:
+        stand_in: what is put in the place of the block: ``None`` where the module around it looks
+            whether there is a block, else a module that does nothing.
+    """
+
+    def __init__(self, model: nn.Module, path: str, edits: Sequence[Edit]) -> None:
+        owner, _, self.name = path.rpartition(".")
+        self.owner = model.get_submodule(owner)
+        self.block = self.owner.get_submodule(self.name)
+        self.edits = edits
+        self.stand_in: nn.Module | None = None
+        self._saved: list[tuple[nn.Parameter, Tensor]] | None = None
+
+    def apply(self) -> None:
+        """Edit the weights and take the block out."""
+        assert self._saved is None
+        self._saved = [(e.parameter, e.parameter.detach().clone()) for e in self.edits]
+        for edit in self.edits:
+            edit.apply()
+        setattr(self.owner, self.name, self.stand_in)
+
+    @torch.no_grad()
+    def revert(self) -> None:
+        """The weights as they were, bit for bit, and the block in its place; at any moment."""
+        for parameter, before in self._saved or ():
+            parameter.copy_(before)
+        setattr(self.owner, self.name, self.block)
+        self._saved = None
+
+
+@contextmanager
+def removed(removals: Sequence[Removal]) -> Iterator[None]:
+    """Within it the blocks are out of the network."""
+    with ExitStack() as stack:
+        for removal in removals:
+            stack.callback(removal.revert)  # first: an interrupt may come in between
+            removal.apply()
+        yield
+
+
+class _Fixed(nn.Module):
+    """The block with gates that never move: what a removal must be equal to."""
+
+    def __init__(self, s: Tensor) -> None:
+        super().__init__()
+        self.s = s
+
+    def forward(self, u: Tensor) -> Tensor:
+        return reference.scale(u, self.s.to(u).expand(len(u), -1))
+
+
+def settle(model: nn.Module, removal: Removal, s: Tensor, x: Tensor) -> bool:
+    """Find the stand-in with which the network does what it does with the gates held at ``s``.
+
+    The two are compared on the input ``x``: they are equal if they differ by no more than a few
+    times what moving the edited weights by a rounding does to the output.
+
+    Returns:
+        Whether there is one; the network is left as it was.
+    """
+    setattr(removal.owner, removal.name, _Fixed(s))
+    try:
+        wanted = _run(model, x)
+    finally:
+        removal.revert()
+    for stand_in in (None, nn.Identity()):
+        removal.stand_in = stand_in
+        with removed([removal]):
+            try:
+                got = _run(model, x)
+            except (TypeError, AttributeError):  # the module around calls it, whatever it is
+                continue
+            allowed = _ROUNDINGS * _rounding(model, removal, got, x)
+        if (got - wanted).abs().max() <= allowed:  # False for what is not a number, too
+            return True
+    return False
+
+
+def _rounding(model: nn.Module, removal: Removal, output: Tensor, x: Tensor) -> float:
+    """How far roundings move the output: of the edited weights, and its own."""
+    generator = torch.Generator().manual_seed(0)
+    eps = torch.finfo(x.dtype).eps
+    moved = [eps * float(output.abs().max())]
+    weights = [(e.parameter, e.parameter.detach().clone()) for e in removal.edits]
+    for _ in range(2):
+        for parameter, value in weights:
+            signs = torch.randint(2, value.shape, generator=generator).to(value) * 2 - 1
+            parameter.copy_(value * (1 + eps * signs))
+        moved.append(float((_run(model, x) - output).abs().max()))
+    return max(moved)  # the weights are put back with the block
+
+
+def _run(model: nn.Module, x: Tensor) -> Tensor:
+    with backend.use("eager"):
+        return flat(model(x))
