@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from senet.models import Architecture, create_model
+from senet.models import Architecture, create_model, from_pretrained
 from senet.models.caffe import PREPROCESSING, from_caffe, recognise, translate
 from senet.models.caffemodel import read_caffemodel
 from senet.models.ilsvrc import USUAL
@@ -124,6 +124,17 @@ def test_a_file_alone_makes_the_network(name, definition, rgb, tmp_path):
         logits = model.double().eval()(prepared(rgb, preprocessing))
     assert distance(logits[:, list(USUAL)], wanted) < 1e-5
     assert distance(logits, wanted) > 1e-2  # as the order of the classes were
+
+
+def test_weights_can_be_named_by_their_file(tmp_path):
+    path = tmp_path / "SE-BN-Inception.caffemodel"
+    path.write_bytes(encode(define_inception(random(0))))
+    model = from_pretrained(path)
+    assert (model.architecture.name, model.preprocessing) == ("se_bn_inception", PREPROCESSING)
+    assert torch.equal(model.state_dict()["fc.bias"], from_caffe(path)[1]["fc.bias"])
+    with pytest.warns(UserWarning, match="has 1000 classes, and 3 are wanted"):
+        three = create_model("se_bn_inception", weights=path, num_classes=3)
+    assert torch.equal(three.stage1.conv1.conv.weight, model.stage1.conv1.conv.weight)
 
 
 @pytest.mark.parametrize("published", PUBLISHED)

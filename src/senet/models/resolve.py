@@ -38,7 +38,8 @@ def find_weights(word: str | os.PathLike[str], network: str | None = None) -> We
     ===============================  =============================================================
     ``se_resnet50.timm_a1_in1k``     a published set of :func:`~senet.models.list_weights`; of the
                                      ``network`` also ``timm_a1_in1k``
-    a file                           of ``senet train``, or another project's state dict
+    a file                           of ``senet train``, another project's state dict, or one of
+                                     the paper's authors in Caffe (``.caffemodel``)
     a folder                         of a run of ``senet train``, or with what a repository holds
     ``https://…/name-0a1b2c3d.pth``  a file of the web; if its name carries the beginning of its
                                      SHA-256, that is checked

@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from senet.models.caffe import from_caffe
 from senet.models.likeness import likeness
 from senet.models.network import Network
 from senet.models.preprocessing import Preprocessing
@@ -111,6 +112,9 @@ def find_record(path: str | os.PathLike[str]) -> Record | None:
         ValueError: if it is damaged.
     """
     _require_file(path)
+    if str(path).endswith(".caffemodel"):
+        architecture, _, preprocessing = from_caffe(path)
+        return Record(architecture, preprocessing)
     if not str(path).endswith(".safetensors"):
         return None
     try:
@@ -137,7 +141,7 @@ def _tuples(value: Any) -> Any:
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The state dict in a ``.safetensors`` file, or in a file of ``torch.save``.
+    """The state dict in a ``.safetensors`` file, a file of ``torch.save``, or a ``.caffemodel``.
 
     A checkpoint that keeps it under ``state_dict`` or ``model`` is looked into.
 
@@ -151,6 +155,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
+    if str(path).endswith(".caffemodel"):
+        return from_caffe(path)[1]
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling rubbish can raise anything
