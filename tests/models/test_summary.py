@@ -8,7 +8,7 @@ from torch import nn
 
 from senet.models import Architecture, create_model, entry
 from senet.models.inception import Conv, InceptionNetwork
-from senet.models.summary import catalogue, count, image_ms, summarise, tables
+from senet.models.summary import count, image_ms, summarise, tables
 from senet.nn import Attention
 
 # Table 1 of the paper (arXiv 1709.01507v4): output size, the layers in brackets, and how often.
@@ -385,13 +385,3 @@ def test_networks_are_timed_in_turn_in_evaluation():
 )
 def test_counts_have_three_digits(number, words):
     assert count(number) == words
-
-
-def test_the_catalogue_has_every_network_once():
-    names = ["se_resnet18", "resnet8_cifar", "resnet18", "se_resnet8_cifar", "resnet34"]
-    found = list(catalogue(names))
-    assert sum(table.row_count for table in found) == len(names)
-    assert len(found) == 2  # two sizes of input
-    cells = [cell for table in found for cell in table.columns[0].cells]
-    expected = ["resnet18", "se_resnet18", "resnet34", "resnet8_cifar", "se_resnet8_cifar"]
-    assert cells == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 from senet.models import cost
 from senet.models.network import Network
-from senet.models.registry import create_model, entry
 from senet.nn import Attention, SqueezeExcitation
 
 
@@ -456,43 +454,3 @@ def count(number: int) -> str:
 def _width(column: list[Text]) -> int:
     """Of a column of a table, with its padding and one border."""
     return max(line.cell_len for cell in column for line in cell.split("\n")) + 3
-
-
-def catalogue(names: Sequence[str]) -> Iterator[Table]:
-    """The networks ``names`` with their costs and their twins, a table for each size of input.
-
-    Example:
-        >>> [table.row_count for table in catalogue(["resnet8_cifar", "se_resnet8_cifar"])]
-        [2]
-    """
-    longest = max(map(len, [*names, *(entry(name).twin for name in names)]), default=0)
-    for usual, group in groupby(sorted(names, key=_order), _usual):
-        (channels, size, _), classes = usual
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        table.title_justify, table.title_style = "left", "bold"
-        table.title = f"images of {channels} × {size} × {size}, {classes:,} classes"
-        table.add_column("network", no_wrap=True, min_width=longest)
-        table.add_column("parameters", justify="right", min_width=10)
-        table.add_column("multiply-adds", justify="right")
-        table.add_column("twin", style="dim", no_wrap=True, min_width=longest)
-        for name in group:
-            with torch.device("meta"):  # shapes are all that costs need
-                model = create_model(name)
-            adds = cost.multiply_adds(model, usual[0])[0]
-            table.add_row(name, f"{cost.parameters(model)[0]:,}", count(adds), entry(name).twin)
-        yield table
-
-
-def _usual(name: str) -> tuple[tuple[int, int, int], int]:
-    """The images and the number of classes that a network is known for."""
-    found = entry(name)
-    size = found.preprocessing.size
-    return (found.preprocessing.channels, size, size), found.num_classes
-
-
-def _order(name: str) -> tuple[int, list[str | int], bool]:
-    """Large inputs first; then by depth, each network before its twin with SE."""
-    found = entry(name)
-    parts = re.split(r"(\d+)", found.plain or name)
-    size = found.preprocessing.size
-    return -size, [int(p) if p.isdigit() else p for p in parts], found.has_se
