@@ -9,8 +9,12 @@ from typing import Any, get_args, get_origin
 import typer
 
 
-def pairs(settings: Iterable[str]) -> dict[str, str]:
+def pairs(settings: Iterable[str], option: str = "--set") -> dict[str, str]:
     """Keys and the texts of their values; ``batch-size`` is ``batch_size``.
+
+    Args:
+        settings: as written.
+        option: after which they were written, for the message.
 
     Raises:
         typer.BadParameter: where there is no ``=``.
@@ -23,7 +27,7 @@ def pairs(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise typer.BadParameter(f"--set {setting}: write it as KEY=VALUE")
+            raise typer.BadParameter(f"{option} {setting}: write it as KEY=VALUE")
         found[key.strip().replace("-", "_")] = text.strip()
     return found
 

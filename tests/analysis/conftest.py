@@ -28,26 +28,27 @@ def source():
     return open_source("fashion-mnist", limit=LIMIT)
 
 
-def recipe(name, seed):
+def recipe(name, seed, **more):
     options = {"widths": [4, 8, 16]}
     if name == SE:
         options |= {"reduction": 4, "gate_bias": 1.0}
+    options |= more
     return TrainConfig(
         model=name, options=options, data="fashion-mnist", limit=LIMIT, epochs=4, seed=seed
     ).to_dict()
 
 
-def network(name, seed):
+def network(name, seed, **more):
     torch.manual_seed(seed)
-    return create_model(name, in_channels=1, **recipe(name, seed)["options"]).eval()
+    return create_model(name, in_channels=1, **recipe(name, seed, **more)["options"]).eval()
 
 
-def write_run(folder, source, name, seed=0, epochs=4):
-    """A training run; with fewer than four epochs one that has not finished."""
+def write_run(folder, source, name, seed=0, epochs=4, **more):
+    """A training run; with fewer than four epochs one that has not finished. ``more`` options."""
     folder.mkdir(parents=True)
-    p, model = source.preprocessing, network(name, seed)
+    p, model = source.preprocessing, network(name, seed, **more)
     config = {
-        "config": recipe(name, seed),
+        "config": recipe(name, seed, **more),
         "data": {
             "name": source.name, "path": None, "classes": list(source.classes),
             "preprocessing": asdict(p), "images": {"train": 180, "val": 20, "test": LIMIT},
@@ -104,8 +105,37 @@ def write_comparison(folder, source, seeds=(0,), unfinished=(), not_begun=()):
     return folder
 
 
-def _cost(name):
-    model = network(name, 0)
+def write_variation(folder, source, option, values, seeds=(0,), shared=False, unfinished=()):
+    """A family; some runs, as (name, seed), unfinished. ``shared``: a plain twin for each value."""
+    folder.mkdir(parents=True)
+    networks, more = {}, {}
+    for value in values:
+        text = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+        plain, se = PLAIN + f"-{option}={text}" * shared, f"{SE}-{option}={text}"
+        networks[plain] = {"model": PLAIN, "twin": None, "value": text if shared else None}
+        networks[se] = {"model": SE, "twin": plain, "value": text}
+        more |= {plain: {option: value} if shared else {}, se: {option: value}}
+    for name, own in networks.items():
+        for seed in seeds:
+            epochs = 2 if (name, seed) in unfinished else 4
+            write_run(
+                folder / f"{name}-seed{seed}", source, own["model"], seed, epochs, **more[name]
+            )
+    comparison = {
+        "plain": PLAIN, "se": SE, "vary": {"option": option, "values": values},
+        "networks": networks, "seeds": list(seeds), "data": source.name,
+        "runs": {n: [f"{n}-seed{s}" for s in seeds] for n in networks},
+        "config": recipe(SE, seeds[0]), "finished": not unfinished,
+    }  # fmt: skip
+    (folder / "comparison.json").write_text(json.dumps(comparison))
+    if not unfinished:
+        costs = {n: _cost(own["model"], **more[n]) for n, own in networks.items()}
+        (folder / "cost.json").write_text(json.dumps(costs))
+    return folder
+
+
+def _cost(name, **more):
+    model = network(name, 0, **more)
     (total, se), (adds, se_adds) = parameters(model), multiply_adds(model, (1, 28, 28))
     return {
         "parameters": total, "se_parameters": se, "multiply_adds": adds,
@@ -117,6 +147,21 @@ def _cost(name):
 def one_seed(tmp_path_factory, source):
     """A finished comparison of one seed. Not to be changed."""
     return write_comparison(tmp_path_factory.mktemp("one") / "run", source)
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory, source):
+    """Three reductions, two seeds, finished. Not to be changed."""
+    folder = tmp_path_factory.mktemp("family") / "run"
+    return write_variation(folder, source, "reduction", [1, 2, 4], (0, 1))
+
+
+@pytest.fixture(scope="session")
+def family_of_one_seed(tmp_path_factory, source):
+    """Two widths, one seed, each with a plain twin. Not to be changed."""
+    folder = tmp_path_factory.mktemp("widths") / "run"
+    widths = [[4, 8, 8], [4, 8, 16]]
+    return write_variation(folder, source, "widths", widths, shared=True)
 
 
 @pytest.fixture(scope="session")

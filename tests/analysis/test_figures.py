@@ -1,13 +1,17 @@
 """Figures show what they are given, inside their frame."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgba
+from matplotlib.text import Text
 
-from senet.analysis.figures import bars, confusion, gates, intervals
+from senet.analysis.figures import bars, confusion, gates, intervals, tradeoff
 from senet.analysis.figures.curves import Curve, curves
 from senet.analysis.figures.style import COLOUR, to_svg
+from senet.analysis.figures.tradeoff import Point
 from senet.analysis.gates import BlockGates
 from senet.analysis.statistics import Estimate, Outcomes
 
@@ -257,3 +261,56 @@ def test_matrices_of_any_size_have_all_cells_and_names(classes):
     assert len(cells(figure)) == classes**2
     assert words(figure).count(f">class {classes - 1}<") == 2
     assert bool(axes_of(figure).texts) == (classes <= confusion.NUMBERED)
+
+
+def _point(label, cost, accuracy, seeds=(), plain=False):
+    return Point(label, plain, cost, Estimate(accuracy, accuracy - 0.01, accuracy + 0.02), seeds)
+
+
+def marks(figure):
+    """Of every network: colour, cost, accuracy, and the ends of its whisker."""
+    found = []
+    for container in axes_of(figure).containers:
+        dot, _, (bar,) = container.lines
+        (_, low), (_, high) = bar.get_segments()[0]
+        found.append((dot.get_color(), dot.get_xdata()[0], dot.get_ydata()[0], low, high))
+    return found
+
+
+def test_networks_stand_at_their_cost_and_accuracy():
+    points = [_point("plain", 75e3, 0.8, plain=True), _point("16", 79e3, 0.85, (0.84, 0.86))]
+    figure = tradeoff.tradeoff("parameters, thousands", 1e3, points)
+    assert marks(figure) == [
+        (COLOUR["plain"], 75e3, 0.8, pytest.approx(0.79), pytest.approx(0.82)),
+        (COLOUR["se"], 79e3, 0.85, pytest.approx(0.84), pytest.approx(0.87)),
+    ]
+    (seeds,) = (line for line in axes_of(figure).get_lines() if line.get_marker() == ".")
+    assert (list(seeds.get_xdata()), list(seeds.get_ydata())) == ([79e3] * 2, [0.84, 0.86])
+    label = str(figure.get_label())
+    assert "plain: 75, 80.0\u202f% (79.0\u202f% to 82.0\u202f%); 16: 79, 85.0" in label
+    for word in (">plain<", ">16<", ">76<", ">80<", "parameters, thousands"):
+        assert word in words(figure)
+
+
+def test_networks_of_one_cost_stand_side_by_side():
+    same = [_point(str(i), 2000, 0.8 + i / 1000) for i in range(3)]
+    points = [_point("plain", 1000, 0.8, plain=True), *same]
+    found = marks(tradeoff.tradeoff("parameters", 1, points))
+    assert [x for _, x, *_ in found] == [1000, 2000 - 45, 2000, 2000 + 45]
+
+
+@pytest.mark.parametrize("accuracies", [[0.8] * 9, [0.8, 0.801, 0.802, 0.9], [0.0, 1.0], [0.5]])
+@pytest.mark.parametrize("costs", [lambda i: 3.0, lambda i: float(i)])
+def test_no_name_covers_another(accuracies, costs):
+    points = [_point(f"name {i}", costs(i), a) for i, a in enumerate(accuracies)]
+    figure = tradeoff.tradeoff("time, ms", 1, points)
+    to_svg(figure)
+    texts = axes_of(figure).texts
+    # Of the words alone: an annotation counts its line in.
+    extents = [Text.get_window_extent(t, figure._get_renderer()) for t in texts]
+    by_height = sorted(range(len(texts)), key=lambda i: extents[i].y0)
+    boxes = [extents[i] for i in by_height]
+    assert all(a.y1 <= b.y0 for a, b in pairwise(boxes))
+    assert [accuracies[i] for i in by_height] == sorted(accuracies)
+    width, height = figure.bbox.size
+    assert all(b.y0 >= 0 and b.y1 <= height and b.x1 <= width for b in boxes)

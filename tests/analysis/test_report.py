@@ -20,7 +20,8 @@ from senet.analysis.statistics import accuracy, pair
 from senet.analysis.subject import Subject
 from senet.cli import app
 from senet.training.config import TrainConfig
-from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run
+from senet.training.variants import Vary
+from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run, write_variation
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -184,8 +185,8 @@ def _again(monkeypatch, page, module, name):
     """The configuration, and the seeds, with which the page's command would start training."""
     found = []
 
-    def instead(config, _folder, *seeds, **_):
-        found.append((config, *map(list, seeds)))
+    def instead(config, _folder, *seeds, vary=None, **_):
+        found.append((config, *map(list, seeds), *([vary] if vary else [])))
         raise ValueError("started")
 
     monkeypatch.setattr(module, name, instead)
@@ -349,3 +350,121 @@ def test_what_training_writes_is_what_the_report_reads(tmp_path):
     assert page.sections == EVERYTHING
     assert "Not finished" not in page.text
     assert "Over 2 seeds" in page.text
+
+
+# --- a family of networks -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def page_of_family(family):
+    return written(family)
+
+
+def table(page):
+    """The cells of the page's table, row by row, by the names of the networks."""
+    found = re.search(r"multiply-adds step image (.*?) Differences are to", page.text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_family_has_its_sections(page_of_family):
+    sections = ["what", "accuracy", "how", "methods"]
+    assert page_of_family.sections == sections
+    assert page_of_family.attributes("a", "href")[:4] == [f"#{id}" for id in sections]
+    assert f"{SE} with reduction varied" in page_of_family.text
+    assert "trained with reduction = 1 , 2 , 4 ." in page_of_family.text
+    assert "Each is held against the plain network" in page_of_family.text
+
+
+def test_the_table_has_the_figures_of_every_network(family, page_of_family):
+    cost = json.loads((family / "cost.json").read_text())
+    found = runs.read(family)
+    subject = Subject.of(found)
+    for name, label in zip(subject.names, ["plain", "1", "2", "4"], strict=True):
+        shares = [p.right.mean() for p in subject.predictions(name)]
+        gains = np.subtract(shares, [p.right.mean() for p in subject.predictions(PLAIN)])
+        own = cost[name]
+        words = [label, f"{100 * np.mean(shares):.2f}", f"± {100 * np.std(shares, ddof=1):.2f}"]
+        if label != "plain":
+            words.append(f"{100 * gains.mean():+.2f}".replace("-", "−"))
+        row = " ".join(words)
+        assert row in table(page_of_family)
+        se = f"{own['se_parameters']:,}" if label != "plain" else "–"
+        adds = f"{own['multiply_adds'] / 1e6:.2f} {own['step_ms']:.1f} {own['image_ms']:#.3g}"
+        assert f"{own['parameters']:,} {se} {adds}" in table(page_of_family)
+
+
+def test_accuracy_is_drawn_against_parameters_and_time(family, page_of_family):
+    heard = page_of_family.attributes("svg", "aria-label")
+    parameters, time = (
+        next(h for h in heard if h.startswith(f"Test accuracy against {what}"))
+        for what in ("parameters", "time of a training step, ms")
+    )
+    cost = json.loads((family / "cost.json").read_text())
+    for name, label in (PLAIN, "plain"), (f"{SE}-reduction=4", "4"):
+        assert f"{label}: {cost[name]['parameters'] / 1e3:.4g}, " in parameters
+        assert f"{label}: {cost[name]['step_ms']:.4g}, " in time
+
+
+def test_the_page_of_a_family_is_honest_of_its_many_comparisons(page_of_family):
+    assert "There are 3 of them: if SE made no difference at all, one or more would still" in (
+        page_of_family.text
+    )
+    assert "in up to 15 % of experiments" in page_of_family.text
+    assert "Whoever picks the best of several networks" in page_of_family.text
+    assert "Of the networks with SE, the most accurate, reduction=" in page_of_family.text
+
+
+def test_networks_of_other_widths_have_twins_of_their_own(family_of_one_seed):
+    page = written(family_of_one_seed)
+    assert "each network with SE is held against the plain one of the same value" in page.text
+    assert "McNemar p" in page.text
+    assert re.search(r"plain 4\+8\+8 [\d.]+ [\d.]+ … [\d.]+ [\d,]+ – ", table(page))
+    assert re.search(r"SE 4\+8\+8 [\d.]+ [\d.]+ … [\d.]+ [−+]?[\d.]+ \S+ … \S+ ", table(page))
+
+
+def test_the_page_of_a_family_needs_nothing_but_itself(page_of_family):
+    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page_of_family.elements}
+    assert page_of_family.attributes("link", "href") == ["data:,"]
+    labels = page_of_family.attributes("svg", "aria-label")
+    assert len(set(labels)) == len(labels) == 4
+
+
+def test_the_command_does_the_same_family_again(monkeypatch, family, page_of_family):
+    config, seeds, vary = _again(monkeypatch, page_of_family, senet.training.compare, "compare")
+    begun = json.loads((family / "comparison.json").read_text())
+    assert config == TrainConfig.from_dict(begun["config"])
+    assert seeds == [0, 1]
+    assert vary == Vary("reduction", (1, 2, 4))
+
+
+def test_an_unfinished_family_says_what_is_to_come(tmp_path, source):
+    late = f"{SE}-reduction=4"
+    folder = write_variation(
+        tmp_path / "run", source, "reduction", [2, 4], (0, 1), unfinished=[(late, 1)]
+    )
+    page = written(folder)
+    assert page.sections == ["what", "accuracy", "how", "methods"]
+    assert f"{late}, seed 1, has done 2 epochs and not finished" in page.text
+    assert "Only seeds that all networks have finished are compared below." in page.text
+    assert f"senet compare --resume {folder}" in page.text
+    assert "None of the 2 networks" in page.text or "of the 2 networks with SE" in page.text
+    assert "multiply-adds" not in page.text  # costs are measured at the end
+    (folder / f"{PLAIN}-seed0" / "result.json").unlink()
+    page = written(folder)
+    assert page.sections == ["what", "how", "methods"]
+    assert "There is no result yet" in page.text
+
+
+def test_what_training_writes_of_a_family_is_what_the_report_reads(tmp_path):
+    config = TrainConfig(
+        model=SE, options={"widths": (4, 4, 4), "reduction": 2}, limit=100, epochs=1, batch_size=90
+    )
+    vary = Vary("se_stages", (2, (2, 3)))
+    folder = senet.training.compare.compare(config, tmp_path / "run", vary=vary, progress=False)
+    page = written(folder)
+    assert page.sections == ["what", "accuracy", "how", "methods"]
+    assert "Not finished" not in page.text
+    assert "trained with se_stages = 2 , 2+3 ." in page.text
+    assert "--vary se_stages=2,2+3" in page.text
+    assert re.search(r"2\+3 [\d.]+ [\d.]+ … ", table(page))

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from senet.analysis.runs import Predictions, Run, Twins, read
-from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run
+from senet.analysis.runs import Network, Predictions, Run, Twins, Variation, read
+from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run, write_variation
 
 
 @pytest.fixture
@@ -20,8 +20,9 @@ def test_a_comparison(three_seeds):
     found = read(three_seeds)
     assert isinstance(found, Twins)
     assert (found.plain, found.se, found.seeds) == (PLAIN, SE, (3, 4, 5))
-    assert [seed for seed, _, _ in found.pairs] == [3, 4, 5]
-    assert [se.config["config"]["seed"] for _, _, se in found.pairs] == [3, 4, 5]
+    seeds, runs = found.finished()
+    assert seeds == [3, 4, 5]
+    assert [run.config["config"]["seed"] for run in runs[SE]] == [3, 4, 5]
     assert found.missing == []
     assert found.cost is not None
     assert found.cost[SE]["se_parameters"] > 0
@@ -44,13 +45,40 @@ def test_an_unfinished_comparison(tmp_path, source):
     )
     found = read(folder)
     assert isinstance(found, Twins)
-    assert [seed for seed, _, _ in found.pairs] == [0]
+    assert found.finished()[0] == [0]
     assert found.missing == [
         f"{PLAIN}, seed 2, has not begun",
         f"{SE}, seed 1, has done 2 epochs and not finished",
         f"{SE}, seed 2, has not begun",
     ]
     assert found.cost is None
+
+
+def test_a_variation(family):
+    found = read(family)
+    assert isinstance(found, Variation)
+    assert (found.option, found.seeds) == ("reduction", (0, 1))
+    assert found.networks == {
+        PLAIN: Network(PLAIN, None, None),
+        **{f"{SE}-reduction={r}": Network(SE, PLAIN, str(r)) for r in (1, 2, 4)},
+    }
+    assert list(found.runs) == list(found.networks)
+    assert found.missing == []
+    assert found.cost is not None
+    assert found.cost[f"{SE}-reduction=1"]["se_parameters"] > 0
+
+
+def test_an_unfinished_variation_has_the_seeds_that_all_have_finished(tmp_path, source):
+    late = (f"{SE}-reduction=2", 1)
+    folder = write_variation(
+        tmp_path / "run", source, "reduction", [2, 4], (0, 1), unfinished=[late]
+    )
+    found = read(folder)
+    assert isinstance(found, Variation)
+    seeds, runs = found.finished()
+    assert seeds == [0]
+    assert [len(own) for own in runs.values()] == [1, 1, 1]
+    assert found.missing == [f"{late[0]}, seed 1, has done 2 epochs and not finished"]
 
 
 def test_columns_without_validation_are_not_numbers(tmp_path, source):
@@ -157,3 +185,17 @@ def test_a_comparison_whose_seeds_do_not_match_its_runs(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seeds": [0, 1]}))
     with pytest.raises(ValueError, match="a run of both networks for each seed"):
         read(folder)
+
+
+def test_a_damaged_variation_is_named(family, tmp_path):
+    folder = shutil.copytree(family, tmp_path / "run")
+    path = folder / "comparison.json"
+    whole = json.loads(path.read_text())
+    for change, says in (
+        ({"seeds": [0]}, "a run of every network for each seed"),
+        ({"vary": {}}, "it lacks 'option'"),
+        ({"networks": {"other": {"model": PLAIN, "twin": None, "value": None}}}, "lacks 'other'"),
+    ):
+        path.write_text(json.dumps(whole | change))
+        with pytest.raises(ValueError, match=says):
+            read(folder)

@@ -15,7 +15,16 @@ from senet.analysis import runs
 from senet.analysis.figures import style
 from senet.analysis.gates import by_class
 from senet.analysis.images import TestImages, open_test_images
-from senet.analysis.sections import classes, cost, examples, gates, learning, provenance, results
+from senet.analysis.sections import (
+    classes,
+    cost,
+    examples,
+    gates,
+    learning,
+    provenance,
+    results,
+    variation,
+)
 from senet.analysis.subject import Subject
 from senet.models.weights import load_model
 
@@ -27,10 +36,10 @@ GATE_IMAGES = 2000
 def write(run_folder: str | os.PathLike[str]) -> Path:
     """Write ``report.html`` into a run folder; an older one is replaced once the new one is whole.
 
-    A comparison of two networks (`senet compare`), a single training (`senet train`), or what there
-    is so far of either. It reads the files of the folder, and opens the data again for the gates
-    and for the images to show; where the data are not to be had, the report says so and has the
-    rest.
+    A comparison of two networks or of a family (`senet compare`), a single training (`senet
+    train`), or what there is so far of either. It reads the files of the folder, and opens the data
+    again for the gates and for the images to show; where the data are not to be had, the report
+    says so and has the rest.
 
     Args:
         run_folder: what training wrote.
@@ -44,11 +53,14 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
             file and what to do.
     """
     subject = Subject.of(runs.read(run_folder))
-    page = _environment().get_template("report.html.j2").render(_page(subject))
+    template, page = ("variation", _of_variation) if subject.variation else ("report", _of_networks)
+    html = (
+        _environment().get_template(f"{template}.html.j2").render(_common(subject) | page(subject))
+    )
     path = subject.folder / NAME
     aside = path.with_name(f".{NAME}.{os.getpid()}")
     try:
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(html, encoding="utf-8")
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -67,54 +79,87 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _page(subject: Subject) -> dict[str, Any]:
-    data = subject.any_run.config["data"].get("name", "unnamed data")
-    names = list(subject.names.values())
-    page: dict[str, Any] = {
+def _common(subject: Subject) -> dict[str, Any]:
+    """What every page has."""
+    return {
         "version": senet.__version__,
         "written": time.strftime("%Y-%m-%d"),
-        "eyebrow": "senet " + ("comparison" if subject.two else "training run"),
-        "title": f"{names[1]} and its plain twin on {data}" if subject.two
-        else f"{names[0]} on {data}",
-        "two": subject.two,
+        "eyebrow": "senet " + ("comparison" if subject.twins else "training run"),
         "many": len(subject.seeds) > 1,
+        "missing": _missing(subject),
+        "command": provenance.command(subject),
+        "facts": provenance.facts(subject),
+        "tiles": [],
+        "unseen": [],
+    }
+
+
+def _of_networks(subject: Subject) -> dict[str, Any]:
+    """The page of one network, or of a network and its plain twin."""
+    names = list(subject.names.values())
+    page: dict[str, Any] = {
+        "title": f"{names[1]} and its plain twin on {_data(subject)}" if subject.two
+        else f"{names[0]} on {_data(subject)}",
+        "two": subject.two,
         "names": subject.names,
         "verdict": results.verdict(subject),
         "tiles": results.tiles(subject),
-        "missing": _missing(subject),
         "results": results.results(subject),
         "curves": learning.learning(subject),
         "cost": cost.cost(subject),
         "classes": classes.classes(subject),
         "confusion": classes.confusion(subject),
-        "command": provenance.command(subject),
-        "facts": provenance.facts(subject),
     }  # fmt: skip
     page |= _with_images(subject)
-    page["sections"] = [
-        (id, name) for id, name, there in (
-            ("what", "What it is", True),
-            ("accuracy", "Accuracy", page["results"]),
-            ("curves", "Learning", page["curves"]),
-            ("cost", "Cost", page["cost"]),
-            ("classes", "Classes", page["classes"]),
-            ("confusion", "Confusion", page["confusion"]),
-            ("gates", "Gates", page["gates"]),
-            ("examples", "Images", page["examples"]),
-            ("how", "How it was run", True),
-            ("methods", "Methods", True),
-        ) if there
-    ]  # fmt: skip
+    page["sections"] = _there(
+        ("what", "What it is", True),
+        ("accuracy", "Accuracy", page["results"]),
+        ("curves", "Learning", page["curves"]),
+        ("cost", "Cost", page["cost"]),
+        ("classes", "Classes", page["classes"]),
+        ("confusion", "Confusion", page["confusion"]),
+        ("gates", "Gates", page["gates"]),
+        ("examples", "Images", page["examples"]),
+        ("how", "How it was run", True),
+        ("methods", "Methods", True),
+    )
     return page
+
+
+def _of_variation(subject: Subject) -> dict[str, Any]:
+    """The page of a family of networks."""
+    about = variation.about(subject)
+    page: dict[str, Any] = {
+        "title": f"{about['se']} with {about['option']} varied, on {_data(subject)}",
+        "about": about,
+        "verdict": variation.verdict(subject),
+        "results": variation.results(subject),
+    }
+    page["sections"] = _there(
+        ("what", "What was varied", True),
+        ("accuracy", "Accuracy and cost", page["results"]),
+        ("how", "How it was run", True),
+        ("methods", "Methods", True),
+    )
+    return page
+
+
+def _data(subject: Subject) -> str:
+    return subject.any_run.config["data"].get("name", "unnamed data")
+
+
+def _there(*sections: tuple[str, str, object]) -> list[tuple[str, str]]:
+    """The sections that the page has, for its navigation."""
+    return [(id, name) for id, name, there in sections if there]
 
 
 def _missing(subject: Subject) -> dict[str, Any] | None:
     if not subject.missing:
         return None
-    shown = "Only seeds that both networks have finished are compared below."
-    word = "compare" if subject.two else "train"
+    word, which = ("compare", "both" if subject.two else "all") if subject.twins else ("train", "")
+    shown = f"Only seeds that {which} networks have finished are compared below."
     return {
-        "what": shown if subject.two and subject.seeds else "",
+        "what": shown if subject.twins and subject.seeds else "",
         "lines": subject.missing,
         "command": shlex.join(["senet", word, "--resume", str(subject.folder)]),
     }

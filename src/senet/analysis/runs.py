@@ -6,8 +6,8 @@
 ``predictions.npz``           ``labels`` ``[n]`` and ``logits`` ``[n, K]`` of the test split
 ``result.json``               the figures of a run that has finished
 ``model.safetensors``         its weights
-``comparison.json``           in a folder of such runs: which are twins
-``cost.json``                 there too: parameters, multiply-adds and times of both networks
+``comparison.json``           in a folder of such runs: which are twins, or a family of networks
+``cost.json``                 there too: parameters, multiply-adds and times of all networks
 ============================  ====================================================================
 
 A file that is not there yet is an unfinished run, and ``None`` here; a file that is there and
@@ -82,43 +82,83 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Twins:
-    """A comparison: a network and its plain twin, trained with the same seeds.
+class Family:
+    """Networks that were trained alike, with the same seeds.
 
     ``runs`` maps a network's name to its runs, one a seed in the order of ``seeds``; a run that has
-    not been started is ``None``.
+    not been started is ``None``. ``cost`` has the same names.
     """
 
     folder: Path
-    plain: str
-    se: str
     seeds: tuple[int, ...]
     runs: Mapping[str, tuple[Run | None, ...]]
     cost: Mapping[str, Mapping[str, float]] | None
 
-    @property
-    def pairs(self) -> list[tuple[int, Run, Run]]:
-        """Seed, plain run and SE run, where both have finished."""
-        both = zip(self.seeds, self.runs[self.plain], self.runs[self.se], strict=True)
-        return [
-            (seed, plain, se)
-            for seed, plain, se in both
-            if plain is not None and se is not None and plain.finished and se.finished
+    def finished(self) -> tuple[list[int], dict[str, list[Run]]]:
+        """The seeds that all networks have finished, and the runs of these."""
+        done = [
+            i for i in range(len(self.seeds)) if all(_done(own[i]) for own in self.runs.values())
         ]
+        runs = {n: [r for i in done if (r := own[i]) is not None] for n, own in self.runs.items()}
+        return [self.seeds[i] for i in done], runs
 
     @property
     def missing(self) -> list[str]:
         """What has not finished, in words."""
         return [
             f"{name}, seed {seed}, {'has not begun' if run is None else run.progress}"
-            for name in (self.plain, self.se)
-            for seed, run in zip(self.seeds, self.runs[name], strict=True)
-            if run is None or not run.finished
+            for name, own in self.runs.items()
+            for seed, run in zip(self.seeds, own, strict=True)
+            if not _done(run)
         ]
 
 
-def read(folder: str | os.PathLike[str]) -> Run | Twins:
-    """Read a run folder: a comparison, or a single training run.
+def _done(run: Run | None) -> bool:
+    return run is not None and run.finished
+
+
+@dataclass(frozen=True)
+class Twins(Family):
+    """A network and its plain twin."""
+
+    plain: str
+    se: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a variation.
+
+    Attributes:
+        model: its name in the registry.
+        twin: name in the variation of the plain network it is held against; ``None`` for that one.
+        value: what the varied option is here, as the command line takes it; ``None`` for a plain
+            network that does not have the option.
+    """
+
+    model: str
+    twin: str | None
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Variation(Family):
+    """A family of networks that differ in one option, and their plain twin or twins.
+
+    Attributes:
+        option: in which they differ.
+        networks: in the order of ``runs``.
+        config: what all trainings have in common, with the options of SE blocks, as ``config.json``
+            of a run has it.
+    """
+
+    option: str
+    networks: Mapping[str, Network]
+    config: Mapping[str, Any]
+
+
+def read(folder: str | os.PathLike[str]) -> Run | Twins | Variation:
+    """Read a run folder: a comparison of two networks or of more, or a single training run.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -129,7 +169,7 @@ def read(folder: str | os.PathLike[str]) -> Run | Twins:
     if not folder.is_dir():
         raise FileNotFoundError(f"no run folder {folder}")
     if (folder / "comparison.json").exists():
-        return _read_twins(folder)
+        return _read_family(folder)
     if (folder / "config.json").exists():
         return read_run(folder)
     raise ValueError(
@@ -158,25 +198,29 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def _read_twins(folder: Path) -> Twins:
+def _read_family(folder: Path) -> Twins | Variation:
     path = folder / "comparison.json"
     found = _json(path)
     assert found is not None
     try:
         plain, se, seeds = found["plain"], found["se"], tuple(found["seeds"])
-        names = {name: tuple(found["runs"][name]) for name in (plain, se)}
+        networks = {n: Network(**own) for n, own in found.get("networks", {}).items()}
+        names = {n: tuple(found["runs"][n]) for n in networks or (plain, se)}
+        varied = (found["vary"]["option"], networks, found["config"]) if networks else None
     except (KeyError, TypeError) as error:
         raise _damaged(path, f"it lacks {error}") from error
     if any(len(runs) != len(seeds) for runs in names.values()):
-        raise _damaged(path, f"it does not name a run of both networks for each seed of {seeds}")
+        which = "every network" if varied else "both networks"
+        raise _damaged(path, f"it does not name a run of {which} for each seed of {seeds}")
     runs = {
         name: tuple(read_run(folder / n) if (folder / n / "config.json").exists() else None
                     for n in own)
         for name, own in names.items()
     }  # fmt: skip
-    twins = Twins(folder, plain, se, seeds, runs, _json(folder / "cost.json"))
-    _check_pairs(twins)
-    return twins
+    parts = (folder, seeds, runs, _json(folder / "cost.json"))
+    family = Variation(*parts, *varied) if varied else Twins(*parts, plain, se)
+    _check_images(family)
+    return family
 
 
 def _check_classes(run: Run) -> None:
@@ -190,8 +234,9 @@ def _check_classes(run: Run) -> None:
         raise _damaged(path, f"a label is not one of the {k} classes")
 
 
-def _check_pairs(twins: Twins) -> None:
-    first, *rest = [run for _, *both in twins.pairs for run in both] or [None]
+def _check_images(family: Family) -> None:
+    _, runs = family.finished()
+    first, *rest = [run for own in runs.values() for run in own] or [None]
     for run in rest:
         assert first is not None
         assert first.predictions is not None

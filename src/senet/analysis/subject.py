@@ -1,32 +1,35 @@
-"""What a report is about: one network, or a network and its plain twin, in one form for both."""
+"""What a report is about: one network, a network and its plain twin, or a family, in one form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from senet.analysis import statistics
-from senet.analysis.runs import Predictions, Run, Twins
+from senet.analysis.runs import Predictions, Run, Twins, Variation
 from senet.models import entry, list_models
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Networks by role, ``"plain"`` and ``"se"``, of which a single run has one.
+    """Networks by role: ``"plain"`` and ``"se"``, of which a single run has one; in a variation a
+    network's role is its name there.
 
     Attributes:
         folder: the run folder.
         names: role to name of the network.
         begun: role to the runs that have at least their configuration.
         seeds: of the runs in ``finished``.
-        finished: role to the finished runs; of a comparison only those whose twin has finished.
+        finished: role to the finished runs; of a comparison only seeds that all have finished.
         missing: what is not there yet, in words.
         cost: of ``cost.json``.
         seed_count: seeds that there are to be.
+        twins: role of a network with SE to that of the plain network it is held against.
+        variation: what is varied, if anything is.
     """
 
     folder: Path
@@ -37,14 +40,17 @@ class Subject:
     missing: list[str]
     cost: Mapping[str, Mapping[str, float]] | None
     seed_count: int
+    twins: Mapping[str, str] = field(default_factory=dict)
+    variation: Variation | None = None
 
     @classmethod
-    def of(cls, found: Run | Twins) -> Subject:
-        return _of_twins(found) if isinstance(found, Twins) else _of_run(found)
+    def of(cls, found: Run | Twins | Variation) -> Subject:
+        return _of_run(found) if isinstance(found, Run) else _of_family(found)
 
     @property
     def two(self) -> bool:
-        return len(self.names) == 2
+        """Whether it is a network and its plain twin."""
+        return self.variation is None and len(self.names) == 2
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,12 +70,20 @@ class Subject:
         """The right classes of the test images."""
         return self.predictions(next(iter(self.names)))[0].labels
 
-    @cached_property
+    @property
     def comparison(self) -> statistics.Comparison:
         """Of the two networks, over the seeds that both have finished."""
-        return statistics.compare(
-            [p.right for p in self.predictions("plain")], [p.right for p in self.predictions("se")]
-        )
+        return self.comparisons["se"]
+
+    @cached_property
+    def comparisons(self) -> dict[str, statistics.Comparison]:
+        """Of every network with SE, by its role, with the plain network it is held against."""
+        return {role: self.compare(twin, role) for role, twin in self.twins.items()}
+
+    def compare(self, one: str, other: str) -> statistics.Comparison:
+        """Of any two networks; the first takes the part of the plain one."""
+        first, second = ([p.right for p in self.predictions(role)] for role in (one, other))
+        return statistics.compare(first, second)
 
     @cached_property
     def confusion(self) -> dict[str, np.ndarray]:
@@ -89,24 +103,28 @@ def _confusion(predictions: Predictions, classes: int) -> np.ndarray:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def _of_twins(twins: Twins) -> Subject:
-    pairs = twins.pairs
-    names = {"plain": twins.plain, "se": twins.se}
-    begun = {role: [r for r in twins.runs[name] if r is not None] for role, name in names.items()}
+def _of_family(family: Twins | Variation) -> Subject:
+    varied = isinstance(family, Variation)
+    names = {n: n for n in family.runs} if varied else {"plain": family.plain, "se": family.se}
+    networks = family.networks if varied else {}
+    begun = {role: [r for r in family.runs[n] if r is not None] for role, n in names.items()}
     if not any(begun.values()):
         raise ValueError(
-            f"{twins.folder} holds a comparison of which no run has begun: there is nothing to "
+            f"{family.folder} holds a comparison of which no run has begun: there is nothing to "
             "report. Run the command that made it again."
         )
+    seeds, finished = family.finished()
     return Subject(
-        twins.folder,
+        family.folder,
         names,
         begun,
-        [seed for seed, _, _ in pairs],
-        {"plain": [p for _, p, _ in pairs], "se": [s for _, _, s in pairs]},
-        twins.missing,
-        twins.cost,
-        len(twins.seeds),
+        seeds,
+        {role: finished[name] for role, name in names.items()},
+        family.missing,
+        family.cost,
+        len(family.seeds),
+        {n: own.twin for n, own in networks.items() if own.twin} or {"se": "plain"},
+        family if varied else None,
     )
 
 

@@ -185,7 +185,7 @@ def require_buildable(
                 )
             multiply_adds(model, input_shape)
         except (ValueError, TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{name} cannot be built: {reason}") from error
         if variant.twin and not any(isinstance(m, Attention) for m in model.modules()):
             raise ValueError(

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from senet.analysis.runs import Variation
 from senet.analysis.sections import Section
 from senet.analysis.subject import Subject
 
@@ -15,19 +16,37 @@ def command(subject: Subject) -> list[str]:
 
     In pieces between which a line may end.
     """
-    runs = [run for role in ("se", "plain") for run in subject.begun.get(role, [])]
-    settings = dict(runs[0].config["config"])
+    settings = dict(_recipe(subject))
     model, data = settings.pop("model"), settings.pop("data")
     pieces = [
-        f"senet {'compare' if subject.two else 'train'}",
+        f"senet {'compare' if subject.twins else 'train'}",
         f"--model {model}",
-        f"--data {shlex.quote(runs[0].config['data'].get('path') or data)}",
+        f"--data {shlex.quote(subject.any_run.config['data'].get('path') or data)}",
     ]
-    if subject.two:
-        settings["seed"] = min(run.config["config"]["seed"] for run in runs)
+    if subject.variation:
+        pieces.append(f"--vary {shlex.quote(_vary(subject.variation))}")
+    if subject.twins:
+        settings["seed"] = min(_seeds(subject))
         pieces.append(f"--seeds {subject.seed_count}")
     settings |= settings.pop("options", {})
     return pieces + [f"--set {shlex.quote(f'{k}={_setting(v)}')}" for k, v in settings.items()]
+
+
+def _recipe(subject: Subject) -> Mapping[str, Any]:
+    """The configuration of the trainings, with the options of the SE network where there is one."""
+    if subject.variation:
+        return subject.variation.config
+    runs = subject.begun.get("se") or [subject.any_run]
+    return runs[0].config["config"]
+
+
+def _seeds(subject: Subject) -> set[int]:
+    return {r.config["config"].get("seed", 0) for runs in subject.begun.values() for r in runs}
+
+
+def _vary(variation: Variation) -> str:
+    values = dict.fromkeys(network.value for network in variation.networks.values())
+    return f"{variation.option}={','.join(v for v in values if v is not None)}"
 
 
 def _setting(value: Any) -> str:
@@ -40,15 +59,16 @@ def _setting(value: Any) -> str:
 def facts(subject: Subject) -> list[Section]:
     """How it was run: recipe, data, machine."""
     config = subject.any_run.config
-    recipe = {k: v for k, v in config["config"].items() if k not in ("model", "seed", "data")}
-    if subject.begun.get("se"):  # the plain twin has no options of SE blocks
-        recipe["options"] = subject.begun["se"][0].config["config"].get("options")
-    seeds = {run.config["config"].get("seed") for runs in subject.begun.values() for run in runs}
+    recipe = {k: v for k, v in _recipe(subject).items() if k not in ("model", "seed", "data")}
+    if subject.variation:
+        varied = subject.variation.option
+        recipe["options"] = {k: v for k, v in recipe["options"].items() if k != varied}
     results = [r.result for runs in subject.finished.values() for r in runs if r.result is not None]
     seconds = sum(float(r.get("train_seconds") or 0) for r in results)
     run = {
-        "network" + "s" * subject.two: ", ".join(subject.names.values()),
-        "seeds": ", ".join(map(str, sorted(s for s in seeds if s is not None))),
+        "network" + "s" * bool(subject.twins): ", ".join(subject.names.values()),
+        "varied": _vary(subject.variation) if subject.variation else "",
+        "seeds": ", ".join(map(str, sorted(_seeds(subject)))),
         "trained for": _duration(seconds) + (f" in {len(results)} runs" * (len(results) > 1)),
     }
     if not results:

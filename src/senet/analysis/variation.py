@@ -1,0 +1,150 @@
+"""A family of networks that differ in one option: its figures, and what they say.
+
+Every network with SE is held against its plain twin, as a pair is. What is new is that there are
+several: the best of many looks better than it is, and of many intervals some leave zero out by
+chance alone. The words here say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from senet.analysis import statistics
+from senet.analysis.statistics import CONFIDENCE, Comparison, Estimate, interval, points, signed
+from senet.analysis.subject import Subject
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one network of a variation.
+
+    Attributes:
+        label: what it is called beside the others: the value of the option, or ``plain``.
+        plain: whether it is a plain network.
+        accuracies: on the test images, of every seed; none where there is no result yet.
+        comparison: with its plain twin; ``None`` for that one, and where there is no result yet.
+        cost: of ``cost.json``; empty where nothing was measured yet.
+        right: of a single seed, on how many test images it was right, and of how many.
+    """
+
+    label: str
+    plain: bool
+    accuracies: tuple[float, ...]
+    comparison: Comparison | None
+    cost: Mapping[str, float]
+    right: tuple[int, int] | None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def spread(self) -> Estimate:
+        """One seed: its 95 % interval. Several: their mean ± one standard deviation."""
+        if self.right is not None:
+            return statistics.accuracy(*self.right)
+        found = statistics.over_seeds(self.accuracies)
+        return Estimate(found.mean, found.mean - found.std, found.mean + found.std)
+
+
+def rows(subject: Subject) -> list[Row]:
+    """The networks in the order in which they were named, each plain one before its SE networks."""
+    return [_row(subject, name) for name in subject.names]
+
+
+def _row(subject: Subject, name: str) -> Row:
+    predictions = subject.predictions(name)
+    counts = [(int(p.right.sum()), len(p.right)) for p in predictions]
+    return Row(
+        label(subject, name),
+        name not in subject.twins,
+        tuple(right / images for right, images in counts),
+        subject.comparisons.get(name) if counts else None,
+        (subject.cost or {}).get(name, {}),
+        counts[0] if len(counts) == 1 else None,
+    )
+
+
+def label(subject: Subject, name: str) -> str:
+    """What a network is called beside the others: ``plain``, the value, or both."""
+    assert subject.variation is not None
+    value = subject.variation.networks[name].value
+    if name in subject.twins and one_plain(subject):
+        return str(value)
+    kind = "SE" if name in subject.twins else "plain"
+    return kind if value is None else f"{kind} {value}"
+
+
+def one_plain(subject: Subject) -> bool:
+    """Whether all networks with SE have the same plain twin."""
+    return len(set(subject.twins.values())) == 1
+
+
+def verdict(subject: Subject) -> str:
+    """What the comparison says, and no more than it says."""
+    if not subject.seeds:
+        return "There is no result yet: there is no seed that all networks have finished."
+    if len(subject.twins) == 1:
+        ((name, twin),) = subject.twins.items()
+        return statistics.verdict(subject.comparisons[name], twin, name)
+    return f"{_against_plain(subject)} {_among_themselves(subject)}"
+
+
+def _against_plain(subject: Subject) -> str:
+    count, seeds = len(subject.twins), len(subject.seeds)
+    over = f"Over {seeds} seeds, " if seeds > 1 else ""
+    noise = "noise" if seeds > 1 else "the chance of which test images were drawn"
+    plain = "the plain one" if one_plain(subject) else "its plain twin"
+    apart = {name: c for name, c in subject.comparisons.items() if c.told_apart}
+    if not apart:
+        text = (
+            f"{over}none of the {count} networks with SE differs from {plain} by more than {noise}."
+        )
+        return text[0].upper() + text[1:]
+    which = ", ".join(
+        f"{_setting(subject, n)} {signed(c.difference.value)}" for n, c in apart.items()
+    )
+    some = "all" if len(apart) == count else f"{len(apart)} of the"
+    text = (
+        f"{over}{some} {count} networks with SE "
+        f"{'differs' if len(apart) == 1 else 'differ'} from {plain} by more than {noise} "
+        f"({which} percentage points). Of {count} comparisons, one or more would come out so by "
+        f"mere chance in up to {chance(count)} of experiments."
+    )
+    if seeds == 1:
+        text += " One seed cannot say whether another training would agree."
+    return text[0].upper() + text[1:]
+
+
+def chance(comparisons: int) -> str:
+    """How often at most one or more of so many intervals leaves out zero where nothing differs.
+
+    Example:
+        >>> chance(4), chance(40)
+        ('20 %', '100 %')
+    """
+    return f"{min(100, round(100 * (1 - CONFIDENCE) * comparisons))} %"
+
+
+def _among_themselves(subject: Subject) -> str:
+    """Whether even the farthest apart of the networks with SE can be told apart."""
+    by_accuracy = sorted(subject.twins, key=lambda name: _row(subject, name).accuracy)
+    worst, best = by_accuracy[0], by_accuracy[-1]
+    found = subject.compare(worst, best)
+    text = (
+        f"Of the networks with SE, the most accurate, {_setting(subject, best)}, and the least, "
+        f"{_setting(subject, worst)}, lie {points(found.difference.value, sign=False)} apart "
+        f"(95 % interval {interval(found.difference)})"
+    )
+    if found.told_apart:
+        return f"{text}; as they were picked for it, they look farther apart than they are."
+    return f"{text}, which does not tell even these two apart, and so ranks none of them."
+
+
+def _setting(subject: Subject, name: str) -> str:
+    assert subject.variation is not None
+    return f"{subject.variation.option}={subject.variation.networks[name].value}"
