@@ -1,5 +1,6 @@
 """Repositories of the Hugging Face hub, served by this machine: the real hub is never asked."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -148,6 +149,15 @@ def test_offline_without(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"cannot be reached .*'me/mine' is not .*Get online"):
         create_model("se_resnet18", weights="me/mine")
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_hub(hub, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        find_weights("me/mine")
 
 
 def test_a_repository_that_is_not_there(hub):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from safetensors.torch import save_file
 from senet.models import create_model, entry
 from senet.models.weights import (
     Record,
+    find_record,
     load_model,
     load_state,
     read_record,
@@ -110,12 +112,28 @@ def test_weights_of_another_network_name_the_keys_and_shapes(model):
 
 def test_another_class_count_is_an_error_unless_a_new_head_is_wanted(model):
     ten = create_model("se_resnet8_cifar", num_classes=10, in_channels=1)
-    with pytest.raises(ValueError, match=r"fc.weight \(10, 64\), wanted \(3, 64\)"):
+    with pytest.raises(ValueError, match=r"fc.weight \(10, 64\), wanted \(3, 64\)") as caught:
         load_state(model, ten.state_dict())
+    assert "would fit" not in str(caught.value)
     head = model.fc.weight.clone()
     assert load_state(model, ten.state_dict(), new_head=True) is True
     assert torch.equal(model.fc.weight, head)
     assert torch.equal(model.conv1.weight, ten.conv1.weight)
+
+
+def test_a_record_of_a_later_version_is_not_misread(tmp_path, saved):
+    _, record = saved
+    fields = {**asdict(record), "classes": None}
+    for said in (fields, {}, {**fields, "preprocessing": {"depth": 3}}):
+        save_file({"w": torch.zeros(1)}, tmp_path / "x.safetensors", {"senet": json.dumps(said)})
+        with pytest.raises(ValueError, match=r"does not understand .* it may be of a newer one"):
+            find_record(tmp_path / "x.safetensors")
+
+
+def test_a_network_says_of_itself_what_its_file_will(saved):
+    path, record = saved
+    network, _ = load_model(path)
+    assert Record.of(network, {"test_accuracy": 0.5}) == record
 
 
 def test_the_record_is_plain_json(saved):

@@ -177,6 +177,8 @@ def _asked(what: Callable[[], T], repository: str) -> T:
             "know who you are: hf auth login"
         ) from error
     except Exception as error:  # offline; of which kind depends on the HTTP library beneath
+        if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
+            raise  # of this machine's disk
         raise ValueError(
             f"the Hugging Face hub cannot be reached ({_first_line(error)}), and what is asked of "
             f"{repository!r} is not in its cache, nor a file or folder here. Get online, or name a "

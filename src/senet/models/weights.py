@@ -124,7 +124,16 @@ def find_record(path: str | os.PathLike[str]) -> Record | None:
         raise ValueError(f"{path} is not a model file, or is damaged: {error}") from error
     if text is None:
         return None
-    fields: dict[str, Any] = json.loads(text)
+    try:
+        return _record(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} says what it holds in a way that this version of senet does not understand "
+            f"({error!r}): it may be of a newer one. pip install --upgrade senet"
+        ) from error
+
+
+def _record(fields: dict[str, Any]) -> Record:
     architecture = fields["architecture"]
     architecture["options"] = {k: _tuples(v) for k, v in architecture["options"].items()}
     return Record(
@@ -160,9 +169,10 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling rubbish can raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{path} was refused: it is damaged, or holds more than tensors and could run code "
-            f"when opened ({str(error).splitlines()[0]}). If you trust its source, load it with "
+            f"when opened ({reason}). If you trust its source, load it with "
             "torch.load yourself and save its state_dict alone."
         ) from error
     for key in ("state_dict", "model"):
@@ -225,7 +235,9 @@ def load_state(
             "of another shape",
             [f"{k} {tuple(state[k].shape)}, wanted {tuple(own[k].shape)}" for k in shapes],
         )
-        raise ValueError("\n  ".join([*lines, *likeness(given)]))
+        if not all(k.startswith("fc.") for k in (*missing, *unknown, *shapes)):
+            lines += likeness(given)
+        raise ValueError("\n  ".join(lines))
     model.load_state_dict(dict(state))
     return kept
 
