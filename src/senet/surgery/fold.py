@@ -12,14 +12,14 @@ or the convolution beside it (:mod:`senet.surgery.absorb`): exact, no parameters
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from senet.nn.gates import BlockGates
 from senet.surgery.absorb import Absorber, NoPlaceError
@@ -82,8 +82,8 @@ def fold_gates(
     require_bare(model)
     _check(tolerance, max_loss)
     with _as_written(model), _evaluating(model), torch.no_grad(), ExitStack() as until_done:
-        found = {path: (m, g) for path, m in model.named_modules() if path and (g := gates_of(m))}
-        if not found:
+        blocks = [FoldedBlock(path, m) for path, m in model.named_modules() if path and gates_of(m)]
+        if not blocks:
             raise ValueError(f"{type(model).__name__} has no SE block, so there is nothing to fold")
         images = Calibration(model, loader)
         if tolerance == "auto" and not images.labelled:
@@ -91,17 +91,8 @@ def fold_gates(
                 'tolerance="auto" weighs accuracy, and the loader gives no labels: let it give '
                 "(images, class numbers), or name a tolerance"
             )
-        blocks = [FoldedBlock(path, module) for path, (module, _) in found.items()]
-        gates = record(model, found, images.batches("gates"), images.classes)
-        _find_places(model, blocks, gates, images.sample)
-        if not isinstance(tolerance, str):
-            _hold_to(blocks, tolerance)
-        forms = {b.path: partial(removed, [b.removal]) for b in blocks if b.removal and b.folded}
-        before, alone = try_out(model, images, forms, "one by one")
-        for block in blocks:
-            block.alone = alone.get(block.path)
-        if isinstance(tolerance, str):
-            _keep_within(model, images, blocks, before, max_loss)
+        _look_at(model, blocks, images)
+        _choose(model, blocks, images, tolerance, max_loss)
         removals = [b.removal for b in blocks if b.removal and b.folded]
         forms = {"together": partial(removed, removals)} if removals else {}
         before, tried = try_out(model, images, forms, "together")
@@ -232,11 +223,11 @@ def _effects(trial: Trial, parameters: int) -> tuple[str, str, str, str]:
     return f"{trial.change:.2%}", accuracy, f"{parameters:,}", f"{trial.saved_ms:.2f}"
 
 
-def _find_places(
-    model: nn.Module, blocks: list[FoldedBlock], gates: Mapping[str, BlockGates | str], x: Tensor
-) -> None:
-    """For every block the weights that can take its gates, or why there are none."""
-    flow = flow_of(model, x, [block.module for block in blocks])
+def _look_at(model: nn.Module, blocks: list[FoldedBlock], images: Calibration) -> None:
+    """The gates of every block, and the weights that can take them, or why there are none."""
+    modules = {block.path: block.module for block in blocks}
+    gates = record(model, modules, images.batches("gates"), images.classes)
+    flow = flow_of(model, images.sample, modules.values())
     absorber = Absorber(model, flow)
     for block in blocks:
         seen, calls = gates[block.path], flow.calls_of(block.module)
@@ -253,17 +244,30 @@ def _find_places(
             block.why = str(error)
             continue
         removal = Removal(model, block.path, edits)
-        if settle(model, removal, seen.overall, x):
+        if settle(model, removal, seen.overall, images.sample):
             block.removal = removal
         else:
-            block.why = "folded, the network would compute something else"
+            block.why = "without it, the network would compute something else"
 
 
-def _hold_to(blocks: list[FoldedBlock], tolerance: float) -> None:
-    """Leave alone the blocks whose gates vary more."""
+def _choose(
+    model: nn.Module,
+    blocks: list[FoldedBlock],
+    images: Calibration,
+    tolerance: float | str,
+    max_loss: float,
+) -> None:
+    """Try the blocks that qualify by themselves, and say why those that are not folded are not."""
+    if not isinstance(tolerance, str):
+        for block in blocks:
+            if block.folded and block.gates is not None and block.gates.variation > tolerance:
+                block.why = f"that is more than {tolerance:.2%}"
+    forms = {b.path: partial(removed, [b.removal]) for b in blocks if b.removal and b.folded}
+    before, alone = try_out(model, images, forms, "one by one")
     for block in blocks:
-        if block.folded and block.gates is not None and block.gates.variation > tolerance:
-            block.why = f"that is more than {tolerance:.2%}"
+        block.alone = alone.get(block.path)
+    if isinstance(tolerance, str):
+        _keep_within(model, images, blocks, before, max_loss)
 
 
 def _keep_within(

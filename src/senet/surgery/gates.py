@@ -75,7 +75,7 @@ def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
 
 def record(
     model: nn.Module,
-    blocks: Mapping[str, tuple[nn.Module, Gates]],
+    blocks: Mapping[str, nn.Module],
     batches: Iterable[tuple[Tensor, Tensor]],
     classes: int,
 ) -> dict[str, BlockGates | str]:
@@ -83,14 +83,14 @@ def record(
 
     Args:
         model: in evaluation mode.
-        blocks: of the network, by their paths, each with its :func:`gates_of`.
+        blocks: of the network, by their paths; all have :func:`gates_of`.
         batches: inputs as the network takes them, and labels ``[B]``.
         classes: number of classes.
 
     Returns:
         For every block its gates, or why it has none that are one number an image and channel.
     """
-    recorders = {path: _Recorder(module, gates) for path, (module, gates) in blocks.items()}
+    recorders = {path: _Recorder(block) for path, block in blocks.items()}
     hooks = [
         hook
         for recorder in recorders.values()
@@ -113,7 +113,9 @@ def record(
 class _Recorder:
     """Takes the gates of one block, and on the first batch whether they are all that it does."""
 
-    def __init__(self, block: nn.Module, gates: Gates) -> None:
+    def __init__(self, block: nn.Module) -> None:
+        gates = gates_of(block)
+        assert gates is not None
         self.block, self.gates = block, gates
         self.latest: Tensor | None = None
         self.expected: Tensor | None = None

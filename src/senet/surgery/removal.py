@@ -50,7 +50,7 @@ class Removal:
         """The weights as they were, bit for bit, and the block in its place; at any moment."""
         for parameter, before in self._saved or ():
             parameter.copy_(before)
-        setattr(self.owner, self.name, self.block)
+        setattr(self.owner, self.name, self.block.train(self.owner.training))
         self._saved = None
 
 
