@@ -24,8 +24,10 @@ from senet.settings import pairs, value
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from senet.analysis.subject import Subject
     from senet.doctor import Check
     from senet.training.config import TrainConfig
+    from senet.training.variants import Vary
 
 FAILED = 1
 INTERRUPTED = 130
@@ -184,7 +186,15 @@ def compare(
         typer.Option(metavar="NAME", help="Settings to begin with: quick, cifar or imagenet."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Train both so many times (1).")
+        int | None, typer.Option(min=1, metavar="N", help="Train each so many times (1).")
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="Train a network with SE for each of these values of one of its options. A value "
+            "that is a list is written 2+3.",
+        ),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -201,23 +211,26 @@ def compare(
 
     Same images in the same order, same augmentation, same settings, and the same
     initial weights wherever both have them. Writes report.html, a page that opens
-    offline. Without any options: on bundled images, in a few minutes.
+    offline. Without any options: on bundled images, in a few minutes. With --vary,
+    one network with SE for each value, all held against the plain one; an option
+    that the plain network has too, such as widths, has a plain twin for each value.
 
     Examples:
       senet compare
       senet compare --seeds 3
+      senet compare --vary reduction=4,8,16 --seeds 3
+      senet compare --vary placement=standard,pre,post,identity,3x3
+      senet compare --vary se_stages=2,3,2+3
       senet compare --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet compare --resume runs/NAME
     """
     from senet.analysis import report
     from senet.training import compare as training
-    from senet.training.config import TrainConfig
-    from senet.training.folder import read_json
 
     _not_both(resume, out, recipe)
-    begun = read_json(resume / "comparison.json") if resume else None
+    begun = training.read_plan(resume) if resume else None
     config = _configured(
-        TrainConfig.from_dict(begun["config"]) if begun else _recipe(recipe),
+        begun.config if begun else _recipe(recipe),
         settings,
         model=model,
         data=data,
@@ -229,17 +242,18 @@ def compare(
         precision=precision,
         device=device,
     )
-    count = seeds or (len(begun["seeds"]) if begun else 1)
+    count = seeds or (len(begun.seeds) if begun else 1)
     folder = training.compare(
         config,
         resume or out or _new_folder("compare", config),
         range(config.seed, config.seed + count),
+        vary=_vary(vary, config) if vary else begun and begun.vary,
         resume=begun is not None,
     )
-    _show_comparison(folder)
+    what = _show_comparison(folder)
     with _working("writing the report"):
         page = report.write(folder)
-    _print(f"Curves, costs, mistakes and gates: {page}", style="bold")
+    _print(f"{what}: {page}", style="bold")
 
 
 @app.command(rich_help_panel=MAIN)
@@ -606,6 +620,19 @@ def _options(names: list[str], settings: list[str] | None) -> dict[str, Any]:
     return {k: _option(k, text, known, known) for k, text in texts.items()}
 
 
+def _vary(text: str, config: TrainConfig) -> Vary:
+    """``KEY=V1,V2``: values of the kind of the option, lists of numbers joined by ``+``."""
+    from senet.models import entry
+    from senet.training.variants import Vary
+
+    ((key, listed),) = pairs([text], "--vary").items()
+    twins = entry(config.model)
+    known = _known(config.model if twins.has_se else twins.twin, config.options)
+    kind = type(known.get(key))
+    values = (one.strip() for one in listed.split(","))
+    return Vary(key, tuple(value(one.replace("+", ","), kind) for one in values if one))
+
+
 def _known(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a network, with those of the attention that was chosen for it."""
     from senet.models import entry
@@ -709,14 +736,25 @@ def _plain_table(*columns: str) -> Table:
     return table
 
 
-def _show_comparison(folder: Path) -> None:
-    from rich.text import Text
-
-    from senet.analysis import runs, statistics
+def _show_comparison(folder: Path) -> str:
+    """Print it, and say what the page has more."""
+    from senet.analysis import runs
     from senet.analysis.subject import Subject
-    from senet.models.summary import count
 
     subject = Subject.of(runs.read(folder))
+    if subject.variation:
+        _show_variation(subject)
+        return "All costs, and accuracy drawn against them"
+    _show_pair(subject)
+    return "Curves, costs, mistakes and gates"
+
+
+def _show_pair(subject: Subject) -> None:
+    from rich.text import Text
+
+    from senet.analysis import statistics
+    from senet.models.summary import count
+
     seeds = len(subject.seeds)
     spread = "95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds"
     table = _plain_table("network", "test\naccuracy", spread, "params", "mult-adds", "ms a step")
@@ -739,6 +777,39 @@ def _show_comparison(folder: Path) -> None:
     _print("", table, "")
     verdict = statistics.verdict(subject.comparison, *(subject.names[r] for r in ("plain", "se")))
     _print(Text(verdict), "", style="bold")
+
+
+def _show_variation(subject: Subject) -> None:
+    from rich.text import Text
+
+    from senet.analysis import statistics, variation
+
+    assert subject.variation is not None
+    seeds = len(subject.seeds)
+    table = _plain_table(
+        subject.variation.option,
+        "test\naccuracy",
+        "95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds",
+        "minus\nplain",
+        "95 %\ninterval",
+        "params",
+        "ms a step",
+    )
+    for row in variation.rows(subject):
+        low, high = row.spread.low, row.spread.high
+        sure = _percent(low, high) if seeds == 1 else f"± {_percent((high - low) / 2)}"
+        difference = row.comparison and row.comparison.difference
+        table.add_row(
+            row.label,
+            f"{_percent(row.accuracy)} %",
+            sure,
+            statistics.signed(difference.value) if difference else "",
+            statistics.interval(difference) if difference else "",
+            f"{row.cost['parameters']:,.0f}" if row.cost else "",
+            f"{row.cost['step_ms']:.1f}" if row.cost else "",
+        )
+    _print("", table, "")
+    _print(Text(variation.verdict(subject)), "", style="bold")
 
 
 def _show_evaluation(found: Mapping[str, Any], split: str) -> None:
