@@ -24,6 +24,7 @@ RANK = {
     "export": 4,
     "serving": 4,
     "doctor": 4,
+    "foreign": 4,
     "settings": 4,
     "cli": 5,
     "__main__": 6,

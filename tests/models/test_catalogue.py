@@ -16,7 +16,7 @@ def test_the_catalogue_has_every_network_once():
 
 def test_the_best_published_accuracy_is_shown():
     (table,) = catalogue(["se_resnet50"])
-    by_header = {str(c.header): list(c.cells)[0] for c in table.columns}
+    by_header = {str(c.header): next(iter(c.cells)) for c in table.columns}
     assert by_header["weights"] == str(len(list_weights("se_resnet50.*")))
     assert by_header["top-1"] == "81.3 %"  # timm's ra2, tested at 288 pixels
     (plain,) = catalogue(["se_resnet18"])

@@ -30,6 +30,12 @@ def test_what_no_map_needs_is_left_out():
     assert {name for name, p in backbone.named_parameters() if p.grad is not None} == used
 
 
+def test_strides_are_those_of_the_network_where_its_maps_are_not_padded():
+    with torch.device("meta"):
+        backbone = create_model("inception_v3", features=(0, 1, 2, 3, 4))
+    assert backbone.strides == (2, 4, 8, 16, 32)
+
+
 @pytest.mark.parametrize("levels", [(), (2, 1), (1, 1), (5,), (-1,)])
 def test_levels_out_of_range_are_named(levels):
     with pytest.raises(ValueError, match=r"must be rising levels of resnet18, .* 0 .* to 4"):

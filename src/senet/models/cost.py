@@ -76,10 +76,7 @@ def measure(
         ``step_ms`` (forward, backward and update in training) and ``image_ms`` (forward alone, in
         evaluation, a single image of the batch), in milliseconds.
     """
-    images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
-    steps = {name: _training_step(model, images) for name, model in models.items()}
-    passes = {name: _forward_pass(model, images) for name, model in models.items()}
-    step_ms, image_ms = in_turn(steps, repeats), in_turn(passes, repeats)
+    times = in_turn_times(models, input_shape, batch_size, repeats)
     costs = {}
     for name, model in models.items():
         total, se = parameters(model)
@@ -89,10 +86,32 @@ def measure(
             "se_parameters": se,
             "multiply_adds": adds,
             "se_multiply_adds": se_adds,
-            "step_ms": step_ms[name],
-            "image_ms": image_ms[name] / batch_size,
+            "step_ms": times["training step"][name],
+            "image_ms": times["inference"][name] / batch_size,
         }
     return costs
+
+
+def in_turn_times(
+    models: Mapping[str, nn.Module],
+    input_shape: tuple[int, ...],
+    batch_size: int,
+    repeats: int = 7,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of a ``training step`` and of ``inference`` of every network, taken in turn.
+
+    Args:
+        models: networks by name; they are left as they were.
+        input_shape: ``(channels, height, width)`` of one image.
+        batch_size: images in both.
+        repeats: rounds; of these the median.
+    """
+    images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
+    forms = {"training step": _training_step, "inference": _forward_pass}
+    return {
+        what: in_turn({name: make(model, images) for name, model in models.items()}, repeats)
+        for what, make in forms.items()
+    }
 
 
 def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

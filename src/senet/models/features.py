@@ -75,16 +75,21 @@ class Pyramid(nn.Module):
 
         Seen by running the network where shapes flow and nothing is computed.
         """
-        side, image_channels = 256, self.network.architecture.in_channels
         copy = deepcopy(self).eval().to("meta")
         ran: set[str] = set()
         for name, part in copy.network.named_children():
             for module in part.modules():
                 module.register_forward_hook(lambda *_, name=name: ran.add(name))
+        # Two images, for a convolution without padding makes a map smaller than its stride says.
+        small, large = 256, 512
+        shape = 1, self.network.architecture.in_channels
         with torch.no_grad():
-            maps = copy(torch.empty(1, image_channels, side, side, device="meta"))
+            maps, wide = (copy(torch.empty(*shape, s, s, device="meta")) for s in (small, large))
         return (
             tuple(x.shape[1] for x in maps),
-            tuple(round(side / x.shape[-1]) for x in maps),
+            tuple(
+                (large - small) // (y.shape[-1] - x.shape[-1])
+                for x, y in zip(maps, wide, strict=True)
+            ),
             ran,
         )

@@ -1,0 +1,63 @@
+"""Networks by the name that their own library gives them: ours, timm's, torchvision's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from senet.models import create_model, entry
+from senet.near import near
+
+
+def find_network(name: str) -> tuple[nn.Module, int]:
+    """A network with new weights, and the side in pixels of the images that it is made for.
+
+    Args:
+        name: ``se_resnet50`` of ours, ``timm:seresnet50``, or ``torchvision:resnet50``.
+
+    Raises:
+        ValueError: for a library or a network that is not known, with near names.
+        ImportError: if the library is not installed, with the remedy.
+
+    Example:
+        >>> model, side = find_network("se_resnet20_cifar")
+        >>> side
+        32
+    """
+    library, colon, own = name.partition(":")
+    if not colon:
+        return create_model(name), entry(name).preprocessing.size
+    if library == "timm":
+        return _of_timm(own)
+    if library == "torchvision":
+        return _of_torchvision(own)
+    raise ValueError(f"no library {library!r}: there are timm:NAME and torchvision:NAME")
+
+
+def _of_timm(name: str) -> tuple[nn.Module, int]:
+    timm: Any = _imported("timm")
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
+    model = timm.create_model(name)
+    return model, model.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+
+
+def _of_torchvision(name: str) -> tuple[nn.Module, int]:
+    models: Any = _imported("torchvision").models
+    if name not in models.list_models(models):
+        near_ones = near(name, models.list_models(models))
+        raise ValueError(f"torchvision has no network {name!r}.{near_ones}")
+    return models.get_model(name), 299 if name == "inception_v3" else 224
+
+
+def _imported(library: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(library)
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(
+            f"{library} cannot be imported here ({error}). It is not a part of senet: "
+            f"pip install {library}"
+        ) from error
