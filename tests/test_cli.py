@@ -121,6 +121,10 @@ def test_version():
         (["train", "--weights", "gone"], "no weights 'gone'. It can be a file"),
         (["train", "--resume", "gone"], "it has no config.json"),
         (["compare", "--resume", "gone"], "it has no comparison.json"),
+        (["compare", "--vary", "reducton=4"], "to vary. Did you mean reduction?"),
+        (["compare", "--vary", "lr=0.1,0.2"], "lr is a setting of the training"),
+        (["compare", "--vary", "reduction="], "must be different ones, at least one"),
+        (["compare", "--vary", "reduction=8,99"], "reduction=99 cannot be built: reduction=99"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
         (["report", "gone"], "no run folder gone"),
@@ -141,6 +145,7 @@ def test_what_the_library_refuses_is_one_message(words, message):
         (["train", "--epoch", "3"], "--epochs"),
         (["train", "--epochs", "many"], "--epochs"),
         (["train", "--set", "epochs"], "write it as KEY=VALUE"),
+        (["compare", "--vary", "reduction"], "--vary reduction: write it as KEY=VALUE"),
         (["train", "--set", "warmpu=1"], "Did you mean warmup?"),
         (["train", "--set", "reducton=8"], "Did you mean reduction?"),
         (["summary", "se_resnet8_cifar", "--set", "reducton=8"], "Did you mean reduction?"),
@@ -251,6 +256,36 @@ def test_data_and_folder(configured):
     assert config.data == "some/My photos"
     assert str(folder).startswith("runs/se_resnet18-My-photos-")
     assert configured("--out", "here")[1] == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("reduction=4,8", (4, 8)),
+        ("reduction=4, 4+8+16", (4, (4, 8, 16))),
+        ("placement=standard,3x3", ("standard", "3x3")),
+        ("se-bias=true,false", (True, False)),
+        ("gate_bias=0,1.5", (0, 1.5)),
+        ("se_stages=none,2,2+3", (None, 2, (2, 3))),
+        ("attention=se,eca", ("se", "eca")),
+        ("widths=4+4+8,8+8+16", ((4, 4, 8), (8, 8, 16))),
+        ("stem_width=8", (8,)),
+    ],
+)
+@pytest.mark.parametrize("model", ["se_resnet8_cifar", "resnet8_cifar"])  # the twin is known
+def test_values_to_vary(monkeypatch, text, values, model):
+    calls = []
+
+    def compare(config, folder, seeds, vary, resume):
+        calls.append(vary)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("senet.training.compare.compare", compare)
+    senet("compare", "--model", model, "--vary", text, code=130)
+    (vary,) = calls
+    assert vary.option == text.partition("=")[0].replace("-", "_")
+    assert vary.values == values
+    assert [type(v) for v in vary.values] == [type(v) for v in values]
 
 
 @pytest.mark.parametrize(
@@ -424,6 +459,25 @@ def test_a_comparison_prints_its_verdict_and_writes_its_page():
         "seeds: (0,), not (0, 1)"
         in senet("compare", "--resume", "both", "--seeds", 2, code=1).output
     )
+
+
+def test_a_family_prints_its_table_and_goes_on_with_the_same_values():
+    words = ["--limit", "200", "--epochs", "1", "--batch-size", "64", "--out", "family"]
+    text = senet("compare", *TINY, *words, "--vary", "se-stages=2,3+4").stdout
+    assert "[3/3] se_resnet8_cifar-se_stages=3+4, seed 0" in text
+    for label in ("plain", "2", r"3\+4"):
+        accuracy = r"[\d.]+ % +[\d.]+ … [\d.]+ "
+        difference = "" if label == "plain" else r" +[+−]?[\d.]+ +[+−]?[\d.]+ … [+−]?[\d.]+ "
+        assert re.search(rf"(?m)^{label} +{accuracy}{difference} +[\d,]+ +[\d.]+ *$", text)
+    assert "Of the networks with SE, the most accurate, se_stages=" in re.sub(r"\s+", " ", text)
+    page = Path("family/report.html")
+    assert str(page) in text
+    page.unlink()
+    again = senet("compare", "--resume", "family").stdout  # nothing is left to train
+    assert "[1/3]" not in again
+    assert page.is_file()
+    other = senet("compare", "--resume", "family", "--vary", "se_stages=2", code=1)
+    assert "vary: se_stages=2,3+4, not se_stages=2" in other.output
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
