@@ -259,3 +259,8 @@ def test_options_are_listed_with_their_defaults():
     assert "extent" not in entry("se_resnet8_cifar").options()
     for kind in KINDS:
         assert options_of(kind)["se_stages"] is None
+
+
+def test_a_stage_that_the_network_has_not_is_an_error():
+    with pytest.raises(ValueError, match=r"se_stages=\(5, 6\): se_resnet18 has stages 2 to 5"):
+        create_model("se_resnet18", se_stages=(5, 6))

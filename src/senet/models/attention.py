@@ -109,10 +109,10 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
         return None
     defaults = KINDS[kind].options
     chosen = dict(chosen)
-    stages = _stages(chosen.pop("se_stages", None))
+    named = stages(chosen.pop("se_stages", None))
 
     def make(channels: int, stage: int, **usual: Any) -> nn.Module | None:
-        if stages is not None and stage not in stages:
+        if named and stage not in named:
             return None
         asked = {name: _of_stage(name, value, stage) for name, value in chosen.items()}
         if "reduction" in asked:  # what was asked for comes before what is usual in the family
@@ -123,16 +123,25 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
     return make
 
 
-def _stages(chosen: int | Iterable[int] | None) -> tuple[int, ...] | None:
+def stages(chosen: int | Iterable[int] | None) -> tuple[int, ...]:
+    """The stages that ``se_stages`` names; none where it names all by being ``None``.
+
+    Raises:
+        ValueError: if it names none, or the stem.
+
+    Example:
+        >>> stages(3), stages(None)
+        ((3,), ())
+    """
     if chosen is None:
-        return None
-    stages = (chosen,) if isinstance(chosen, int) else tuple(chosen)
-    if not stages or min(stages) < 2:
+        return ()
+    named = (chosen,) if isinstance(chosen, int) else tuple(chosen)
+    if not named or min(named) < 2:
         raise ValueError(
             f"se_stages={chosen} must name stages from 2 on: stage 2 is conv2_x of the paper, "
             "the first of the network's stages"
         )
-    return stages
+    return named
 
 
 def _of_stage(name: str, value: Any, stage: int) -> Any:

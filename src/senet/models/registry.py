@@ -89,7 +89,11 @@ class Entry:
         chosen = {k: v for k, v in options.items() if k in attention.options_of(kind)}
         own = {k: v for k, v in options.items() if k not in chosen and k != "attention"}
         se = attention.attend(kind, chosen)
-        return self.network(num_classes=num_classes, in_channels=in_channels, se=se, **own)
+        model = self.network(num_classes=num_classes, in_channels=in_channels, se=se, **own)
+        last = len(model.stages) + 1
+        if max(attention.stages(chosen.get("se_stages")), default=0) > last:
+            raise ValueError(f"se_stages={chosen['se_stages']}: {self.name} has stages 2 to {last}")
+        return model
 
 
 _ENTRIES: dict[str, Entry] = {}
