@@ -12,22 +12,25 @@ from senet.models.published import find_published, list_weights, published, publ
 from senet.models.timm_config import NETWORKS, read_timm
 
 
-@pytest.mark.parametrize("name", list_weights())
-def test_every_set_is_of_a_network_that_is_here(name):
-    found = published(name)
-    assert name == f"{found.record.architecture.name}.{name.split('.', 1)[1]}"
-    with torch.device("meta"):
-        network = found.record.architecture.build()
-    assert network.fc.out_features == found.record.architecture.num_classes
-    assert found.licence
-    assert bool(found.report) == bool(found.record.metrics)
+def test_every_set_is_of_a_network_that_is_here():
+    built = []
+    for name in list_weights():
+        found = published(name)
+        architecture = found.record.architecture
+        assert name.startswith(f"{architecture.name}.")
+        if architecture not in built:
+            with torch.device("meta"):
+                assert architecture.build().fc.out_features == architecture.num_classes
+            built.append(architecture)
+        assert found.licence
+        assert bool(found.report) == bool(found.record.metrics)
 
 
-@pytest.mark.parametrize("name", list_weights())
-def test_every_file_is_checked(name):
-    source = published(name).source
-    # The hub's library checks what it downloads.
-    assert hash_in_name(source) if is_url(source) else is_repository(source)
+def test_every_file_is_checked():
+    for name in list_weights():
+        source = published(name).source
+        # The hub's library checks what it downloads.
+        assert hash_in_name(source) if is_url(source) else is_repository(source), name
 
 
 def test_no_two_sets_are_the_same_file():
