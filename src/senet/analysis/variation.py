@@ -131,7 +131,7 @@ def chance(comparisons: int) -> str:
 
 
 def _among_themselves(subject: Subject) -> str:
-    """Whether even the farthest apart of the networks with SE can be told apart."""
+    """Whether the farthest apart of the networks with SE can be told apart."""
     by_accuracy = sorted(subject.twins, key=lambda name: _row(subject, name).accuracy)
     worst, best = by_accuracy[0], by_accuracy[-1]
     found = subject.compare(worst, best)
@@ -142,7 +142,7 @@ def _among_themselves(subject: Subject) -> str:
     )
     if found.told_apart:
         return f"{text}; as they were picked for it, they look farther apart than they are."
-    return f"{text}, which does not tell even these two apart, and so ranks none of them."
+    return f"{text}, which does not tell these two apart."
 
 
 def _setting(subject: Subject, name: str) -> str:

@@ -130,7 +130,7 @@ def _row(row: Row, costed: bool) -> Section:
         shown |= {
             "parameters": f"{cost['parameters']:,.0f}",
             "se_parameters": f"{cost['se_parameters']:,.0f}" if cost["se_parameters"] else "–",
-            "multiply_adds": f"{cost['multiply_adds'] / 1e6:,.2f}",
+            "multiply_adds": f"{cost['multiply_adds']:,.0f}",
             "step_ms": f"{cost['step_ms']:.1f}",
             "image_ms": f"{cost['image_ms']:#.3g}".rstrip("."),
         }
@@ -158,9 +158,9 @@ def _caption(subject: Subject, costed: bool) -> str:
         )
     if costed:
         text += (
-            " Multiply-adds are of one image, in millions, of convolutions and fully connected "
-            "layers. Times are medians, measured in turn on the machine named below; they vary "
-            "by a few per cent with what else it does."
+            " Multiply-adds are those of convolutions and fully connected layers on one image. "
+            "Times are medians, measured in turn on the machine named below, and vary with what "
+            "else it does."
         )
     return _held(text)
 
