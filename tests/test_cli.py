@@ -26,7 +26,11 @@ from senet.cli import app
 from senet.training.config import TrainConfig
 from senet.training.recipes import RECIPES
 
-COMMANDS = ["compare", "train", "evaluate", "predict", "report", "models", "summary", "doctor"]
+COMMANDS = [
+    *("compare", "train", "evaluate", "predict", "report"),
+    *("accelerate", "insert", "fold"),
+    *("models", "weights", "summary", "doctor"),
+]
 TINY = ["--model", "se_resnet8_cifar", "--set", "widths=8,8,16", "--set", "reduction=4"]
 
 
@@ -329,6 +333,41 @@ def test_weights_that_say_what_they_are_of_bring_their_network(configured, tmp_p
     assert config.options["stem_pool"] == "padded"
 
 
+# --- operate --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def libraries(world, monkeypatch):
+    """timm and torchvision, as they are where they are installed."""
+    for library in ("timm", "torchvision"):
+        monkeypatch.setitem(sys.modules, library, getattr(world, library))
+
+
+def test_accelerate_says_what_it_found(libraries):
+    text = senet("accelerate", "--model", "timm:legacy_seresnet18").stdout
+    assert "accelerated SENet: 17 places changed" in text
+    assert re.search(r"norm \+ SE \+ shortcut \+ ReLU", text)
+
+
+def test_insert_says_what_it_cost(libraries):
+    text = senet("insert", "--model", "torchvision:resnet18", "--reduction", "8").stdout
+    assert "8 places changed" in text
+    assert "new parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tim:resnet18", "no library 'tim'"),
+        ("timm:seresnet5", "Did you mean"),
+        ("torchvision:resnet19", "Did you mean"),
+        ("se_resnet51", "Did you mean"),
+    ],
+)
+def test_networks_of_other_libraries_are_named_in_errors(libraries, name, words):
+    assert words in said(senet("accelerate", "--model", name, code=1))
+
+
 # --- look -----------------------------------------------------------------------------------------
 
 
@@ -336,6 +375,12 @@ def test_models():
     text = senet("models", "*resnet8_cifar").stdout
     assert re.search(r"(?m)^se_resnet8_cifar +[\d,]+ +[\d.]+ M +resnet8_cifar *$", text)
     assert "se_resnet50" not in text
+
+
+def test_weights_are_listed_by_network_or_by_name():
+    assert "se_resnet50.timm_a1_in1k" in senet("weights", "se_resnet50").stdout
+    assert "se_resnet50.timm_a1_in1k" in senet("weights", "*.timm_a1*").stdout
+    assert "no published weights fit" in said(senet("weights", "se_resnet500", code=1))
 
 
 def test_summary_stands_side_by_side_with_the_options_of_each():

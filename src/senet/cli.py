@@ -23,9 +23,11 @@ from senet.settings import pairs, value
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import nn
 
     from senet.analysis.subject import Subject
     from senet.doctor import Check
+    from senet.surgery import Report
     from senet.training.config import TrainConfig
     from senet.training.variants import Vary
 
@@ -79,6 +81,7 @@ app = typer.Typer(
 )
 
 MAIN, LOOK = "Train and use networks", "Look at networks and at this machine"
+OPERATE = "Operate on other networks"
 
 
 def _version(asked: bool) -> None:
@@ -457,6 +460,120 @@ def report(
     _print(str(page))
 
 
+# --- operate --------------------------------------------------------------------------------------
+
+Theirs = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME", help="timm:seresnet50, torchvision:resnet50, or one of ours."
+    ),
+]
+Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time it before and after; minutes.")]
+BenchmarkBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time (16).")]
+
+
+@app.command(rich_help_panel=OPERATE)
+def accelerate(
+    model: Theirs, benchmark: Benchmark = False, batch_size: BenchmarkBatch = 16
+) -> None:
+    """Show what `senet.surgery.accelerate` finds in a network, and what that gains.
+
+    It runs the SE blocks and residual tails of any network on the streaming passes. In your own
+    code it is one line: accelerate(model).
+
+    Examples:
+      senet accelerate --model timm:seresnet50 --benchmark
+      senet accelerate --model torchvision:mobilenet_v3_small
+    """
+    from senet.foreign import find_network
+    from senet.surgery import accelerate
+
+    network, side = find_network(model)
+    report = accelerate(network, inplace=False)
+    _show_surgery(report)
+    if benchmark:
+        _show_times({"as it was": network, "accelerated": report.model}, side, batch_size)
+
+
+@app.command(rich_help_panel=OPERATE)
+def insert(
+    model: Theirs,
+    reduction: Annotated[int, typer.Option(min=1, help="r of the paper.")] = 16,
+    where: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="auto, or paths of modules: 'layer4.*.bn3'."),
+    ] = "auto",
+    start: Annotated[
+        str, typer.Option(help="identity: computes what it did before; paper: gates of 0.5.")
+    ] = "identity",
+    benchmark: Benchmark = False,
+    batch_size: BenchmarkBatch = 16,
+) -> None:
+    """Show where `senet.surgery.insert_se` puts SE in a network, and what that costs.
+
+    In your own code it is one line: insert_se(model). By default the network then computes exactly
+    what it computed before, and learns from there.
+
+    Examples:
+      senet insert --model timm:resnet50
+      senet insert --model torchvision:mobilenet_v2 --reduction 8 --benchmark
+    """
+    from senet.foreign import find_network
+    from senet.surgery import accelerate, insert_se
+
+    network, side = find_network(model)
+    report = insert_se(network, reduction, where, start, inplace=False)
+    _show_surgery(report)
+    if benchmark:
+        fast = accelerate(report.model, inplace=False).model
+        networks = {"as it was": network, "with SE": report.model, "and accelerated": fast}
+        _show_times(networks, side, batch_size)
+
+
+@app.command(rich_help_panel=OPERATE)
+def fold(
+    model: Run,
+    tolerance: Annotated[
+        str, typer.Option(help="Largest variation of gates that are folded, or auto.")
+    ] = "auto",
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Of accuracy, as a share, for auto.")
+    ] = 0.001,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Other images than the run's.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Images to choose by: val, test or train.")] = "val",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=WHERE, metavar="FILE.pt2", help="Save the slimmer network, exported."
+        ),
+    ] = None,
+) -> None:
+    """Fold the SE blocks of a trained network that hardly react to the image into its weights.
+
+    What is left computes nearly the same with fewer parameters and in less time. The accuracy is
+    looked at on the images that the choice was made by; `--out` writes a program for torch.export.
+
+    Examples:
+      senet fold runs/photos
+      senet fold runs/photos --tolerance 0.02 --out slim.pt2
+    """
+    from senet.export.program import save_program
+    from senet.serving import find_model
+    from senet.surgery import fold_gates
+    from senet.training.evaluate import Batches, open_split
+
+    network, record, images = open_split(find_model(model), data, split)
+    batches = Batches(images, record.preprocessing)
+    chosen = tolerance if tolerance == "auto" else value(tolerance, float)
+    report = fold_gates(network, batches, chosen, max_loss=max_loss)
+    _print(str(report))
+    if out is not None:
+        save_program(out, network, record)
+        _print(f"\nwrote {out}")
+
+
 # --- look -----------------------------------------------------------------------------------------
 
 
@@ -464,16 +581,17 @@ def report(
 def models(
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Such as 'se_*'.")] = "*",
 ) -> None:
-    """List the networks, what they cost, and their twins with or without SE.
+    """List the networks, what they cost, the weights published for them, and their twins.
 
-    Multiply-adds are those of one image of the usual size.
+    Multiply-adds are those of one image of the usual size; top-1 is the highest accuracy that is
+    published for weights of the network (`senet weights` lists them).
 
     Examples:
       senet models
       senet models 'se_resnext*'
     """
     from senet.models import list_models
-    from senet.models.summary import catalogue
+    from senet.models.catalogue import catalogue
 
     names = list_models(pattern)
     if not names:
@@ -482,6 +600,30 @@ def models(
         tables = list(catalogue(names))
     for table in tables:
         _print(table, "")
+
+
+@app.command(rich_help_panel=LOOK)
+def weights(
+    pattern: Annotated[
+        str, typer.Argument(metavar="[PATTERN]", help="Of networks or sets, such as 'se_*'.")
+    ] = "*",
+) -> None:
+    """List the published weights that are known by name: their accuracy, licence and source.
+
+    Where weights are wanted, a set is named as here, or by its part after the dot where the network
+    is named too.
+
+    Examples:
+      senet weights 'se_resnet50*'
+      senet train --model se_resnet50 --weights timm_a1_in1k --data photos
+    """
+    from senet.models import list_weights
+    from senet.models.catalogue import weights_table
+
+    names = list_weights(pattern if "." in pattern else f"{pattern}.*")
+    if not names:
+        raise ValueError(f"no published weights fit {pattern!r}.{near(pattern, list_weights())}")
+    _print(weights_table(names), "")
 
 
 @app.command(rich_help_panel=LOOK)
@@ -734,6 +876,31 @@ def _plain_table(*columns: str) -> Table:
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", vertical="bottom")
     return table
+
+
+def _show_surgery(report: Report) -> None:
+    """What was found, places of the same kind in one line."""
+    table = _plain_table("found", "places", "", "such as")
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for finding in report.findings:
+        outcome = finding.done or f"left alone: {finding.why}"
+        kinds.setdefault((finding.found, outcome), []).append(finding.path or "(the network)")
+    for (found, outcome), paths in kinds.items():
+        table.add_row(found, str(len(paths)), outcome, paths[0])
+    _print(f"{report.title}: {len(report.changed)} places changed", style="bold")
+    _print(table)
+
+
+def _show_times(networks: Mapping[str, nn.Module], side: int, batch_size: int) -> None:
+    from senet.models.cost import in_turn_times
+
+    with _working("timing"):
+        times = in_turn_times(networks, (3, side, side), batch_size)
+    table = _plain_table(f"{batch_size} images of {side}×{side}, ms", *networks)
+    for what, ms in times.items():
+        first = next(iter(ms.values()))
+        table.add_row(what, *(f"{one:.0f} ({first / one:.2f}×)" for one in ms.values()))
+    _print("", table)
 
 
 def _show_comparison(folder: Path) -> str:

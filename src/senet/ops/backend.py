@@ -77,10 +77,11 @@ def fuses(x: Tensor, se: bool = True) -> bool:
         x: a feature map.
         se: whether there is SE in the passes.
     """
-    least = LEAST if se else LEAST_WITHOUT_SE
-    if _forced == "auto" and x.device.type == "cpu" and x.numel() < least:
+    if of(x) is eager:  # also while exporting, when a size must not decide
         return False
-    return of(x) is not eager
+    if _forced != "auto" or x.device.type != "cpu":
+        return True
+    return x.numel() >= (LEAST if se else LEAST_WITHOUT_SE)
 
 
 def _traced() -> bool:

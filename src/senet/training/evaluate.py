@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from senet.data import Source, Split, loader, open_source, transforms
-from senet.models import Preprocessing
+from senet.models import Network, Preprocessing
 from senet.models.device import find_device
-from senet.models.weights import load_model
+from senet.models.weights import Record, load_model
 from senet.training.batches import recorded_source
 from senet.training.folder import RunFolder
 
@@ -44,14 +45,38 @@ def predict_split(
     """
     place = find_device(device)
     model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    crop = transforms.CentreCrop.of(preprocessing)
-    logits = []
-    for images, _ in loader(split, batch_size, crop, workers=workers):
-        x = transforms.normalise(
-            images.to(place), preprocessing.mean, preprocessing.std, channels_last=True
-        )
-        logits.append(model(x).float().cpu())
+    batches = Batches(split, preprocessing, batch_size, place, workers)
+    logits = [model(images).float().cpu() for images, _ in batches]
     return split.labels, torch.cat(logits).numpy()
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The images of a split as a network takes them, with their labels, as often as one likes.
+
+    Attributes:
+        split: the images.
+        preprocessing: what the network wants to be fed.
+        batch_size: images at a time.
+        device: where the batches are wanted.
+        workers: processes that decode images; ``None`` for as many as suit.
+    """
+
+    split: Split
+    preprocessing: Preprocessing
+    batch_size: int = 256
+    device: torch.device | str = "cpu"
+    workers: int | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        p = self.preprocessing
+        crop = transforms.CentreCrop.of(p)
+        for images, labels in loader(self.split, self.batch_size, crop, workers=self.workers):
+            x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
+            yield x, labels
 
 
 def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -122,6 +147,25 @@ def evaluate(
         ValueError: if the classes of the data are not those of the model, a split is missing, or
             ``data`` is needed and not given.
     """
+    network, record, images = open_split(model, data, split)
+    labels, logits = predict_split(
+        network,
+        images,
+        record.preprocessing,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+    )
+    return metrics(labels, logits, record.classes)
+
+
+def open_split(
+    model: str | os.PathLike[str], data: str | None = None, split: str = "test"
+) -> tuple[Network, Record, Split]:
+    """A trained network, its record, and images to look at it with.
+
+    Args and errors are those of :func:`evaluate`.
+    """
     path = Path(model)
     file = RunFolder(path).model_file if path.is_dir() else path
     network, record = load_model(file)
@@ -137,15 +181,7 @@ def evaluate(
             if split != "val"
             else f"{source.name} has too few images for a validation split"
         )
-    labels, logits = predict_split(
-        network,
-        images,
-        record.preprocessing,
-        batch_size=batch_size,
-        device=device,
-        workers=workers,
-    )
-    return metrics(labels, logits, source.classes)
+    return network, record, images
 
 
 def _source(file: Path, data: str | None, preprocessing: Preprocessing) -> Source:
