@@ -27,6 +27,7 @@ bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and 
 	$(BIN)/python -m benchmarks.ops.small
 	$(BIN)/python -m benchmarks.ops.early
 	$(BIN)/python -m benchmarks.models.shares
+	$(BIN)/python -m benchmarks.models.surgery
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 

@@ -131,6 +131,19 @@ def early() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def surgery() -> str:
+    rows, environment, name = newest("surgery")
+    body = []
+    for row in rows:
+        cells = [row["network"], row["changed"]]
+        for what in ("training", "inference"):
+            before, after = row[what]["as it is"], row[what]["accelerated"]
+            cells += [f"{_ms(before)} → {_ms(after)}", _times(before, after)]
+        body.append(cells)
+    head = ("network", "places", "training step, ms", "gain", "inference, ms", "gain")
+    return markdown(head, body) + source(environment, name)
+
+
 def passes() -> str:
     rows, environment, name = newest("passes")
     forms = ("copy", "moments", "affine", "grad_moments", "grad_affine")
@@ -225,6 +238,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "small": small,
     "shares": shares,
     "early": early,
+    "surgery": surgery,
     "counts": counts,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),

@@ -346,7 +346,7 @@ def libraries(world, monkeypatch):
 def test_accelerate_says_what_it_found(libraries):
     text = senet("accelerate", "--model", "timm:legacy_seresnet18").stdout
     assert "accelerated SENet: 17 places changed" in text
-    assert re.search(r"norm \+ SE \+ shortcut \+ ReLU", text)
+    assert "norm + SE" in text
 
 
 def test_insert_says_what_it_cost(libraries):
