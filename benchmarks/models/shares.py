@@ -40,7 +40,7 @@ def measure(steps: int = 3) -> dict[str, dict[str, float]]:
             for _ in range(steps):
                 step()
         ms = {e.key: e.self_cpu_time_total / 1000 / steps for e in seen.key_averages()}
-        groups = {g: sum(ms.get(k, 0.0) for k in keys) for g, keys in GROUPS.items()}
+        groups = {g: sum((ms.get(k, 0.0) for k in keys), 0.0) for g, keys in GROUPS.items()}
         groups["all else"] = sum(ms.values()) - sum(groups.values())
         found[name] = groups
         print(name, {k: round(v, 1) for k, v in groups.items()}, flush=True)
