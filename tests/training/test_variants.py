@@ -85,12 +85,18 @@ def test_what_cannot_be_varied(option, values, message):
         ("gate_bias", "wide", "gate_bias=wide cannot be built: "),
         ("stem_width", -1, "stem_width=-1 cannot be built: "),
         ("dropout", 2.0, r"dropout=2.0 cannot be built: dropout probability"),  # only its forward
-        ("se_stages", 9, "se_stages=9 would have no block of attention at all"),
+        ("se_stages", 9, "se_stages=9 cannot be built: .* has stages 2 to 4"),
     ],
 )
 def test_a_value_that_the_network_refuses_is_told_with_its_name(option, value, message):
     found = variants(config(), Vary(option, (value,)))
     with pytest.raises(ValueError, match=message):
+        require_buildable(found, 4, (1, 8, 8))
+
+
+def test_a_network_without_attention_is_the_plain_twin_which_is_there_anyway():
+    found = variants(config(), Vary("attention", ("se", None)))
+    with pytest.raises(ValueError, match="attention=none would have no block of attention at all"):
         require_buildable(found, 4, (1, 8, 8))
 
 

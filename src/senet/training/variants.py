@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from senet.models import create_model, entry
-from senet.models.attention import is_option
+from senet.models.attention import is_option, options_of
 from senet.models.cost import multiply_adds
 from senet.near import near
 from senet.nn import Attention
@@ -112,7 +112,7 @@ def variants(config: TrainConfig, vary: Vary | None = None) -> dict[str, Variant
     for value in (None,) if vary is None else vary.values:
         options, text, ending, shared = dict(config.options), None, "", ""
         if vary is not None:
-            options = _of_kind(config, vary, {**options, vary.option: value})
+            options = _of_kind(vary, {**options, vary.option: value})
             text = written(value)
             ending = f"-{vary.option}={text}"
             shared = "" if is_option(vary.option) else ending
@@ -143,13 +143,12 @@ def _require_option(config: TrainConfig, vary: Vary) -> None:
     )
 
 
-def _of_kind(config: TrainConfig, vary: Vary, options: dict[str, Any]) -> dict[str, Any]:
+def _of_kind(vary: Vary, options: dict[str, Any]) -> dict[str, Any]:
     """Where the kind of attention is varied, each network gets the options that its kind takes."""
     if vary.option != "attention":
         return options
-    model = entry(config.model)
-    known = model.options(model.kind(options))
-    return {k: v for k, v in options.items() if k in known or not is_option(k)}
+    takes = ("attention", "placement", *options_of(options["attention"]))
+    return {k: v for k, v in options.items() if k in takes or not is_option(k)}
 
 
 def _require_heard(config: TrainConfig, found: Mapping[str, Variant]) -> None:
@@ -189,6 +188,6 @@ def require_buildable(
             raise ValueError(f"{name} cannot be built: {reason}") from error
         if variant.twin and not any(isinstance(m, Attention) for m in model.modules()):
             raise ValueError(
-                f"{name} would have no block of attention at all, and so be its plain twin: "
-                "se_stages must name stages that it has"
+                f"{name} would have no block of attention at all, and so be its plain twin, which "
+                "is trained anyway: leave this value out"
             )
