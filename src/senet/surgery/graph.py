@@ -73,6 +73,8 @@ def trace(
     _require_one_input(module)
     inside = [module, *(module.get_submodule(path) for path in inline)]
     before = [m.training for m in inside]
+    # A forward is run on stand-ins, but what it counts in buffers of its own it counts for real.
+    buffers = [(b, b.clone()) for m in inside for b in m.buffers(recurse=False)]
     graphs = []
     swap(module, _OneInput)
     try:
@@ -87,6 +89,9 @@ def trace(
         restore(module)
         for m, mode in zip(inside, before, strict=True):
             m.training = mode
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
     if str(graphs[0]) != str(graphs[-1]):
         raise UntraceableError("its forward is another in training than in evaluation")
     return graphs[-1]

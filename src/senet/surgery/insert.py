@@ -1,0 +1,118 @@
+"""Put squeeze-and-excitation into a network that was made, and perhaps trained, without."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+from torch import nn
+
+from senet.near import near
+from senet.nn import SqueezeExcitation
+from senet.surgery.accelerate import as_written
+from senet.surgery.places import Place, Where, find
+from senet.surgery.replace import suit
+from senet.surgery.report import Report, require_bare
+from senet.surgery.with_se import put_se
+
+
+def insert_se(
+    model: nn.Module,
+    reduction: int = 16,
+    where: Where = "auto",
+    start: str = "identity",
+    *,
+    inplace: bool = True,
+) -> Report:
+    """Put SE into ``model`` where the paper puts it, by default without changing what it computes.
+
+    At the end of residual branches, before the addition; after the concatenation of Inception
+    modules; on the wide map of inverted residuals; and in blocks that keep an empty place ``se``
+    for it, as timm's and ours do, at that place. The network is read, not run, and what cannot be
+    read is left alone with the reason; :mod:`senet.surgery.places` has the rules.
+
+    Nothing is rewritten. A block is put into the empty place, or becomes a child ``se`` of the
+    module whose output it rescales, whose class is swapped for one that derives from the old:
+    old keys of the state dict stay, new ones are ``<path>.se.fc1.weight`` and so on. Parameters,
+    hooks, mode, device and type stay what they are; a hook on such a module sees its rescaled
+    output. What makes new modules of old ones (conversion to SyncBatchNorm, quantisation, folding
+    of norms) has to be done before.
+
+    Parameters that are new are unknown to an optimizer that was made before, which goes on
+    training the old: add a parameter group, or make a new one.
+
+    Args:
+        model: any network. An accelerated one is changed as it was written, and then accelerated
+            again; afterwards :func:`~senet.surgery.accelerate` makes the new SE (nearly) free.
+        reduction: r of the paper: SE of C channels has C // r in its middle.
+        where: ``"auto"``; a name or shell pattern of paths as ``named_modules`` gives them, such as
+            ``"layer4.*.bn3"``, or several of them; or a function of path and module that says
+            whether the output of that module gets SE.
+        start: ``"identity"``: gates 2σ whose last layer is zero, and so exactly 1: outputs stay
+            what they were, to the bit where the same kernels run, and training moves the gates
+            from there. ``"paper"``: the usual gates, near 0.5, for training from the beginning.
+        inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
+
+    Returns:
+        For every place the channels and the new parameters, or why it was left alone. Blocks that
+        have channel attention, of any make, are left alone, and so inserting twice is inserting
+        once.
+
+    Raises:
+        ValueError: if the network is wrapped for parallel training, or an argument is not as said.
+
+    Example:
+        >>> from senet import create_model
+        >>> print(insert_se(create_model("resnet8_cifar")))
+        inserted SE into ResNet, 791 new parameters: 3 changed, 0 left alone
+          layer1.0  place in BasicBlock, 16 channels: SE, 49 parameters
+          layer2.0  place in BasicBlock, 32 channels: SE, 162 parameters
+          layer3.0  place in BasicBlock, 64 channels: SE, 580 parameters
+    """
+    require_bare(model)
+    if start not in STARTS:
+        raise ValueError(
+            f"start must be one of {tuple(STARTS)}, got {start!r}.{near(start, STARTS)}"
+        )
+    if not inplace:
+        model = copy.deepcopy(model)
+    report, parameters = Report("", model), 0
+    with as_written(model):
+        for place in find(model, where):
+            found = f"{place.found}, {place.channels} channels" if place.channels else place.found
+            try:
+                se = None if place.why else STARTS[start](place.channels, reduction)
+            except ValueError as error:  # a reduction that leaves no channel
+                report.add(place.path, found, why=str(error))
+                continue
+            if se is None:
+                report.add(place.path, found, why=place.why)
+                continue
+            _put(model, place, se)
+            new = sum(p.numel() for p in se.parameters())
+            report.add(place.path, found, done=f"SE, {new:,} parameters")
+            parameters += new
+    report.title = f"inserted SE into {type(model).__name__}, {parameters:,} new parameters"
+    return report
+
+
+def _identity(channels: int, reduction: int) -> SqueezeExcitation:
+    """2 σ(0) = 1. The first step moves the last layer, and from the second on both learn."""
+    se = SqueezeExcitation(channels, reduction, gate="scaled_sigmoid")
+    nn.init.zeros_(se.fc2.weight)
+    return se
+
+
+STARTS: dict[str, Callable[[int, int], SqueezeExcitation]] = {
+    "identity": _identity,
+    "paper": SqueezeExcitation,
+}
+
+
+def _put(model: nn.Module, place: Place, se: SqueezeExcitation) -> None:
+    module = model.get_submodule(place.path)
+    suit(se, model, place.path)
+    if place.own:
+        module.se = se
+    else:
+        put_se(module, se)

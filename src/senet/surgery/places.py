@@ -1,0 +1,387 @@
+"""Where SE goes in a network that somebody else wrote: the places of the paper, found by structure.
+
+In the order in which they are looked for; what is found by one rule is left to it by the next:
+
+own place          a block that keeps an empty place for SE, as timm's and ours do
+inverted residual  on the wide map, after the depthwise convolution, its norm and its activation
+                   (MnasNet, arXiv 1807.11626, Figure 7; MobileNetV3)
+concatenation      on what an Inception module makes (Figure 2 of arXiv 1709.01507v4)
+residual branch    at its end, after its last convolution and norm, before the addition (Figure 3)
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from senet.near import near
+from senet.surgery.graph import is_addition, only_user
+from senet.surgery.reading import (
+    CONVOLUTIONS,
+    NOTHING_IN_EVALUATION,
+    Reading,
+    Region,
+    concatenated,
+    is_called,
+    is_container,
+    is_linear_norm,
+    is_norm,
+    is_product,
+    joined,
+    name_of,
+    within,
+)
+from senet.surgery.with_se import WithSE
+
+# Parts of names of what mixes all positions of a map.
+_GLOBAL = ("mean", "adaptive", "softmax", "matmul", "bmm", "attention")
+
+Where = str | Iterable[str] | Callable[[str, nn.Module], bool]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for SE, or one that looks like it and is none.
+
+    Attributes:
+        path: of the module whose output is to be rescaled, or of the block that keeps the place.
+        found: what is there.
+        channels: of the map.
+        why: nothing can be put there; empty where something can.
+        own: whether it is the block's own place.
+    """
+
+    path: str
+    found: str
+    channels: int = 0
+    why: str = ""
+    own: bool = False
+
+
+def find(model: nn.Module, where: Where = "auto") -> list[Place]:
+    """The places for SE in ``model``, in the order of the network.
+
+    Args:
+        model: is left as it was.
+        where: ``"auto"`` for those of the paper; or what modules: see
+            :func:`~senet.surgery.insert_se`.
+
+    Raises:
+        ValueError: if ``where`` names no module.
+
+    Example:
+        >>> from senet import create_model
+        >>> [place.path for place in find(create_model("resnet8_cifar"))]
+        ['layer1.0', 'layer2.0', 'layer3.0']
+    """
+    reading = Reading(model)
+    places = list(_of_the_paper(reading) if where == "auto" else _asked(reading, where))
+    order = {path: i for i, path in enumerate(reading.modules)}
+    return sorted(places, key=lambda place: order[place.path])
+
+
+def _of_the_paper(reading: Reading) -> Iterator[Place]:
+    rules = _Rules(reading)
+    found = [
+        *rules.own_places(),
+        *(place for region in reading.regions for place in rules.inverted_residuals(region)),
+        *rules.concatenations(),
+        *(place for region in reading.regions for place in rules.residual_branches(region)),
+    ]
+    for path, module in reading.attention.items():
+        found.append(Place(path, type(module).__name__, why="is there already"))
+    for path, why in reading.unreadable.items():
+        found.append(Place(path, type(reading.modules[path]).__name__, why=why))
+    if not found:
+        why = (
+            "it has no residual branch, no inverted residual and no Inception module: name with "
+            "`where` what gets SE"
+        )
+        found.append(Place("", type(reading.model).__name__, why=why))
+    yield from found
+
+
+def _asked(reading: Reading, where: Where) -> Iterator[Place]:
+    """The modules that somebody asked for."""
+    blocks = reading.attention
+    known = {
+        path: module
+        for path, module in reading.modules.items()
+        if not any(within(path, block) for block in blocks)
+    }
+    chosen = [path for path, m in known.items() if _is_meant(path, m, where)]
+    if not chosen and not callable(where):
+        patterns = [where] if isinstance(where, str) else list(where)
+        hint = "".join(near(pattern, known) for pattern in patterns)
+        raise ValueError(
+            f"where={where!r} names no module of {type(reading.model).__name__}.{hint} Take "
+            '"auto", names or shell patterns of `named_modules()`, or a function of path and module'
+        )
+    for path in chosen:
+        yield _at(reading, *_last(path, known[path]))
+
+
+def _is_meant(path: str, module: nn.Module, where: Where) -> bool:
+    if callable(where):
+        return bool(where(path, module))
+    patterns = [where] if isinstance(where, str) else where
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _last(path: str, module: nn.Module) -> tuple[str, str]:
+    """The path of what makes the output, and what it is: of a sequence, its last module does."""
+    while isinstance(module, nn.Sequential) and len(module):
+        name, module = list(module._modules.items())[-1]
+        path = joined(path, name)
+    return path, type(module).__name__
+
+
+def _at(reading: Reading, path: str, found: str) -> Place:
+    """The output of the module at ``path`` as a place, or why it is none."""
+    module = reading.modules[path]
+    uses = max(sum(m is module for m in reading.modules.values()), reading.calls[id(module)])
+    channels, why = reading.channels(path), ""
+    if isinstance(module, WithSE):
+        why = "has SE already"
+    elif is_container(module):
+        why = "it is never called: name the modules in it"
+    elif uses > 1:
+        why = f"it is used {uses} times, and SE in it would serve all of them"
+    elif hasattr(module, "se"):
+        why = "it has an attribute `se` of its own"
+    elif reading.calls_guests(path):
+        why = "it runs through all modules in it, and SE would be one of them"
+    elif channels is None:
+        why = "how many channels it makes is not known: name its last norm or convolution"
+    return Place(path, found, channels or 0, why)
+
+
+class _Rules:
+    """The four rules; each leaves alone what those before it have taken."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.taken: set[int] = set()
+        """The convolutions that have a place already, by their ids."""
+        for path in reading.attention:
+            owner, _, name = path.rpartition(".")
+            if owner and name == "se":
+                self._take(reading.modules[owner])
+
+    def own_places(self) -> Iterator[Place]:
+        for path in self.reading.graphs:
+            block, channels = self.reading.modules[path], self.reading.empty_place(path)
+            if channels is not None:
+                self._take(block)
+                yield Place(path, f"place in {type(block).__name__}", channels, own=True)
+
+    def inverted_residuals(self, region: Region) -> Iterator[Place]:
+        for conv in region.graph.nodes:
+            ends = _wide_ends(region, conv)
+            if not ends or self._is_taken(region.called(conv)):
+                continue
+            self._take(region.called(conv))
+            yield self._first(region, ends, "inverted residual")
+
+    def concatenations(self) -> Iterator[Place]:
+        for path, graph in self.reading.graphs.items():
+            module = self.reading.modules[path]
+            convs = [m for m in module.modules() if isinstance(m, CONVOLUTIONS)]
+            region = self.reading.region(path) if _returns_pieces(graph) else None
+            if region is None or not convs or any(map(self._is_taken, convs)):
+                continue
+            if any(within(block, path) for block in self.reading.attention):
+                continue
+            self._take(module)
+            place = _at(self.reading, path, f"concatenation of {type(module).__name__}")
+            if not all(_is_made(region, piece) for piece in concatenated(region.output)):
+                why = "not all that it concatenates is its own, and SE would rescale the rest too"
+                place = Place(path, place.found, place.channels, why)
+            yield place
+
+    def residual_branches(self, region: Region) -> Iterator[Place]:
+        past = _Past(region)
+        for node in filter(is_addition, region.graph.nodes):
+            (shortcut, few), (branch, own) = past.sides(node)
+            # A projection is one convolution. Where neither side is a shortcut, there is no branch.
+            if few > 1 or few == own or _is_part(shortcut) or not past.sees_input(shortcut):
+                continue
+            convs = past.convolutions(branch, shortcut)
+            if past.has_attention(branch, shortcut) or any(self._is_taken(c) for _, c in convs):
+                continue
+            end = _before_nothing(region, branch)
+            ends, why = _ends(region, end), past.unlike_a_branch(branch, shortcut)
+            if ends and not why:
+                yield self._first(region, ends, "residual branch")
+                continue
+            module = region.called(end)
+            what = type(module).__name__ if module is not None else name_of(end, region.module)
+            why = why or f"it ends in {what}, not in a convolution, its norm or its activation"
+            last, _ = convs[-1]
+            yield Place(region.at(last).rpartition(".")[0], "residual branch", why=why)
+
+    def _first(self, region: Region, ends: list[fx.Node], found: str) -> Place:
+        """The first of some places, one behind the other, where nothing is in the way."""
+        places = [_at(self.reading, region.at(end), found) for end in ends]
+        return next((place for place in places if not place.why), places[-1])
+
+    def _take(self, module: nn.Module | None) -> None:
+        if module is not None:
+            self.taken |= {id(m) for m in module.modules() if isinstance(m, CONVOLUTIONS)}
+
+    def _is_taken(self, module: nn.Module | None) -> bool:
+        return id(module) in self.taken
+
+
+def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
+    """The modules at the end of a branch, the last first: (activation), and norm or convolution.
+
+    Empty if it ends in something else.
+    """
+    ends = []
+    if region.is_activation(node):
+        ends, node = [node], node.all_input_nodes[0]
+    if not (is_norm(region.called(node)) or isinstance(region.called(node), CONVOLUTIONS)):
+        return []
+    return [end for end in (*ends, node) if region.called(end) is not None]
+
+
+def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
+    """The activation and the norm after ``node``, if it is the depthwise convolution of a block.
+
+    Of one that is wide inside and narrow outside: (1×1 → norm → activation) → depthwise → norm →
+    (activation) → 1×1 → (norm), and no activation after that. If it is as wide outside, it begins
+    with the depthwise convolution. Empty if it is something else, or has SE there already.
+    """
+    depthwise, norm = region.called(node), only_user(node, region.module)
+    if not isinstance(depthwise, CONVOLUTIONS) or not 1 < depthwise.in_channels == depthwise.groups:
+        return []
+    if norm is None or not is_norm(region.called(norm)):
+        return []
+    end, following = norm, only_user(norm, region.module)
+    if following is not None and region.is_activation(following):
+        end, following = following, only_user(following, region.module)
+    narrow = region.called(following)
+    if following is None or not isinstance(narrow, CONVOLUTIONS):
+        return []
+    pointwise = narrow.groups == 1 and all(k == 1 for k in narrow.kernel_size)
+    wide = narrow.out_channels < depthwise.out_channels or (
+        narrow.out_channels == depthwise.out_channels and _begins_a_block(region, node)
+    )
+    swapped = isinstance(region.called(end), WithSE)
+    if not (pointwise and wide and _is_linear_after(region, following)) or swapped:
+        return []
+    return _ends(region, end)
+
+
+def _is_linear_after(region: Region, conv: fx.Node) -> bool:
+    """Whether no activation follows a convolution and its norm."""
+    following = only_user(conv, region.module)
+    if following is not None and is_norm(region.called(following)):
+        if not is_linear_norm(region.called(following)):
+            return False
+        following = only_user(following, region.module)
+    return not region.is_activation(following)
+
+
+def _begins_a_block(region: Region, node: fx.Node) -> bool:
+    """Whether no 1×1 convolution with its activation comes before ``node``, as within a block."""
+    active = False
+    while len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
+        active = active or region.is_activation(node)
+        conv = region.called(node)
+        if isinstance(conv, CONVOLUTIONS):
+            return not active or any(k != 1 for k in conv.kernel_size)
+    return True
+
+
+def _returns_pieces(graph: fx.Graph) -> bool:
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    return len(concatenated(output.args[0])) > 1
+
+
+def _is_made(region: Region, piece: fx.Node) -> bool:
+    """Whether a piece of a concatenation is what a module or pooling of this block has made."""
+    pooled = is_called(piece, ("pool",), region.module)
+    made = pooled or bool(concatenated(piece)) or bool(_ends(region, piece))
+    return made or (
+        region.called(piece) is not None and type(region.called(piece)) is not nn.Identity
+    )
+
+
+def _is_part(node: fx.Node) -> bool:
+    """Whether it is one of several parts, as those that Res2Net adds within its branches."""
+    return node.target is operator.getitem and isinstance(node.args[1], int)
+
+
+def _before_nothing(region: Region, node: fx.Node) -> fx.Node:
+    """What was before ``node``, if that does nothing in evaluation, or multiplies with a number."""
+    while len(node.all_input_nodes) == 1 and (
+        is_called(node, NOTHING_IN_EVALUATION, region.module)
+        or (is_product(node) and any(isinstance(a, int | float) for a in node.args))
+    ):
+        node = node.all_input_nodes[0]
+    return node
+
+
+class _Past:
+    """What each call of a region is computed from; a set of calls is the bits of a number."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.upstream: dict[fx.Node, int] = {}
+        for i, node in enumerate(region.graph.nodes):
+            self.upstream[node] = 1 << i
+            for source in node.all_input_nodes:
+                self.upstream[node] |= self.upstream[source]
+        ops = enumerate(node.op for node in region.graph.nodes)
+        self.inputs = [i for i, op in ops if op == "placeholder"]
+
+    def own(self, node: fx.Node, other: fx.Node) -> list[fx.Node]:
+        """What ``node`` is computed from and ``other`` is not, in the order of the calls."""
+        bits = self.upstream[node] & ~self.upstream[other]
+        return [n for i, n in enumerate(self.upstream) if bits >> i & 1]
+
+    def convolutions(self, node: fx.Node, other: fx.Node) -> list[tuple[fx.Node, nn.Module]]:
+        found = [(n, self.region.called(n)) for n in self.own(node, other)]
+        return [(n, module) for n, module in found if isinstance(module, CONVOLUTIONS)]
+
+    def sides(self, addition: fx.Node) -> list[tuple[fx.Node, int]]:
+        """The two maps that are added, and how many convolutions of its own each has; few first."""
+        a, b = addition.args
+        assert isinstance(a, fx.Node)
+        assert isinstance(b, fx.Node)
+        counts = [(a, len(self.convolutions(a, b))), (b, len(self.convolutions(b, a)))]
+        return sorted(counts, key=lambda side: side[1])
+
+    def sees_input(self, node: fx.Node) -> bool:
+        """Whether it is computed from the input: a table of positions, say, is not."""
+        return any(self.upstream[node] >> i & 1 for i in self.inputs)
+
+    def has_attention(self, node: fx.Node, other: fx.Node) -> bool:
+        """Whether there is a block of attention, SE or other, on the way to ``node``."""
+        return any(self.region.is_attention(n) for n in self.own(node, other))
+
+    def unlike_a_branch(self, node: fx.Node, other: fx.Node) -> str:
+        """Why SE should not be put at the end of what leads to ``node``; empty if it can be."""
+        own = self.own(node, other)
+        if any(self._is_gated(n) for n in own):
+            return "it rescales its map already"
+        if any(is_called(n, _GLOBAL, self.region.module) for n in own):
+            return "it looks at the whole map, and not by convolutions alone"
+        return ""
+
+    def _is_gated(self, product: fx.Node) -> bool:
+        """Whether it is a map times what layers have made of that map."""
+        factors = product.all_input_nodes
+        if not is_product(product) or len(factors) != 2:
+            return False
+        map_, gates = sorted(factors, key=lambda n: self.upstream[n].bit_count())
+        layers = [self.region.called(n) for n in self.own(gates, map_)]
+        made_of_it = not self.upstream[map_] & ~self.upstream[gates]
+        return made_of_it and any(isinstance(m, (*CONVOLUTIONS, nn.Linear)) for m in layers)

@@ -1,0 +1,249 @@
+"""Another module in the place of one that a network has: the primitive of all such surgery.
+
+Blocks are taken out of a network, or changed for others, by one walk over its modules. What to put
+where is a function of yours; what must be looked after is done here: modules that are used at
+several places, that are watched by hooks, of another type or on another device.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from senet.near import near
+from senet.nn import (
+    Attention,
+    ConcurrentSqueezeExcitation,
+    EffectiveSqueezeExcitation,
+    EfficientChannelAttention,
+    GatherExcite,
+    SqueezeExcitation,
+)
+from senet.nn.hooks import hooked
+from senet.surgery.accelerate import as_written
+from senet.surgery.graph import UntraceableError
+from senet.surgery.reading import Reading, hosting, is_attention, joined, read
+from senet.surgery.report import Report, require_bare
+from senet.surgery.with_se import WithSE, take_se
+
+Make = Callable[[str, nn.Module], nn.Module | None]
+
+KINDS: dict[str, Callable[..., Attention]] = {
+    "se": SqueezeExcitation,
+    "eca": EfficientChannelAttention,
+    "ese": EffectiveSqueezeExcitation,
+    "scse": ConcurrentSqueezeExcitation,
+    "ge": GatherExcite,
+}
+
+
+def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
+    """Put another module wherever ``make`` gives one.
+
+    The network is gone through from the outside in; what was replaced is not looked into. The new
+    module comes to the device and gets the type and the mode of what was there. One that is used at
+    several places is replaced at all of them by one. A watched module is left alone: its hooks
+    would be lost. All other modules, and their parameters, stay the same objects; an optimizer must
+    be told of the new ones.
+
+    Args:
+        model: any network. An accelerated one is changed as it was written, and then accelerated
+            again.
+        make: what to put in the place of a module, from its path, as ``named_modules`` gives it,
+            and itself; ``None`` to keep it. If it raises a ``ValueError`` the module is kept, and
+            the message is the reason in the report.
+        inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
+
+    Returns:
+        What was replaced, and what was left alone and why.
+
+    Raises:
+        ValueError: if the network is wrapped for parallel training, or ``make`` would replace the
+            network itself.
+
+    Example:
+        >>> from senet import create_model
+        >>> def smooth(path, module):
+        ...     return nn.SiLU() if isinstance(module, nn.ReLU) else None
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> print(replace(model, smooth))
+        replaced modules of Sequential: 1 changed, 0 left alone
+          1  ReLU: SiLU
+    """
+    require_bare(model)
+    if not inplace:
+        model = copy.deepcopy(model)
+    report = Report(f"replaced modules of {type(model).__name__}", model)
+    with as_written(model):
+        if make("", model) is not None:
+            raise ValueError(
+                f"{type(model).__name__} is the network itself, and cannot be replaced in itself: "
+                f"take what you would put in its place"
+            )
+        _Replacer(model, make, report).visit("", model)
+    return report
+
+
+class _Replacer:
+    """One walk over a network."""
+
+    def __init__(self, model: nn.Module, make: Make, report: Report) -> None:
+        self.model, self.make, self.report = model, make, report
+        self.made: dict[nn.Module, nn.Module | None] = {}
+
+    def visit(self, path: str, module: nn.Module) -> None:
+        for name, child in list(module._modules.items()):  # named_children skips what it has seen
+            if child is None:
+                continue
+            at = joined(path, name)
+            if child not in self.made:
+                self.made[child] = self.instead(at, child)
+                if self.made[child] is None:
+                    self.visit(at, child)
+            if self.made[child] is not None:
+                setattr(module, name, self.made[child])
+
+    def instead(self, path: str, module: nn.Module) -> nn.Module | None:
+        """What to put in the place of ``module``, ready for it, or ``None``."""
+        found = type(module).__name__
+        try:
+            new = self.make(path, module)
+        except ValueError as error:
+            self.report.add(path, found, why=str(error))
+            return None
+        if new is None or new is module:
+            return None
+        if hooked(module):
+            self.report.add(path, found, why="it is watched: remove its hooks first")
+            return None
+        suit(new, self.model, path)
+        self.report.add(path, found, done=type(new).__name__)
+        return new
+
+
+def suit(new: nn.Module, model: nn.Module, path: str) -> None:
+    """Bring ``new`` to the device, type and mode of what is at ``path``, or else is around it.
+
+    The type is that of matrices and convolutions: norms may be of a longer one than the maps.
+    """
+    new.train(model.get_submodule(path).training)
+    while True:
+        around = model.get_submodule(path).parameters()
+        weight = next((p for p in around if p.dim() > 1 and p.is_floating_point()), None)
+        if weight is not None:
+            new.to(weight.device, weight.dtype)
+            return
+        if not path:
+            return
+        path = path.rpartition(".")[0]
+
+
+def remove_se(model: nn.Module, *, inplace: bool = True) -> Report:
+    """Take all channel attention out of ``model``: SE of any dialect, and what came after.
+
+    What :func:`~senet.surgery.insert_se` put in leaves no trace. Elsewhere there is ``None`` where
+    the block around it looks whether there is SE, as timm's and ours do, and otherwise a module
+    that does nothing. The network then computes something else: train it on. To take out blocks
+    that do hardly anything, and keep what the network computes, see
+    :func:`~senet.surgery.fold_gates`.
+
+    Args:
+        model: any network, changed in place unless ``inplace`` is false.
+        inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
+
+    Raises:
+        ValueError: if the network is wrapped for parallel training.
+
+    Example:
+        >>> from senet import create_model
+        >>> report = remove_se(create_model("se_resnet8_cifar"))
+        >>> len(report.changed), report.model.layer1[0].se is None
+        (3, True)
+    """
+    report = replace(model, _nothing, inplace=inplace)
+    with as_written(report.model):
+        for finding in report.changed:
+            _close(report.model.get_submodule(finding.path.rpartition(".")[0]))
+    report.title = f"removed SE from {type(model).__name__}"
+    return report
+
+
+def _nothing(path: str, module: nn.Module) -> nn.Module | None:
+    return nn.Identity() if is_attention(module) else None
+
+
+def _close(block: nn.Module) -> None:
+    """Leave out of ``block`` a module ``se`` that does nothing, where the block can do without."""
+    if type(getattr(block, "se", None)) is not nn.Identity:
+        return
+    if isinstance(block, WithSE):
+        take_se(block)
+        return
+    try:
+        read(hosting(block, None))
+    except UntraceableError:
+        return
+    block.se = None  # type: ignore[assignment]
+
+
+def replace_se(
+    model: nn.Module,
+    by: str | Callable[[int], nn.Module] = "eca",
+    *,
+    inplace: bool = True,
+    **options: Any,
+) -> Report:
+    """Put another kind of channel attention in the place of that which ``model`` has.
+
+    Args:
+        model: any network, changed in place unless ``inplace`` is false.
+        by: ``"se"``, ``"eca"``, ``"ese"``, ``"scse"`` or ``"ge"``; or what makes a block for a
+            number of channels.
+        inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
+        options: of the blocks, such as ``reduction``.
+
+    Returns:
+        What was replaced. The new blocks are not trained.
+
+    Raises:
+        ValueError: if the network is wrapped for parallel training, or there is no such kind.
+
+    Example:
+        >>> from senet import create_model
+        >>> print(replace_se(create_model("se_resnet8_cifar"), by="eca"))
+        replaced SE of ResNet: 3 changed, 0 left alone
+          layer1.0.se  SqueezeExcitation: EfficientChannelAttention
+          layer2.0.se  SqueezeExcitation: EfficientChannelAttention
+          layer3.0.se  SqueezeExcitation: EfficientChannelAttention
+    """
+    require_bare(model)
+    if isinstance(by, str) and by not in KINDS:
+        raise ValueError(f"no attention {by!r}.{near(by, KINDS)} There are: {', '.join(KINDS)}.")
+    make = KINDS[by] if isinstance(by, str) else by
+    if not inplace:
+        model = copy.deepcopy(model)
+
+    def instead(path: str, module: nn.Module) -> nn.Module | None:
+        return make(_channels(reading, path), **options) if path in reading.attention else None
+
+    with as_written(model):
+        reading = Reading(model)
+        report = replace(model, instead)
+    report.title = f"replaced SE of {type(model).__name__}"
+    return report
+
+
+def _channels(reading: Reading, path: str) -> int:
+    """Of the block of attention at ``path``: its first layer says it, or what is around it."""
+    for layer in reading.attention[path].modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            return layer.weight.shape[1] * getattr(layer, "groups", 1)
+    owner = path.rpartition(".")[0]
+    inside = isinstance(reading.modules[owner], WithSE)
+    channels = reading.channels(owner if inside else path)
+    if channels is None:
+        raise ValueError("the number of its channels is not known")
+    return channels
