@@ -246,10 +246,19 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def _renewed(found: re.Match[str]) -> str:
+    """A block with its table; as it stands, where nothing has been recorded yet."""
+    try:
+        return found[1] + TABLES[found[2]]() + found[3]
+    except FileNotFoundError as missing:
+        print(missing)
+        return found[0]
+
+
 def main() -> None:
     for path in sorted(DOCS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        made = BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+        made = BLOCK.sub(_renewed, text)
         if made != text:
             path.write_text(made, encoding="utf-8")
             print(f"{path.name}: tables renewed")

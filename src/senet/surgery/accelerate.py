@@ -174,6 +174,9 @@ class _Accelerator:
     def visit(self, path: str, block: nn.Module) -> None:
         if isinstance(block, SqueezeExcitation | _FastSE) or next(block.children(), None) is None:
             return
+        if type(block).__module__.startswith("senet.models."):
+            self.report.add(path, type(block).__name__, why="it is on the passes already")
+            return
         inside: tuple[str, ...] = ()
         try:
             inside, graph = _open(block)
