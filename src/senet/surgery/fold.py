@@ -23,7 +23,7 @@ from torch import nn
 
 from senet.nn.gates import BlockGates
 from senet.surgery.absorb import Absorber, NoPlaceError
-from senet.surgery.accelerate import accelerate
+from senet.surgery.accelerate import as_written
 from senet.surgery.flow import flow_of
 from senet.surgery.gates import gates_of, record
 from senet.surgery.removal import Removal, removed, settle
@@ -81,7 +81,7 @@ def fold_gates(
     """
     require_bare(model)
     _check(tolerance, max_loss)
-    with _as_written(model), _evaluating(model), torch.no_grad(), ExitStack() as until_done:
+    with as_written(model), _evaluating(model), torch.no_grad(), ExitStack() as until_done:
         blocks = [FoldedBlock(path, m) for path, m in model.named_modules() if path and gates_of(m)]
         if not blocks:
             raise ValueError(f"{type(model).__name__} has no SE block, so there is nothing to fold")
@@ -172,7 +172,7 @@ class FoldReport(Report):
 
     def undo(self) -> None:
         """Put all blocks back, and the weights as they were before folding, bit for bit."""
-        with _as_written(self.model):
+        with as_written(self.model):
             for block in reversed(self.blocks):
                 if block.folded and block.removal is not None:
                     block.removal.revert()
@@ -297,17 +297,6 @@ def _loss(before: Trial, share: float | None) -> float:
     assert before.accuracy is not None
     assert share is not None
     return before.accuracy - share - 1e-9
-
-
-@contextmanager
-def _as_written(model: nn.Module) -> Iterator[None]:
-    """Within it the network is not accelerated; afterwards it is again, if it was."""
-    was = accelerate(model, undo=True).changed
-    try:
-        yield
-    finally:
-        if was:
-            accelerate(model)
 
 
 @contextmanager
