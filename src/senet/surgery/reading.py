@@ -275,10 +275,11 @@ def is_innermost(module: nn.Module) -> bool:
     """Whether nothing within the module is of interest."""
     if isinstance(module, WithSE):
         return False
-    known = is_norm(module) or isinstance(module, CONVOLUTIONS)
-    return (
-        known or next(module.children(), None) is None or not any(True for _ in module.parameters())
-    )
+    if is_norm(module) or isinstance(module, CONVOLUTIONS):
+        return True
+    empty = next(module.children(), None) is None
+    plain = next(module.parameters(), None) is None and not isinstance(module, nn.Sequential)
+    return empty or plain  # somebody's own activation, say, made of PyTorch's
 
 
 def width(module: nn.Module | None, made: bool) -> int | None:
