@@ -8,10 +8,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from senet import SqueezeExcitation, create_model
-from senet.nn import conv_norm_act, norm_act
-from senet.ops import backend, fused
+from senet.nn import EfficientChannelAttention, conv_norm_act, norm_act, norm_act_se
+from senet.ops import activated, backend, fused
 from tests.oracle import SHAKES, rounded, within_rule
 
+OPTIONS = [
+    {},
+    {"momentum": 0.3},
+    {"momentum": None},
+    {"track_running_stats": False},
+    {"affine": False},
+    {"eps": 0.1},
+]
+ACTIVATIONS = [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish]
 NATIVE = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
 
 
@@ -20,18 +29,7 @@ def plain(x, bn, se=None, shortcut=None, relu=True):
         return norm_act(x, bn, se, shortcut, relu)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"momentum": 0.3},
-        {"momentum": None},
-        {"track_running_stats": False},
-        {"affine": False},
-        {"eps": 0.1},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_manner_of_batch_norm(options):
     bn = nn.BatchNorm2d(8, **options)
     other = copy.deepcopy(bn)
@@ -54,6 +52,116 @@ def test_frozen_batch_norm_in_a_training_network():
     assert se.fc1.weight.grad is not None
     for key, value in bn.state_dict().items():
         assert torch.equal(value, before[key])
+
+
+def plain_se(x, bn, activation, se=None):
+    u = activation(bn(x))
+    with backend.use("eager"):
+        return u if se is None else se(u)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_manner_of_batch_norm_before_an_activation(activation, options):
+    bn, se = nn.BatchNorm2d(8, **options), SqueezeExcitation(8, 2, activation=activation)
+    other = copy.deepcopy(bn)
+    for mode in (True, True, False, True):
+        bn.train(mode)
+        other.train(mode)
+        x = torch.randn(4, 8, 5, 5) * 3 + 2
+        y = norm_act_se(x, bn, activation(), se)
+        torch.testing.assert_close(y, plain_se(x, other, activation(), se))
+        y = norm_act_se(x, bn, activation(inplace=True))
+        torch.testing.assert_close(y, plain_se(x, other, activation()))
+    for key, value in other.state_dict().items():
+        torch.testing.assert_close(bn.state_dict()[key], value, msg=key)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_every_parameter_after_an_activation(activation, training):
+    modules = nn.ModuleList([nn.BatchNorm2d(8), activation(), SqueezeExcitation(8, 2)])
+    modules.train(training)
+    other = copy.deepcopy(modules)
+    x, sent = torch.randn(4, 8, 5, 5), torch.randn(4, 8, 5, 5)
+    found = []
+    for form, (bn, act, se) in ((norm_act_se, modules), (plain_se, other)):
+        leaf = x.clone().requires_grad_()
+        form(leaf, bn, act, se).backward(sent)
+        found.append([leaf.grad, *(p.grad for p in (*bn.parameters(), *se.parameters()))])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@NATIVE
+def test_what_the_passes_do_not_know_runs_as_itself(monkeypatch):
+    """And what stands beside it still rides on them."""
+    seen = []
+    real = activated.norm_act_se
+    monkeypatch.setattr(
+        activated, "norm_act_se", lambda *a: seen.append((a[2], a[3] is not None)) or real(*a)
+    )
+    x, bn, se = torch.randn(2, 8, 5, 5), nn.BatchNorm2d(8), SqueezeExcitation(8, 2)
+    eca = EfficientChannelAttention(8)
+
+    def check(activation, attention, *taken):
+        torch.testing.assert_close(
+            norm_act_se(x, bn, activation, attention), plain_se(x, bn, activation, attention)
+        )
+        assert seen == list(taken), (activation, attention, seen)
+        seen.clear()
+
+    class Other(nn.SiLU):
+        pass
+
+    check(nn.SiLU(), se, ("silu", True))
+    check(nn.SiLU(), eca, ("silu", False))
+    check(nn.SiLU(), SqueezeExcitation(8, 2, squeeze="max"), ("silu", False))
+    check(nn.ELU(), se)
+    check(Other(), se)
+    check(nn.Identity(), None)
+    watched, calls = nn.SiLU(), []
+    watched.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    check(watched, se)
+    assert len(calls) == 2
+    se.gate.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    check(nn.SiLU(), se, ("silu", False))
+    assert len(calls) == 4
+    bn.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    check(nn.SiLU(), eca)
+    assert len(calls) == 6
+
+
+def test_a_norm_that_was_folded_before_an_activation():
+    x, se = torch.randn(2, 8, 5, 5), SqueezeExcitation(8, 2)
+    for training in (True, False):
+        y = norm_act_se(x, nn.Identity().train(training), nn.SiLU(), se)
+        torch.testing.assert_close(y, se(F.silu(x)))
+
+
+@NATIVE
+def test_a_relu_by_itself_recomputes_what_it_let_through(monkeypatch):
+    """Its backward then reads two maps, not three."""
+    calls = []
+    real = activated.norm_act_se
+    monkeypatch.setattr(activated, "norm_act_se", lambda *a: calls.append(a[2]) or real(*a))
+    x, bn = torch.randn(2, 8, 5, 5), nn.BatchNorm2d(8)
+    norm_act(x, bn), norm_act(x, bn, relu=False), norm_act(x, bn, None, x)
+    assert calls == ["relu"]
+
+
+@NATIVE
+def test_an_activated_unit_compiles_without_a_graph_break():
+    bn, se, act = nn.BatchNorm2d(8), SqueezeExcitation(8, 2, activation=nn.SiLU), nn.SiLU()
+    other = copy.deepcopy(bn)
+    x = torch.randn(4, 8, 5, 5, requires_grad=True)
+    compiled = torch.compile(norm_act_se, fullgraph=True, backend="aot_eager")
+    y, wanted = compiled(x, bn, act, se), norm_act_se(x, other, act, se)
+    torch.testing.assert_close(y, wanted)
+    (got,) = torch.autograd.grad(y.square().sum(), x)
+    torch.testing.assert_close(got, torch.autograd.grad(wanted.square().sum(), x)[0])
+    for a, b in zip(bn.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
@@ -229,7 +337,8 @@ def test_small_maps_take_the_modules_and_large_ones_the_passes(monkeypatch):
     for name in ("LEAST", "LEAST_WITHOUT_SE"):
         monkeypatch.setattr(backend, name, x.numel() + 1)
     calls = []
-    monkeypatch.setattr(fused, "norm_act", lambda *a, **k: calls.append(a) or (x, None, None))
+    for module, name in ((fused, "norm_act"), (activated, "norm_act_se")):
+        monkeypatch.setattr(module, name, lambda *a, **k: calls.append(a) or (x, None, None))
     norm_act(x, bn), norm_act(x, bn, se), se(x)
     assert not calls
     monkeypatch.setattr(backend, "LEAST", x.numel())

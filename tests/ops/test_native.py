@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from senet.ops import backend, eager, passes
+from senet.ops.activation import ACTIVATIONS
 from tests.oracle import SHAKES, within_rule
 
 native = pytest.importorskip("senet.ops.native", exc_type=ImportError)
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
 LAYOUTS = ["contiguous", "channels last"]
 NAMES = ["moments", "affine", "grad_moments", "grad_affine"]
+ACTIVATED = ["pooled", "activate", "grad_pooled", "grad_activate"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +60,31 @@ class Maps:
 
         self.x, self.dy, self.y, self.shortcut = (laid(torch.randn(shape)) for _ in range(4))
         self.x = laid(torch.randn(shape) + mean)
-        self.A, self.D, self.E = (torch.randn(shape[:2]) for _ in range(3))
+        self.A, self.D, self.E, self.S = (torch.randn(shape[:2]) for _ in range(4))
         self.K, self.pivot = torch.randn(shape[1]), torch.randn(shape[1]) + mean
+        self.a, self.b, self.L = (torch.randn(shape[1]) for _ in range(3))
 
-    def call(self, name):
+    def off_the_corners(self):
+        """With no u so near a corner of an activation that rounding decides on its slope."""
+        a, b, p = (v[:, None] for v in (self.a, self.b, self.pivot))
+        for _ in range(100):
+            x = self.x.flatten(2).double()
+            u = a * (x - p) + b
+            near = (u[..., None] - torch.tensor([-3, 0, 3, 6])).abs().amin(-1) < 1e-3
+            if not near.any():
+                return self
+            self.x.view(self.x.shape).copy_((x + 0.1 * near).view(self.x.shape))
+        raise AssertionError("something is always near a corner")
+
+    def call(self, name, activation="silu"):
         """The arguments of a pass, with all that may be given."""
         x, y, dy, p = self.x, self.y, self.dy, self.pivot
+        normed = x, p, self.a, self.b
         return {
+            "pooled": (*normed, activation),
+            "activate": (*normed, self.S, activation),
+            "grad_pooled": (dy, *normed, activation, True),
+            "grad_activate": (dy, *normed, activation, self.A, self.E, self.K, self.L),
             "moments": (x, p),
             "affine": (x, p, self.A, self.D, self.shortcut, True),
             "grad_moments": (dy, y, x, p),
@@ -76,7 +96,7 @@ def check(name, *arguments):
     """Hold each result of the pass ``name`` against its plain form."""
     plainly = getattr(eager, name)
     fast, plain, truth, *shaken = (
-        results if isinstance(results, tuple) else (results,)
+        (results,) if isinstance(results, torch.Tensor) else results
         for results in (
             getattr(native, name)(*arguments),
             plainly(*arguments),
@@ -98,7 +118,7 @@ def check(name, *arguments):
 
 
 def check_all(maps):
-    for name in NAMES:
+    for name in NAMES + ACTIVATED:
         check(name, *maps.call(name))
 
 
@@ -155,6 +175,61 @@ def test_every_combination(type_, layout):
     check("grad_affine", m.dy, m.y, None, None, m.A, m.E, None, True)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation(instruction_set, activation, type_, layout):
+    m = Maps((2, 19, 5, 7), type_, layout).off_the_corners()
+    for name in ACTIVATED:
+        check(name, *m.call(name, activation))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("type_", TYPES)
+def test_every_combination_through_an_activation(type_, layout):
+    m = Maps((2, 19, 5, 7), type_, layout).off_the_corners()
+    for pivot in (m.pivot, None):
+        normed = m.x, pivot, m.a, m.b
+        check("pooled", *normed, "silu")
+        for S in (m.S, None):
+            check("activate", *normed, S, "silu")
+        for se in (True, False):
+            check("grad_pooled", m.dy, *normed, "silu", se)
+        for E, (K, L) in product((m.E, None), ((m.K, m.L), (None, None))):
+            check("grad_activate", m.dy, *normed, "silu", m.A, E, K, L)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_activations_at_their_ends(instruction_set, layout):
+    """Of huge, infinite and no numbers at all, and at the corners: what PyTorch says."""
+    nan, inf = float("nan"), float("inf")
+    u = torch.tensor(
+        [-3, 3, 0, -0.0, 6, nan, -nan, inf, 1e30, -1e30, -1e4, -100, -90, -88, 88, 1e4]
+    )
+    x = u.repeat(3).view(1, 1, -1)
+    if layout == "channels last":
+        x = x.repeat(1, 4, 1).movedim(1, -1).contiguous().movedim(-1, 1)
+    one = torch.ones(x.shape[1])
+    for name, f in ACTIVATIONS.items():
+        y = native.activate(x, None, one, 0 * one, None, name)
+        torch.testing.assert_close(y, f.function(x), equal_nan=True, rtol=3e-7, atol=1e-36)
+        dx = native.grad_activate(
+            torch.ones_like(x), x, None, one, 0 * one, name, one[None], None, None, None
+        )
+        known = x.isfinite()
+        torch.testing.assert_close(dx[known], f.slope(x)[known], rtol=3e-7, atol=3e-7)
+
+
+def test_the_last_digits_of_silu(instruction_set):
+    """Within three units in the last place, as far as these are of a normal float."""
+    u = torch.cat([torch.linspace(-86, 100, 1 << 18), torch.randn(1 << 16)])[None, None]
+    one = torch.ones(1)
+    y = native.activate(u, None, one, 0 * one, None, "silu").double()
+    exact = torch.nn.functional.silu(u.double())
+    digit = torch.finfo(torch.float32).eps * exact.abs() + 1e-37
+    assert ((y - exact).abs() / digit).max() < 3
+
+
 @pytest.mark.parametrize("shape", [(0, 4, 3, 3), (2, 4, 0, 3), (2, 0, 3, 3), (2, 0, 1)])
 @pytest.mark.parametrize("type_", TYPES)
 def test_empty_maps(type_, shape):
@@ -165,7 +240,7 @@ def test_empty_maps(type_, shape):
 @pytest.mark.parametrize("type_", TYPES)
 def test_mean_far_from_zero(type_, layout):
     m = Maps((4, 19, 13, 17), type_, layout, mean=100.0)
-    for name in NAMES:
+    for name in NAMES + ACTIVATED:
         check(name, *m.call(name))
     N = 13 * 17
     total, squares = native.moments(m.x, m.pivot)
@@ -240,18 +315,17 @@ def test_relu_and_nan():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_same_bits_for_any_number_of_threads(shape, layout):
     m = Maps(shape, torch.float32, layout)
-    check_all(m)
     found = []
     for count in (1, 2, 3, 2):
         torch.set_num_threads(count)
-        found.append([getattr(native, name)(*m.call(name)) for name in NAMES])
+        found.append([getattr(native, name)(*m.call(name)) for name in NAMES + ACTIVATED])
     for other in found[1:]:
         for one, two in zip(_flat(found[0]), _flat(other), strict=True):
             assert torch.equal(one, two)
 
 
 def _flat(results):
-    return [t for r in results for t in (r if isinstance(r, tuple) else (r,))]
+    return [t for r in results for t in ([r] if isinstance(r, torch.Tensor) else r)]
 
 
 def test_small_arrays_may_lie_anyhow():
@@ -261,6 +335,9 @@ def test_small_arrays_may_lie_anyhow():
     pivot = torch.randn(12)[::2]
     check("affine", m.x, pivot, A, D, None, True)
     check("grad_affine", m.dy, m.y, m.x, pivot, A, D, pivot, True)
+    check("activate", m.x, pivot, pivot, pivot, A, "silu")
+    check("grad_pooled", m.dy, m.x, pivot, pivot, pivot, "silu", True)
+    check("grad_activate", m.dy, m.x, pivot, pivot, pivot, "silu", A, D, pivot, pivot)
 
 
 def test_strides_of_dimensions_of_size_1_do_not_matter():
@@ -278,7 +355,7 @@ def test_takes():
 # ------------------------------------------------------------------------ as operators of PyTorch
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + ACTIVATED)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_opcheck(name, layout):
     torch.use_deterministic_algorithms(False)  # opcheck compares fresh memory with fresh memory
@@ -332,6 +409,8 @@ def test_maps_that_lie_differently_are_refused():
         native.grad_moments(m.dy.contiguous(), None, m.x, None)
     with pytest.raises(AssertionError):
         native.moments(m.x[:, :, ::2], None)
+    with pytest.raises(AssertionError):
+        native.grad_pooled(m.dy.contiguous(), *m.call("pooled"), True)
 
 
 # --------------------------------------------------------------------------------- the C library

@@ -23,7 +23,8 @@ from unittest import mock
 import pytest
 import torch
 
-from senet.ops import backend, eager, fused, passes
+from senet.ops import activated, backend, eager, fused, passes
+from senet.ops.activation import ACTIVATIONS
 from tests.oracle import SHAKES, within_rule
 
 triton = pytest.importorskip("triton", reason="needs Triton: pip install 'senet[triton]'")
@@ -119,6 +120,8 @@ class Call:
         self.A, self.D, self.E = (torch.randn(shape[:2]).to(DEVICE, wide) for _ in range(3))
         self.K, pivot = (torch.randn(channels).to(DEVICE, wide) for _ in range(2))
         self.pivot = pivot + mean
+        self.S = torch.randn(shape[:2]).to(DEVICE, wide)
+        self.a, self.b, self.L = (torch.randn(channels).to(DEVICE, wide) for _ in range(3))
 
     def check(self, name, *arguments):
         """Hold the pass ``name`` against its plain form, each of its results."""
@@ -127,7 +130,7 @@ class Call:
         truth = getattr(eager, name)(*map(_exact, arguments))
         shaken = [getattr(eager, name)(*map(_shaken, arguments)) for _ in range(SHAKES)]
         fast, plain, truth, *shaken = (
-            r if isinstance(r, tuple) else (r,) for r in (fast, plain, truth, *shaken)
+            (r,) if isinstance(r, torch.Tensor) else r for r in (fast, plain, truth, *shaken)
         )
         for i, (f, p, t) in enumerate(zip(fast, plain, truth, strict=True)):
             if f is None:
@@ -147,6 +150,15 @@ class Call:
         self.check("affine", x, p, self.A, self.D, self.shortcut, True)
         self.check("grad_moments", dy, y, x, p)
         self.check("grad_affine", dy, y, x, p, self.A, self.E, self.K, True)
+        self.check_activated("silu")  # which has no corners
+
+    def check_activated(self, activation):
+        """The passes through an activation, with all that may be given."""
+        normed = self.x, self.pivot, self.a, self.b
+        self.check("pooled", *normed, activation)
+        self.check("activate", *normed, self.S, activation)
+        self.check("grad_pooled", self.dy, *normed, activation, True)
+        self.check("grad_activate", self.dy, *normed, activation, self.A, self.E, self.K, self.L)
 
 
 def _exact(value):
@@ -160,7 +172,7 @@ def _shaken(value):
     """
     if not isinstance(value, torch.Tensor):
         return value
-    signs = torch.randint(2, value.shape, device=value.device) * 2 - 1
+    signs = torch.randint(2, value.shape, device=value.device).double() * 2 - 1
     steps = 16 if value.dtype == torch.float64 else 1
     return value.double() * (1 + signs * steps * torch.finfo(value.dtype).eps)
 
@@ -201,6 +213,7 @@ def test_more_stretches_than_are_added_at_once(layout, split):
     assert walks._walk(call.x).sizes["stretches"] > 32
     call.check("moments", call.x, call.pivot)
     call.check("grad_moments", call.dy, call.y, call.x, call.pivot)
+    call.check("grad_pooled", call.dy, call.x, call.pivot, call.a, call.b, "silu", True)
 
 
 @runs
@@ -254,6 +267,45 @@ def test_every_form_of_grad_affine(y, E, K, shortcut, layout):
 
 @runs
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pivot", [True, False])
+@pytest.mark.parametrize("full", [True, False])
+def test_every_form_through_an_activation(full, pivot, layout):
+    c = Call((3, 5, 5, 7), torch.bfloat16, layout)
+    normed = c.x, c.pivot if pivot else None, c.a, c.b
+    E, K, L, S = (v if full else None for v in (c.E, c.K, c.L, c.S))
+    c.check("activate", *normed, S, "silu")
+    c.check("grad_pooled", c.dy, *normed, "silu", full)
+    c.check("grad_activate", c.dy, *normed, "silu", c.A, E, K, L)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_and_its_corners(activation, layout):
+    """Where u is exact: at multiples of a half."""
+    c = Call((2, 5, 5, 7), torch.float32, layout)
+    c.x.copy_((8 * c.x).round())
+    c.pivot.zero_()
+    c.a.fill_(0.5)
+    c.b.zero_()
+    assert {-3, 0, 3, 6} <= set((c.a[0] * c.x).flatten().tolist())
+    normed = c.x, c.pivot, c.a, c.b
+    f, u = ACTIVATIONS[activation], c.x / 2
+    y = kernels.activate(*normed, None, activation)
+    torch.testing.assert_close(y, f.function(u))
+    dx = kernels.grad_activate(
+        torch.ones_like(c.x), *normed, activation, torch.ones_like(c.A), None, None, None
+    )
+    torch.testing.assert_close(dx, f.slope(u))
+    pooled = kernels.pooled(*normed, activation)
+    torch.testing.assert_close(pooled, f.function(u).sum((2, 3)))
+    sums = kernels.grad_pooled(c.dy, *normed, activation, True)
+    for sum_, wanted in zip(sums, eager.grad_pooled(c.dy, *normed, activation, True), strict=True):
+        torch.testing.assert_close(sum_, wanted)
+
+
+@runs
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 def test_a_mean_of_a_hundred_deviations(type_, layout):
     Call((2, 5, 7, 7), type_, layout, mean=100.0).check_all()
@@ -278,6 +330,10 @@ def test_coefficients_that_were_expanded_or_lie_apart(layout):
     c.check("affine", c.x, pivot, apart, expanded, None, False)
     c.check("grad_affine", c.dy, c.y, c.x, pivot, expanded, apart, K, True)
     c.check("grad_affine", c.dy, c.y, c.x, pivot, c.A, expanded, K, True)
+    c.check("activate", c.x, pivot, K, pivot, expanded, "silu")
+    c.check("activate", c.x, pivot, K, pivot, apart, "silu")
+    c.check("grad_activate", c.dy, c.x, pivot, K, pivot, "silu", expanded, apart, K, pivot)
+    c.check("grad_activate", c.dy, c.x, pivot, K, pivot, "silu", apart, expanded, K, pivot)
 
 
 @runs
@@ -357,6 +413,30 @@ def test_the_whole_tail_of_a_block(training, layout):
 
 
 @runs
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("se", [True, False])
+def test_the_whole_unit_with_an_activation(se, training, layout):
+    """Batch norm, SiLU and SE, forward and backward, as on the plain backend."""
+
+    def unit(name):
+        torch.manual_seed(1)
+        c = Call((3, 8, 7, 7), torch.float32, layout)
+        weight, bias, mean, b1, b2 = (torch.randn(n, device=DEVICE) for n in (8, 8, 8, 2, 8))
+        w1, w2 = torch.randn(2, 8, device=DEVICE), torch.randn(8, 2, device=DEVICE)
+        layers = (w1, b1, w2, b2) if se else ()
+        inputs = [v.requires_grad_() for v in (c.x, weight, bias, *layers)]
+        norm = fused.Norm(weight, bias, *((None, None) if training else (mean, mean.square())))
+        excitation = fused.Excitation(*layers) if se else None
+        with backend.use(name):
+            y = activated.norm_act_se(c.x, norm, "silu", excitation)[0]
+            return [y, *torch.autograd.grad(y, inputs, c.dy)]
+
+    for got, wanted in zip(unit("triton"), unit("eager"), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@runs
 @pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
 def test_compiled_and_captured_in_a_cuda_graph():
     c = Call((4, 32, 14, 14), torch.bfloat16, "channels last")
@@ -410,7 +490,7 @@ def _on_hopper():
 
 
 MAPS = {"x", "y", "dy", "dx", "shortcut", "dshortcut"}
-SIZES = {"B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step"}
+SIZES = {"B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step", "S_step"}
 
 
 def _reads_and_writes(kernel, constants):
@@ -438,7 +518,16 @@ def _reads_and_writes(kernel, constants):
 @without_gpu
 @pytest.mark.parametrize(
     ("kernel", "reads", "writes"),
-    [("_moments", 1, 0), ("_affine", 2, 1), ("_grad_moments", 3, 0), ("_grad_affine", 3, 2)],
+    [
+        ("_moments", 1, 0),
+        ("_affine", 2, 1),
+        ("_grad_moments", 3, 0),
+        ("_grad_affine", 3, 2),
+        ("_pooled", 1, 0),
+        ("_activate", 1, 1),
+        ("_grad_pooled", 2, 0),
+        ("_grad_activate", 2, 1),
+    ],
 )
 @pytest.mark.parametrize(
     "walk",
@@ -447,7 +536,8 @@ def _reads_and_writes(kernel, constants):
 )
 def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, reads, writes, walk, hopper):
     constants = dict(zip(("CHANNELS_LAST", "UNIT", "R_TILE", "N_TILE"), walk, strict=True))
-    found = hopper(_reads_and_writes, kernel, constants | {"RELU": True})
+    constants |= {"RELU": True, "ACTIVATION": "silu"}
+    found = hopper(_reads_and_writes, kernel, constants)
     a_map = 2  # 16 elements of 2 bytes
     assert found["ld", 16] >= reads * a_map, found
     assert found["st", 16] == writes * a_map, found
@@ -470,7 +560,12 @@ def _traced(shape, dynamic):
         sums = kernels.moments(x, a_channel)
         y = kernels.affine(x, a_channel, a_row, expanded, x, True)
         sums += kernels.grad_moments(x, y, x, None)
-        return sums, kernels.grad_affine(x, y, x, None, a_row, expanded, a_channel, True)
+        normed = x, None, a_channel, a_channel
+        sums += (kernels.pooled(*normed, "silu"),)
+        y = kernels.activate(*normed, a_row, "silu")
+        sums += tuple(kernels.grad_pooled(y, *normed, "silu", True))
+        dx = kernels.grad_activate(y, *normed, "silu", a_row, expanded, a_channel, a_channel)
+        return sums, dx, kernels.grad_affine(x, y, x, None, a_row, expanded, a_channel, True)
 
     def look(graph, _):
         for node in graph.graph.nodes:
@@ -495,5 +590,13 @@ def test_torch_compile_sees_through_the_passes(dynamic, hopper):
         ("_affine", {"y"}),
         ("_grad_moments", {"S1", "S2"}),
         ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_pooled", {"sums"}),
+        ("_sum_stretches", {"first_sums"}),
+        ("_activate", {"y"}),
+        ("_grad_pooled", {"S1", "S2", "ds", "C1", "C2"}),
+        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_stretches", {"first_sums"}),
+        ("_grad_activate", {"dx"}),
         ("_grad_affine", {"dx", "dshortcut"}),
     ]

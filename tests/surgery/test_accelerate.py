@@ -129,15 +129,20 @@ def test_twice_is_once_and_undo_gives_it_back():
 
 @NATIVE
 def test_the_passes_run(monkeypatch):
-    from senet.ops import fused
+    from senet.ops import activated, fused
 
     calls = []
-    real = fused.norm_act
-    monkeypatch.setattr(fused, "norm_act", lambda *a, **k: calls.append(a) or real(*a, **k))
+    for module, name in ((activated, "norm_act_se"), (fused, "norm_act")):
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, real=real, **k: calls.append(a) or real(*a, **k)
+        )
     model = accelerate(small()).model
     model(torch.randn(2, 3, 9, 9))
-    assert len(calls) == 3  # the stem and two blocks; SE is inside
-    assert sum(a[2] is not None for a in calls) == 2
+    stem, *blocks = calls
+    assert stem[2:] == ("relu", None)
+    assert len(blocks) == 2
+    assert all(block[2] is not None for block in blocks)  # SE is inside
 
 
 def test_hooks_on_what_is_passed_over_still_run():

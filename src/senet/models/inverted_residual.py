@@ -42,7 +42,11 @@ class SameConvNormAct(ConvNormAct):
         super().__init__(inputs, outputs, kernel_size, stride, 0 if stride > 1 else None, **options)
 
     def forward(
-        self, x: Tensor, se: nn.Module | None = None, shortcut: Tensor | None = None
+        self,
+        x: Tensor,
+        se: nn.Module | None = None,
+        shortcut: Tensor | None = None,
+        se_after: nn.Module | None = None,
     ) -> Tensor:
         stride = self.conv.stride[0]
         if stride > 1:
@@ -51,7 +55,7 @@ class SameConvNormAct(ConvNormAct):
                 for size, kernel in zip(x.shape[2:], self.conv.kernel_size, strict=True)
             )
             x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return super().forward(x, se, shortcut)
+        return super().forward(x, se, shortcut, se_after)
 
 
 UNITS: dict[str, type[ConvNormAct]] = {"symmetric": ConvNormAct, "same": SameConvNormAct}
@@ -117,9 +121,7 @@ class InvertedResidual(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        u = self.depthwise(self.expand(x))
-        if self.se is not None:
-            u = self.se(u)
+        u = self.depthwise(self.expand(x), se_after=self.se)
         if not self.has_shortcut:
             return self.project(u)
         if self.training and self.drop_path > 0:

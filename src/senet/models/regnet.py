@@ -52,9 +52,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        u = self.conv2(self.conv1(x))
-        if self.se is not None:
-            u = self.se(u)
+        u = self.conv2(self.conv1(x), se_after=self.se)
         return self.conv3(u, shortcut=shortcut)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from senet.nn.norm import norm_act
+from senet.nn.norm import norm_act, norm_act_se
 
 
 class ConvNormAct(nn.Module):
@@ -19,7 +19,8 @@ class ConvNormAct(nn.Module):
         stride: of the window.
         padding: zeros around the map; by default as many as keep its size at stride 1.
         groups: of the convolution; ``inputs`` for a depthwise one.
-        activation: makes the activation; ``None`` for none. A ReLU rides on the batch norm's pass.
+        activation: makes the activation; ``None`` for none. Those of
+            :data:`~senet.nn.activation.ACTIVATIONS` ride on the batch norm's pass.
         eps: of the batch norm.
 
     Shape:
@@ -54,9 +55,17 @@ class ConvNormAct(nn.Module):
         self.activation = nn.Identity() if activation is None else activation()
 
     def forward(
-        self, x: Tensor, se: nn.Module | None = None, shortcut: Tensor | None = None
+        self,
+        x: Tensor,
+        se: nn.Module | None = None,
+        shortcut: Tensor | None = None,
+        se_after: nn.Module | None = None,
     ) -> Tensor:
-        """activation(se(bn(conv(x))) + shortcut), with the parts that are not given left out."""
+        """se_after(activation(se(bn(conv(x))) + shortcut)), where what is not given is left out."""
+        x = self.conv(x)
+        if se is None and shortcut is None:
+            return norm_act_se(x, self.bn, self.activation, se_after)
         relu = type(self.activation) is nn.ReLU
-        x = norm_act(self.conv(x), self.bn, se, shortcut, relu)
-        return x if relu else self.activation(x)
+        x = norm_act(x, self.bn, se, shortcut, relu)
+        x = x if relu else self.activation(x)
+        return x if se_after is None else se_after(x)

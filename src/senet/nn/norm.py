@@ -1,4 +1,8 @@
-"""The tail that residual networks repeat: batch norm, then SE, then shortcut, then ReLU."""
+"""What convolutional networks repeat after a convolution: batch norm, SE, activation.
+
+In residual networks SE, the shortcut and the ReLU follow the norm (:func:`norm_act`); in
+MobileNetV3, EfficientNet and RegNetY the activation does, and SE after it (:func:`norm_act_se`).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from senet.nn.activation import name_of
 from senet.nn.hooks import hooked
 from senet.nn.squeeze_excitation import SqueezeExcitation
-from senet.ops import backend, fused
+from senet.ops import activated, backend, fused
+from senet.ops.norm import Norm
 
 
 def norm_act(
@@ -42,6 +48,39 @@ def norm_act(
     if _fuses(x, bn, se, shortcut):
         return fused_tail(x, bn, se, shortcut, relu)
     return module_by_module(x, bn, se, shortcut, relu)
+
+
+def norm_act_se(
+    x: Tensor, bn: nn.Module, activation: nn.Module, se: nn.Module | None = None
+) -> Tensor:
+    """Batch norm of a convolution's output ``x``, then an activation, then SE.
+
+    y = se(activation(bn(x))). It runs as three streaming passes, two without SE
+    (:mod:`senet.ops.activated`), where :func:`norm_act` would run as two, and module by module
+    elsewhere. Both give the same result. An attention of another kind runs as itself, after the
+    passes of the rest.
+
+    Args:
+        x: output of a convolution, ``[B, C, H, W]``.
+        bn: its batch norm; ``nn.Identity`` where that has been folded into the convolution.
+        activation: any; the passes know those of :mod:`senet.nn.activation`.
+        se: the block of attention after the activation.
+
+    Example:
+        >>> x, bn = torch.randn(2, 8, 4, 4), nn.BatchNorm2d(8)
+        >>> norm_act_se(x, bn, nn.SiLU(), SqueezeExcitation(8, 4)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+    name = name_of(activation)
+    inside = se if isinstance(se, SqueezeExcitation) and se.fuses() else None
+    if name is not None and _fuses(x, bn, inside, None):
+        y = _activated_tail(x, bn, name, inside)
+        se = None if se is inside else se
+    elif name == "relu":
+        y = module_by_module(x, bn, None, None, relu=True)
+    else:
+        y = activation(norm_act(x, bn, relu=False))
+    return y if se is None else se(y)
 
 
 def conv_norm_act(
@@ -103,19 +142,34 @@ def fused_tail(
         relu: likewise.
         mean: meanₙ x where it is known already, see :func:`conv_norm_act`.
     """
+    if relu and se is None and shortcut is None:
+        return _activated_tail(x, bn, "relu", None)
     excitation = None if se is None else se.excitation()  # type: ignore[operator]
-    if not isinstance(bn, _BatchNorm):
-        return fused.norm_act(x, None, excitation, shortcut, relu, mean)[0]
-    if bn.training or bn.running_mean is None:
-        norm = fused.Norm(bn.weight, bn.bias, None, None, bn.eps, _group(bn))
+    norm = _norm_of(bn)
+    if norm is not None and norm.mean is None:
         mean = None
-    else:
-        norm = fused.Norm(bn.weight, bn.bias, bn.running_mean, bn.running_var, bn.eps)
-    y, batch_mean, batch_var = fused.norm_act(x, norm, excitation, shortcut, relu, mean)
-    if bn.training and bn.track_running_stats and batch_mean is not None:
-        assert batch_var is not None
-        _track(bn, batch_mean, batch_var)
+    y, *batch = fused.norm_act(x, norm, excitation, shortcut, relu, mean)
+    _track(bn, *batch)
     return y
+
+
+def _activated_tail(
+    x: Tensor, bn: nn.Module, activation: str, se: SqueezeExcitation | None
+) -> Tensor:
+    """Norm, activation and SE on the passes, and the running statistics."""
+    excitation = None if se is None else se.excitation()
+    y, *batch = activated.norm_act_se(x, _norm_of(bn), activation, excitation)
+    _track(bn, *batch)
+    return y
+
+
+def _norm_of(bn: nn.Module) -> Norm | None:
+    """The batch norm as the passes take it; ``None`` where it was folded away."""
+    if not isinstance(bn, _BatchNorm):
+        return None
+    if bn.training or bn.running_mean is None:
+        return Norm(bn.weight, bn.bias, None, None, bn.eps, _group(bn))
+    return Norm(bn.weight, bn.bias, bn.running_mean, bn.running_var, bn.eps)
 
 
 def module_by_module(
@@ -163,8 +217,12 @@ def _group(bn: nn.Module) -> Any:
     return group if distributed.get_world_size(group) > 1 else None
 
 
-def _track(bn: _BatchNorm, mean: Tensor, var: Tensor) -> None:
+def _track(bn: nn.Module, mean: Tensor | None, var: Tensor | None) -> None:
     """Move the running statistics towards those of the batch, as PyTorch's batch norm does."""
+    if mean is None or not (bn.training and bn.track_running_stats):
+        return
+    assert isinstance(bn, _BatchNorm)
+    assert var is not None
     assert bn.running_mean is not None
     assert bn.running_var is not None
     assert bn.num_batches_tracked is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet.nn.activation import ACTIVATIONS
 from senet.nn.attention import Attention, rescale
 from senet.nn.hooks import hooked
 from senet.ops import backend, fused, reference
@@ -150,13 +151,19 @@ class SqueezeExcitation(Attention):
 
     def fuses(self) -> bool:
         """Whether the fused passes do what this block says: not if it is unusual, or watched."""
-        return self.squeeze == "avg" and type(self.activation) is nn.ReLU and not hooked(self)
+        known = type(self.activation) in ACTIVATIONS
+        return self.squeeze == "avg" and known and not hooked(self)
 
     def excitation(self) -> fused.Excitation:
         """The two layers as the fused passes take them."""
         fc1, fc2 = self.fc1, self.fc2
         return fused.Excitation(
-            fc1.weight.flatten(1), fc1.bias, fc2.weight.flatten(1), fc2.bias, self.gate_name
+            fc1.weight.flatten(1),
+            fc1.bias,
+            fc2.weight.flatten(1),
+            fc2.bias,
+            self.gate_name,
+            ACTIVATIONS[type(self.activation)],
         )
 
     def _excite(self, z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The four passes in plain PyTorch: always there, any device, any floating type.
+"""The passes in plain PyTorch: always there, any device, any floating type.
 
 The contract is in :mod:`senet.ops.passes`; these are its formulas, one line each. Every sum and
 every product is taken in the accumulator type, and rounded once, to the type of the map.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from senet.ops.activation import ACTIVATIONS
 
 
 def takes(x: Tensor) -> bool:
@@ -56,6 +58,65 @@ def grad_affine(
         assert x is not None
         dx = dx - _channel(K, dy) * _about(x, pivot)
     return dx.to(dy.dtype), (g if shortcut else None)
+
+
+def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
+    u = _normed(x, pivot, a, b)
+    return _over_space(ACTIVATIONS[activation].function(u))
+
+
+def activate(
+    x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
+) -> Tensor:
+    y = ACTIVATIONS[activation].function(_normed(x, pivot, a, b))
+    if S is not None:
+        y = _map(S, x) * y
+    return y.to(x.dtype)
+
+
+def grad_pooled(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    se: bool,
+) -> list[Tensor]:
+    f, dy, u = ACTIVATIONS[activation], _wide(dy), _normed(x, pivot, a, b)
+    slope, x = f.slope(u), _about(x, pivot)
+    sums = [dy * slope, dy * slope * x]
+    if se:
+        sums += [dy * f.function(u), slope, slope * x]
+    return [_over_space(terms) for terms in sums]
+
+
+def grad_activate(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    L: Tensor | None,
+) -> Tensor:
+    g = _map(A, x) * dy
+    if E is not None:
+        g = g + _map(E, x)
+    dx = ACTIVATIONS[activation].slope(_normed(x, pivot, a, b)) * g
+    if L is not None:
+        dx = dx - _channel(L, x)
+    if K is not None:
+        dx = dx - _channel(K, x) * _about(x, pivot)
+    return dx.to(x.dtype)
+
+
+def _normed(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """u = a (x − p) + b."""
+    return _channel(a, x) * _about(x, pivot) + _channel(b, x)
 
 
 def _through(dy: Tensor, y: Tensor | None) -> Tensor:

@@ -24,68 +24,18 @@ ones that batch norm + shortcut + ReLU make without SE.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from senet.ops import passes, synchronise
+from senet.ops import once, passes, synchronise
+from senet.ops.excitation import GATES, Excitation, excite, excite_backward
+from senet.ops.norm import Norm, learns, sizes, slope, statistics, unbiased
+from senet.ops.precision import full_precision, wide
 
-
-class Norm(NamedTuple):
-    """The batch norm of a tail.
-
-    Attributes:
-        weight: γ, ``[C]``, or ``None`` for 1.
-        bias: β, ``[C]``, or ``None`` for 0.
-        mean: μ where it is a constant (evaluation), ``None`` where the batch decides it.
-        var: σ² − eps, likewise.
-        eps: is added to the variance.
-        group: the processes over whose batches statistics are taken (SyncBatchNorm), or ``None``.
-    """
-
-    weight: Tensor | None
-    bias: Tensor | None
-    mean: Tensor | None = None
-    var: Tensor | None = None
-    eps: float = 1e-5
-    group: Any = None
-
-
-class Excitation(NamedTuple):
-    """The two layers of an SE block: s = gate(W2 relu(W1 z + b1) + b2).
-
-    Attributes:
-        w1: ``[R, C]``; b1: ``[R]`` or ``None``.
-        w2: ``[C, R]``; b2: ``[C]`` or ``None``.
-        gate: a name of :data:`GATES`.
-    """
-
-    w1: Tensor
-    b1: Tensor | None
-    w2: Tensor
-    b2: Tensor | None
-    gate: str = "sigmoid"
-
-
-class Gate(NamedTuple):
-    """A gate, and its derivative told from its output."""
-
-    function: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
-
-
-GATES = {
-    "sigmoid": Gate(torch.sigmoid, lambda s: s * (1 - s)),
-    "tanh": Gate(torch.tanh, lambda s: 1 - s * s),
-    "relu": Gate(torch.relu, lambda s: (s > 0).to(s.dtype)),
-    "hardsigmoid": Gate(F.hardsigmoid, lambda s: ((s > 0) & (s < 1)).to(s.dtype) / 6),
-    "scaled_sigmoid": Gate(lambda x: 2 * torch.sigmoid(x), lambda s: s * (1 - s / 2)),
-}
+__all__ = ["GATES", "Excitation", "Norm", "mean_after", "norm_act", "squeeze_excite"]
 
 
 def squeeze_excite(x: Tensor, se: Excitation) -> Tensor:
@@ -139,14 +89,10 @@ def norm_act(
         >>> y, mean, var
         (tensor([[[0., 1.]]]), tensor([2.]), tensor([2.]))
     """
-    learn = bn is not None and bn.mean is None
-    if learn and x.numel() <= x.shape[1]:
-        raise ValueError(
-            f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
-        )
+    learn = learns(x, bn)
     γ, β, μ, var, eps, group = bn or (None, None, None, None, 0.0, None)
-    w1, b1, w2, b2, gate = se or (None, None, None, None, None)
-    given = x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
+    w1, b1, w2, b2, *kind = se or (None, None, None, None)
+    given = x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, kind, relu, mean
     if torch.is_grad_enabled():
         return _Tail.apply(*given)  # type: ignore[return-value]
     return _forward(*given)[:3]  # nothing is kept for a backward, and no time spent on it
@@ -166,53 +112,47 @@ def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         >>> mean_after(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[10.0]]), None)
         tensor([[20.]])
     """
-    N, _ = _sizes(h)
-    with _full_precision(h):
-        return F.linear(passes.moments(h, None)[0] / N, _wide(weight, h), _wide(bias, h))
+    N, _ = sizes(h)
+    with full_precision(h):
+        return F.linear(passes.moments(h, None)[0] / N, wide(weight, h), wide(bias, h))
 
 
-def _forward(x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean):
+def _forward(x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, kind, relu, mean):
     """The first half of the formulas at the head of this file, in their order.
 
     Returns y; the mean and the unbiased variance of the batch, or ``None``; what the backward
     needs; and M.
     """
-    N, M = _sizes(x)
-    γ, β, μ, var = (_wide(v, x) for v in (γ, β, μ, var))
-    with _full_precision(x):
+    N, M = sizes(x)
+    γ, β, μ, var = (wide(v, x) for v in (γ, β, μ, var))
+    with full_precision(x):
         m: Any = None
         if learn:
-            pivot = _pivot(x)
-            total, squares = passes.moments(x, pivot)
-            shift = total.sum(0) / M
-            var = (squares.sum(0) / M - shift * shift).clamp_(min=0)
-            μ = pivot + shift
-            if group is not None:
-                μ, var, M = synchronise.statistics(μ, var, M, group)
-            if gate is not None:
+            μ, var, M, pivot, total = statistics(x, group)
+            if kind:
                 m = total / N - (μ - pivot)
-        elif gate is not None and mean is not None:
+        elif kind and mean is not None:
             m = mean if μ is None else mean - μ
-        elif gate is not None:
+        elif kind:
             m = passes.moments(x, μ)[0] / N
 
         σ = None if var is None else torch.sqrt(var + eps)
-        a = _slope(γ, σ, x)
+        a = slope(γ, σ, x)
         β = torch.zeros_like(a) if β is None else β
-        if gate is None:
+        if not kind:
             z = h = s = None
             A, D = a.expand(x.shape[:2]), β.expand(x.shape[:2])
         else:
-            w1, b1, w2, b2 = (_wide(v, x) for v in (w1, b1, w2, b2))
+            w1, b1, w2, b2 = (wide(v, x) for v in (w1, b1, w2, b2))
             z = a * m + β
-            h, s = _excite(z, w1, b1, w2, b2, gate)
+            h, s = excite(z, Excitation(w1, b1, w2, b2, *kind))
             A, D = s * a, s * β
         y = passes.affine(x, μ, A, D, shortcut, relu)
 
     saved = x, y if relu else None, γ, β, μ, σ, m, z, h, s, w1, w2
     if not learn or var is None:
         return y, None, None, saved, M
-    return y, μ, var * (M / (M - 1)), saved, M
+    return y, μ, unbiased(var, M), saved, M
 
 
 class _Tail(torch.autograd.Function):
@@ -220,35 +160,36 @@ class _Tail(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
+        ctx: Any, x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, kind, relu, mean
     ):
-        y, μ, unbiased, saved, M = _forward(
-            x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, gate, relu, mean
+        y, μ, var, saved, M = _forward(
+            x, shortcut, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, kind, relu, mean
         )
         ctx.save_for_backward(*saved)
-        ctx.options = M, learn, group, gate
-        if unbiased is not None:
-            ctx.mark_non_differentiable(μ, unbiased)
-        return y, μ, unbiased
+        ctx.options = M, learn, group, kind
+        if learn:
+            ctx.mark_non_differentiable(μ, var)
+        return y, μ, var
 
     @staticmethod
     def backward(ctx: Any, dy, *_):  # type: ignore[override]
         x, y, γ, β, μ, σ, m, z, h, s, w1, w2 = ctx.saved_tensors
-        M, learn, group, gate = ctx.options
+        M, learn, group, kind = ctx.options
         _, need_shortcut, need_γ, need_β, *_ = ctx.needs_input_grad
-        N, _ = _sizes(x)
+        N, _ = sizes(x)
         dγ = dβ = E = K = None
         excitation = [None, None, None, None]
-        with torch.no_grad(), _full_precision(x):
-            a = _slope(γ, σ, x)
+        with torch.no_grad(), full_precision(x):
+            a = slope(γ, σ, x)
             A = a.expand(x.shape[:2])
-            if learn or gate is not None or need_γ or need_β:
+            if learn or kind or need_γ or need_β:
                 S1, S2 = passes.grad_moments(dy, y, x, μ)
-                if gate is None:
+                if not kind:
                     T1, T2 = S1.sum(0), S2.sum(0)
                 else:
                     ds = a * S2 + β * S1
-                    dz, *excitation = _excite_backward(ds, z, h, s, w1, w2, gate)
+                    se = Excitation(w1, None, w2, None, *kind)
+                    dz, *excitation = excite_backward(ds, z, h, s, se)
                     T1, T2 = (s * S1 + dz).sum(0), (s * S2 + dz * m).sum(0)
                     A, E = s * a, a * dz / N
                 if σ is not None:
@@ -261,78 +202,5 @@ class _Tail(torch.autograd.Function):
                     E = E.expand(x.shape[:2])
                     K = a * T2 / (σ * σ * M)
             dx, dshortcut = passes.grad_affine(dy, y, x, μ, A, E, K, need_shortcut)
-        grads = (dx, dshortcut, dγ, dβ, None, None, *excitation)
-        grads = tuple(
-            g if need else None for g, need in zip(grads, ctx.needs_input_grad, strict=False)
-        )
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            grads = _Once.apply(torch.empty(0, requires_grad=True), *grads)
+        grads = once.needed((dx, dshortcut, dγ, dβ, None, None, *excitation), ctx.needs_input_grad)
         return (*grads, None, None, None, None, None, None)
-
-
-class _Once(torch.autograd.Function):
-    """Gradients that have none of their own: says so when they are asked for."""
-
-    @staticmethod
-    def forward(ctx: Any, _, *grads):
-        return grads
-
-    @staticmethod
-    def backward(ctx: Any, *_):
-        raise RuntimeError(
-            "the fused passes have no second derivative; take gradients of gradients inside "
-            '`with senet.ops.backend.use("eager"):`, where plain PyTorch computes the network'
-        )
-
-
-def _excite(z: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None, gate: str):
-    """The hidden layer h and the gates s."""
-    h = torch.relu(F.linear(z, w1, b1))
-    return h, GATES[gate].function(F.linear(h, w2, b2))
-
-
-def _excite_backward(
-    ds: Tensor, z: Tensor, h: Tensor, s: Tensor, w1: Tensor, w2: Tensor, gate: str
-):
-    """Gradients of z, W1, b1, W2, b2 from the gradient of the gates."""
-    d2 = ds * GATES[gate].slope(s)
-    d1 = (d2 @ w2) * (h > 0)
-    return d1 @ w1, d1.T @ z, d1.sum(0), d2.T @ h, d2.sum(0)
-
-
-def _slope(γ: Tensor | None, σ: Tensor | None, x: Tensor) -> Tensor:
-    """a = γ/σ, where a missing γ or σ is 1."""
-    if σ is None:
-        return torch.ones(x.shape[1], dtype=passes.accumulator(x.dtype), device=x.device)
-    return 1 / σ if γ is None else γ / σ
-
-
-def _pivot(x: Tensor) -> Tensor:
-    """A number near the mean of each channel: the mean of some positions of a few images.
-
-    About it the sum of squares does not cancel, however large the mean is. The positions are spread
-    over the image, since at its border the padding of a convolution makes values unlike the others.
-    """
-    positions = x[:4].flatten(2).movedim(1, -1)
-    step = max(positions.shape[1] // 8, 1)
-    few = positions[:, step // 2 :: step].reshape(-1, x.shape[1])
-    return few.mean(0, dtype=passes.accumulator(x.dtype))
-
-
-def _sizes(x: Tensor) -> tuple[int, Any]:
-    """N and M = B·N."""
-    N = math.prod(x.shape[2:])
-    return N, x.shape[0] * N
-
-
-def _wide(v: Any, x: Tensor) -> Any:
-    """``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
-    type_ = passes.accumulator(x.dtype)
-    return v if v is None or v.dtype == type_ else v.to(type_)
-
-
-def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """The small algebra is never autocast: it is what keeps a half-precision network exact."""
-    device = x.device.type
-    on = torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()

@@ -1,4 +1,4 @@
-"""The four streaming passes: the only loops over feature maps in this project.
+"""The streaming passes: the only loops over feature maps in this project.
 
 ``x`` is a feature map ``[B, C, *space]`` with ``N`` positions; ``pivot`` is one number a channel,
 ``[C]``, about which ``x`` is taken (``None`` is zero). Taking ``x`` about a number near its mean is
@@ -13,7 +13,19 @@ standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said
 ``grad_affine``  dx = A g + E − K (x − p) and dshortcut = g
 ===============  =======================================================================
 
-A backend is a module with these four functions. This file fixes what they may rely on (one dense
+These four are enough where SE follows batch norm. Where an activation f stands between the two,
+there are four more, with u = a (x − p) + b for numbers a and b of a channel, ``[C]``. f is a name
+of :data:`senet.ops.activation.ACTIVATIONS`:
+
+=================  =====================================================================
+``pooled``         Σₙ f(u)
+``activate``       y = S f(u)
+``grad_pooled``    S1 = Σₙ g and S2 = Σₙ g (x − p), with g = dy f'(u); and for SE
+                   Σₙ dy f(u), C1 = Σₙ f'(u) and C2 = Σₙ f'(u) (x − p)
+``grad_activate``  dx = f'(u) (A dy + E) − L − K (x − p)
+=================  =====================================================================
+
+A backend is a module with these functions. This file fixes what they may rely on (one dense
 layout for all maps of a call: contiguous or channels-last) and hands the call to the backend that
 :mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` says in plain PyTorch what each must return.
 ``allow_in_graph``: torch.compile's front end must not look inside, for it does not know how a
@@ -95,6 +107,61 @@ def grad_affine(
         dy, _like(y, x), None if K is None else x, pivot, A, E, K, shortcut and y is not None
     )
     return dx, (dy if y is None else g) if shortcut else None
+
+
+@torch.compiler.allow_in_graph
+def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
+    """Σₙ f(u), ``[B, C]``. Reads ``x`` once."""
+    x = _dense(x)
+    return backend.of(x).pooled(x, pivot, a, b, activation)
+
+
+@torch.compiler.allow_in_graph
+def activate(
+    x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
+) -> Tensor:
+    """y = S f(u), like ``x``. Reads ``x``, writes ``y``. ``S`` is ``[B, C]``, and ``None`` is 1."""
+    x = _dense(x)
+    return backend.of(x).activate(x, pivot, a, b, S, activation)
+
+
+@torch.compiler.allow_in_graph
+def grad_pooled(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    se: bool = False,
+) -> list[Tensor]:
+    """S1 and S2, and with ``se`` also Σₙ dy f(u), C1 and C2, each ``[B, C]``.
+
+    Reads ``dy`` and ``x`` once.
+    """
+    x = _dense(x)
+    return backend.of(x).grad_pooled(_like(dy, x), x, pivot, a, b, activation, se)
+
+
+@torch.compiler.allow_in_graph
+def grad_activate(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    L: Tensor | None,
+) -> Tensor:
+    """dx = f'(u) (A dy + E) − L − K (x − p), like ``x``. Reads ``dy`` and ``x``, writes ``dx``.
+
+    ``A`` and ``E`` are ``[B, C]``, ``K`` and ``L`` are ``[C]``; what is ``None`` is zero.
+    """
+    x = _dense(x)
+    return backend.of(x).grad_activate(_like(dy, x), x, pivot, a, b, activation, A, E, K, L)
 
 
 def _dense(x: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ def _name(node: fx.Node, module: nn.Module) -> str:
 @torch.no_grad()
 def _agrees(module: nn.Module, layers: Layers) -> bool:
     """Whether the module does on random maps what equations 2 to 4 do."""
-    w1, b1, w2, b2, gate = layers.excitation(module)
+    w1, b1, w2, b2, gate, _ = layers.excitation(module)
     if w1.is_meta:
         return True
     generator = torch.Generator().manual_seed(0)

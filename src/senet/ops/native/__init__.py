@@ -1,4 +1,4 @@
-"""The four passes on the CPU, in C: ``passes.c``. The contract is in :mod:`senet.ops.passes`.
+"""The passes on the CPU, in C: ``passes.c``. The contract is in :mod:`senet.ops.passes`.
 
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
@@ -7,6 +7,7 @@ autograd stands above, in :mod:`senet.ops.fused`.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import overload
 
@@ -17,7 +18,9 @@ from senet.ops.native import library
 
 _c = library.load()
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # as in passes.c
+# As in passes.c.
+_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
 
 
 def takes(x: Tensor) -> bool:
@@ -60,13 +63,44 @@ def grad_affine(
     return dx, g
 
 
+def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
+    return _ops.pooled.default(x, pivot, a, b, activation)
+
+
+def activate(
+    x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
+) -> Tensor:
+    return _ops.activate.default(x, pivot, a, b, S, activation)
+
+
+def grad_pooled(
+    dy: Tensor, x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str, se: bool
+) -> list[Tensor]:
+    return _ops.grad_pooled.default(dy, x, pivot, a, b, activation, se)
+
+
+def grad_activate(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    L: Tensor | None,
+) -> Tensor:
+    return _ops.grad_activate.default(dy, x, pivot, a, b, activation, A, E, K, L)
+
+
 # C sees addresses and nothing else. Every tensor whose address is passed has a name in the function
 # that passes it, and so lives until the call has returned.
 
 
 def _moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     pivot = _vector(pivot)
-    sums, squares = _sums_of(x)
+    sums, squares = _sums_of(x, 2)
     _check(
         _c.senet_moments(
             x.data_ptr(), _address(pivot), sums.data_ptr(), squares.data_ptr(), *_layout(x)
@@ -97,7 +131,7 @@ def _grad_moments(
     dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     pivot = _vector(pivot)
-    S1, S2 = _sums_of(x)
+    S1, S2 = _sums_of(x, 2)
     _check(
         _c.senet_grad_moments(
             dy.data_ptr(),
@@ -141,12 +175,100 @@ def _grad_affine(
     return grads
 
 
+def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
+    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
+    (sums,) = _sums_of(x, 1)
+    _check(
+        _c.senet_pooled(
+            x.data_ptr(),
+            _address(pivot),
+            a.data_ptr(),
+            b.data_ptr(),
+            _ACTIVATIONS[activation],
+            sums.data_ptr(),
+            *_layout(x),
+        )
+    )
+    return sums
+
+
+def _activate(
+    x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
+) -> Tensor:
+    pivot, a, b, S = _vector(pivot), _vector(a), _vector(b), _vector(S)
+    y = torch.empty_like(x)
+    _c.senet_activate(
+        x.data_ptr(),
+        _address(pivot),
+        a.data_ptr(),
+        b.data_ptr(),
+        _address(S),
+        _ACTIVATIONS[activation],
+        y.data_ptr(),
+        *_layout(x),
+    )
+    return y
+
+
+def _grad_pooled(
+    dy: Tensor, x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str, se: bool
+) -> list[Tensor]:
+    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
+    sums = _sums_of(x, 5 if se else 2)
+    addresses = (ctypes.c_void_p * len(sums))(*(s.data_ptr() for s in sums))
+    _check(
+        _c.senet_grad_pooled(
+            dy.data_ptr(),
+            x.data_ptr(),
+            _address(pivot),
+            a.data_ptr(),
+            b.data_ptr(),
+            _ACTIVATIONS[activation],
+            addresses,
+            len(sums),
+            *_layout(x, dy),
+        )
+    )
+    return sums
+
+
+def _grad_activate(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    L: Tensor | None,
+) -> Tensor:
+    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
+    A, E, K, L = _vector(A), _vector(E), _vector(K), _vector(L)
+    dx = torch.empty_like(dy)
+    _c.senet_grad_activate(
+        dy.data_ptr(),
+        x.data_ptr(),
+        _address(pivot),
+        a.data_ptr(),
+        b.data_ptr(),
+        _ACTIVATIONS[activation],
+        A.data_ptr(),
+        _address(E),
+        _address(K),
+        _address(L),
+        dx.data_ptr(),
+        *_layout(dy, x),
+    )
+    return dx
+
+
 # What the operators return, without the values: shapes, types and layouts.
 
 
-def _sums_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    shape = x.shape[:2]
-    return x.new_empty(shape, dtype=torch.float32), x.new_empty(shape, dtype=torch.float32)
+def _sums_of(x: Tensor, number: int) -> list[Tensor]:
+    return [x.new_empty(x.shape[:2], dtype=torch.float32) for _ in range(number)]
 
 
 def _grads_of(dy: Tensor, y, x, pivot, A, E, K, shortcut: bool) -> list[Tensor]:
@@ -200,10 +322,11 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 _MAPS = "Tensor dy, Tensor? y, Tensor? x, Tensor? pivot, Tensor A, Tensor? E, Tensor? K"
+_NORMED = "Tensor x, Tensor? pivot, Tensor a, Tensor b"
 _OPERATORS = {
     "moments(Tensor x, Tensor? pivot) -> (Tensor, Tensor)": (
         _moments,
-        lambda x, pivot: _sums_of(x),
+        lambda x, pivot: tuple(_sums_of(x, 2)),
     ),
     "affine(Tensor x, Tensor? pivot, Tensor A, Tensor D, Tensor? shortcut, bool relu) -> Tensor": (
         _affine,
@@ -211,9 +334,23 @@ _OPERATORS = {
     ),
     "grad_moments(Tensor dy, Tensor? y, Tensor x, Tensor? pivot) -> (Tensor, Tensor)": (
         _grad_moments,
-        lambda dy, y, x, pivot: _sums_of(x),
+        lambda dy, y, x, pivot: tuple(_sums_of(x, 2)),
     ),
     f"grad_affine({_MAPS}, bool shortcut) -> Tensor[]": (_grad_affine, _grads_of),
+    f"pooled({_NORMED}, str activation) -> Tensor": (_pooled, lambda x, *_: _sums_of(x, 1)[0]),
+    f"activate({_NORMED}, Tensor? S, str activation) -> Tensor": (
+        _activate,
+        lambda x, *_: torch.empty_like(x),
+    ),
+    f"grad_pooled(Tensor dy, {_NORMED}, str activation, bool se) -> Tensor[]": (
+        _grad_pooled,
+        lambda dy, x, pivot, a, b, activation, se: _sums_of(x, 5 if se else 2),
+    ),
+    f"grad_activate(Tensor dy, {_NORMED}, str activation, "
+    "Tensor A, Tensor? E, Tensor? K, Tensor? L) -> Tensor": (
+        _grad_activate,
+        lambda dy, *_: torch.empty_like(dy),
+    ),
 }
 
 _namespace = torch.library.Library("senet_native", "DEF")

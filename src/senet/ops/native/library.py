@@ -74,6 +74,10 @@ def _declare(library: ctypes.CDLL) -> None:
     library.senet_affine.argtypes = [pointer] * 5 + [flag, pointer, *layout]
     library.senet_grad_moments.argtypes = [pointer] * 6 + layout
     library.senet_grad_affine.argtypes = [pointer] * 9 + layout
+    library.senet_pooled.argtypes = [pointer] * 4 + [flag, pointer, *layout]
+    library.senet_activate.argtypes = [pointer] * 5 + [flag, pointer, *layout]
+    library.senet_grad_pooled.argtypes = [pointer] * 5 + [flag, pointer, flag, *layout]
+    library.senet_grad_activate.argtypes = [pointer] * 5 + [flag] + [pointer] * 5 + layout
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]
     library.senet_instruction_set.restype = ctypes.c_char_p
     library.senet_instruction_set(None)

@@ -1,9 +1,17 @@
-/* The four streaming passes on the CPU, in C and OpenMP. The contract is senet/ops/passes.py:
+/* The streaming passes on the CPU, in C and OpenMP. The contract is senet/ops/passes.py:
  *
- *     moments       sum (x - p)  and  sum (x - p)^2
- *     affine        y = relu(A (x - p) + D + shortcut)
- *     grad_moments  sum g  and  sum g (x - p),  with g = dy where y > 0, else 0
- *     grad_affine   dx = A g + E - K (x - p)  and  dshortcut = g
+ *     moments        sum (x - p)  and  sum (x - p)^2
+ *     affine         y = relu(A (x - p) + D + shortcut)
+ *     grad_moments   sum g  and  sum g (x - p),  with g = dy where y > 0, else 0
+ *     grad_affine    dx = A g + E - K (x - p)  and  dshortcut = g
+ *
+ * and where an activation f stands between norm and SE, with u = a (x - p) + b:
+ *
+ *     pooled         sum f(u)
+ *     activate       y = S f(u)
+ *     grad_pooled    sum g  and  sum g (x - p),  with g = dy f'(u);
+ *                    and sum dy f(u),  sum f'(u)  and  sum f'(u) (x - p)
+ *     grad_activate  dx = f'(u) (A dy + E) - L - K (x - p)
  *
  * A call fills in a `job`. run() deals its items out to the threads, and each item is a `panel` of the
  * maps that is walked row by row; each number of a map is read once and written once. The walks are
@@ -26,7 +34,9 @@
 
 /* Chosen by measurement; results are right for any. */
 enum {
-    WIDTH = 1024,       /* columns of a panel at most: its vectors stay in the first cache */
+    WIDTH = 1024,       /* columns of a panel at most: its vectors stay in the first cache, */
+    NARROW = 512,       /* also where a pass has many of them */
+    SUMS = 5,           /* that a pass takes at most */
     JOINED = 128,       /* rows of the map are joined up to about this width */
     LANES = 16,         /* sums that a single column is dealt out to */
     STRETCH = 16,       /* rows that are summed in float, before they are added in double */
@@ -104,6 +114,55 @@ INLINE void store(type T, void *map, long i, float value)
     if (T == FLOAT16) ((uint16_t *)map)[i] = to_float16(value);
 }
 
+/* ---------------------------------------------------------------------------------- activations */
+
+typedef enum { RELU, RELU6, SILU, HARDSWISH } activation;
+
+/* u, or the end that it is beyond, least <= -0 or most >= 0; for NaN one of them. Floats are ordered as
+ * their bits are, the negative ones backwards, and integers have a minimum of one instruction. */
+INLINE float between(float least, float u, float most)
+{
+    uint32_t bits = as_bits(u);
+    bits = bits < as_bits(least) ? bits : as_bits(least);
+    return as_float((int32_t)bits < (int32_t)as_bits(most) ? bits : as_bits(most));
+}
+
+/* 1 / (1 + e^-u), with e^-u = 2^n e^r, where n is a whole number and |r| <= ln(2) / 2. There e^r is
+ * within 5e-9 of this polynomial, whose greatest relative error is the least of any with as many terms.
+ * Below -89 the result is 0, above 17 it is 1, and of NaN one of these. */
+INLINE float sigmoid(float u)
+{
+    const float many = 0x1.8p23f - 64; /* of this size floats are whole numbers */
+    float v = -between(-100, u, 40);
+    float shifted = v * 0x1.715476p0f /* 1 / ln(2) */ + many, n = shifted - many;
+    float r = v - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f; /* ln(2) in two parts: the first is exact */
+    float p = 0x1.6a2352p-10f;
+    p = p * r + 0x1.123a6cp-7f;
+    p = p * r + 0x1.5558f4p-5f;
+    p = p * r + 0x1.55549p-3f;
+    p = p * r + 0x1.fffffcp-2f;
+    p = p * r + 1;
+    p = p * r + 1;
+    p = as_float(as_bits(p) + (as_bits(shifted) << 23)); /* p 2^(n - 64), which cannot overflow, */
+    return 1 / (1 + p * 0x1p64f);                        /* where this may */
+}
+
+/* f(u) and f'(u). At the corners the slopes are PyTorch's. */
+typedef struct {
+    float value, slope;
+} activated;
+
+INLINE activated activate(activation f, float u)
+{
+    if (f == RELU) return (activated){u < 0 ? 0 : u, u > 0 ? 1 : 0};
+    if (f == RELU6) return (activated){u < 0 ? 0 : u > 6 ? 6 : u, u > 0 && u < 6 ? 1 : 0};
+    if (f == HARDSWISH)
+        return (activated){u * (between(-0.0f, u + 3, 6) * (1 / 6.0f)),
+                           u <= -3 ? 0 : u >= 3 ? 1 : u * (1 / 3.0f) + 0.5f};
+    float s = sigmoid(u), v = u * s;
+    return (activated){v, s + v * (1 - s)};
+}
+
 /* ------------------------------------------------------------------------------ jobs and panels */
 
 /* How the maps of a call lie: `images` blocks of `rows` x `columns` numbers. Channels-last maps have
@@ -121,20 +180,22 @@ typedef struct {
     long joined;                                  /* rows of the map in one row of a panel */
 
     const void *dy, *y, *x, *shortcut;
-    const float *pivot, *A, *D, *E, *K;
+    const float *pivot, *a, *b, *A, *D, *E, *K, *L, *S;
     int relu;
+    activation f;
     void *out, *dshortcut;
-    float *u, *uv;                  /* the sums, [B, C] */
-    double *partial_u, *partial_uv; /* of each part, [images, parts, columns], if there are several */
+    float *sums[SUMS]; /* each [B, C] */
+    double *partial;   /* of each part, [images, parts, sums, columns], if there are several */
 } job;
 
 /* What one item works on: `rows` rows of `width` numbers, `stride` apart, and then a last row of
  * `tail`. Where an image has few columns, several of its rows are joined in one row of the panel, and
  * where it has a single column, all of them that fit. */
 typedef struct {
-    long start;   /* the first number, in a map */
-    long vector;  /* the first column, in a [B, C] array */
-    long partial; /* the first column, in the partial sums */
+    long start;  /* the first number, in a map */
+    long vector; /* the first column, in a [B, C] array */
+    long part;   /* which one of all images */
+    long left;   /* the first column, in the image */
     long columns;
     long rows, width, stride, tail;
 } panel;
@@ -148,7 +209,8 @@ INLINE panel cut(const job *j, long image, long part, long block)
     return (panel){
         .start = (image * map.rows + top) * map.columns + left,
         .vector = image * map.columns + left,
-        .partial = (image * j->parts + part) * map.columns + left,
+        .part = image * j->parts + part,
+        .left = left,
         .columns = columns,
         .rows = rows / j->joined,
         .width = j->joined * columns,
@@ -166,29 +228,61 @@ INLINE const float *of_channel(const float *v, const job *j, const panel *p)
 }
 
 /* The numbers `v` of the columns as the panel's rows need them: once for each row of the map that is
- * joined there, or, without `each`, the one number of the single column. Zero where there are none. */
-INLINE const float *spread(int each, float *wide, const float *v, const panel *p)
+ * joined there, or, without `each`, the one number of the single column. Where there are none, all are
+ * `otherwise`. */
+INLINE const float *spread(int each, float *wide, const float *v, float otherwise, const panel *p)
 {
-    static const float zero = 0;
-    if (!each) return v ? v : &zero;
-    for (long c = 0; c < p->width; c += p->columns)
-        if (v)
-            memcpy(wide + c, v, p->columns * sizeof *v);
-        else
-            memset(wide + c, 0, p->columns * sizeof *v);
+    if (!v)
+        for (long c = 0; c < (each ? p->width : 1); c++) wide[c] = otherwise;
+    else if (each)
+        for (long c = 0; c < p->width; c += p->columns) memcpy(wide + c, v, p->columns * sizeof *v);
+    else
+        return v;
     return wide;
 }
 
-/* ------------------------------------------------------------- moments and grad_moments: the sums
- *
- * Both are sum u and sum u v with v = x - p, where u is v itself forward, and g backward. */
+/* What a column needs: p, and for an activation a and b. */
+typedef struct {
+    const float *p, *a, *b;
+} constants;
 
-typedef enum { FORWARD, BACKWARD, BACKWARD_THROUGH_RELU } way;
-
-INLINE float gradient(type T, const job *j, int through_relu, long i)
+INLINE constants spread_constants(int each, float wide[][WIDTH], const job *j, const panel *p)
 {
-    float dy = load(T, j->dy, i);
-    return !through_relu || load(T, j->y, i) > 0 ? dy : 0;
+    return (constants){
+        .p = spread(each, wide[0], of_channel(j->pivot, j, p), 0, p),
+        .a = j->a ? spread(each, wide[1], of_channel(j->a, j, p), 1, p) : NULL,
+        .b = j->b ? spread(each, wide[2], of_channel(j->b, j, p), 0, p) : NULL,
+    };
+}
+
+/* Numbers of a map as floats: themselves, or converted into `room`. Where there is more to compute than
+ * to load, loops are compiled for floats only. */
+INLINE const float *floats(type T, const void *map, long start, long numbers, float *room)
+{
+    if (T == FLOAT32) return (const float *)map + start;
+    if (T == BFLOAT16)
+#pragma omp simd
+        for (long k = 0; k < numbers; k++) room[k] = load(BFLOAT16, map, start + k);
+    if (T == FLOAT16)
+#pragma omp simd
+        for (long k = 0; k < numbers; k++) room[k] = load(FLOAT16, map, start + k);
+    return room;
+}
+
+/* Where the floats that become numbers of a map are to be written; settle() then makes them that. */
+INLINE float *draft(type T, void *map, long start, float *room)
+{
+    return T == FLOAT32 ? (float *)map + start : room;
+}
+
+INLINE void settle(type T, void *map, long start, long numbers, const float *room)
+{
+    if (T == BFLOAT16)
+#pragma omp simd
+        for (long k = 0; k < numbers; k++) store(BFLOAT16, map, start + k, room[k]);
+    if (T == FLOAT16)
+#pragma omp simd
+        for (long k = 0; k < numbers; k++) store(FLOAT16, map, start + k, room[k]);
 }
 
 /* Asks for the numbers of a map that will be read a while from now: where several maps are read side
@@ -199,102 +293,151 @@ INLINE void fetch(type T, const void *map, long start, long numbers)
     for (long k = 0; k < numbers * size_of[T]; k += 64) __builtin_prefetch(first + k);
 }
 
+INLINE float gradient(type T, const job *j, int through_relu, long i)
+{
+    float dy = load(T, j->dy, i);
+    return !through_relu || load(T, j->y, i) > 0 ? dy : 0;
+}
+
+/* ------------------------------------------------------------------------------------- the sums */
+
+typedef enum { MOMENTS, GRAD_MOMENTS, GRAD_MOMENTS_RELU, POOLED, GRAD_POOLED, GRAD_POOLED_SE } way;
+
+INLINE int number_of_sums(way w) { return w == POOLED ? 1 : w == GRAD_POOLED_SE ? 5 : 2; }
+
 /* Adds `rows` rows of `width` numbers to the sums of their columns: several at once, so that the sums
- * are loaded and stored less often. */
+ * are loaded and stored less often. Sum k of column c is sum[k step + c]. */
 INLINE void add_rows(type T, const job *j, way w, int each, long start, int rows, long width,
-                     long stride, const float *p, float *sum_u, float *sum_uv)
+                     long stride, const float *p, float *sum, const long step)
 {
     fetch(T, j->x, start, rows * width);
-    if (w != FORWARD) fetch(T, j->dy, start, rows * width);
-    if (w == BACKWARD_THROUGH_RELU) fetch(T, j->y, start, rows * width);
+    if (w != MOMENTS) fetch(T, j->dy, start, rows * width);
+    if (w == GRAD_MOMENTS_RELU) fetch(T, j->y, start, rows * width);
 #pragma omp simd
     for (long c = 0; c < width; c++)
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             long i = start + r * stride + c;
             float v = load(T, j->x, i) - p[each * c];
-            float u = w == FORWARD ? v : gradient(T, j, w == BACKWARD_THROUGH_RELU, i);
-            sum_u[c] += u;
-            sum_uv[c] += u * v;
+            float u = w == MOMENTS ? v : gradient(T, j, w == GRAD_MOMENTS_RELU, i);
+            sum[c] += u;
+            sum[step + c] += u * v;
         }
 }
 
-/* Channels last: the sums of each column. */
-INLINE void sum_columns(type T, const job *j, way w, const panel *p, const float *pivot, double *U,
-                        double *UV)
+/* The same through an activation, where a row by itself is work enough. */
+INLINE void add_activated(type T, const job *j, way w, activation f, int each, long start, long width,
+                          constants v, float *sum, const long step)
 {
-    float wide[WIDTH], u[WIDTH], uv[WIDTH];
-    pivot = spread(1, wide, pivot, p);
-    memset(U, 0, p->width * sizeof *U);
-    memset(UV, 0, p->width * sizeof *UV);
-
-    const long rows = p->rows + (p->tail > 0);
-    for (long top = 0; top < rows; top += STRETCH) {
-        memset(u, 0, p->width * sizeof *u);
-        memset(uv, 0, p->width * sizeof *uv);
-        long r = top, i = p->start + top * p->stride;
-        for (; r + 4 <= smaller(top + STRETCH, p->rows); r += 4, i += 4 * p->stride)
-            add_rows(T, j, w, 1, i, 4, p->width, p->stride, pivot, u, uv);
-        for (; r < smaller(top + STRETCH, rows); r++, i += p->stride)
-            add_rows(T, j, w, 1, i, 1, r < p->rows ? p->width : p->tail, 0, pivot, u, uv);
-        for (long c = 0; c < p->width; c++) {
-            U[c] += u[c];
-            UV[c] += uv[c];
+    float room[2][WIDTH];
+    const float *x = floats(T, j->x, start, width, room[0]), *dy = NULL;
+    fetch(T, j->x, start, width);
+    if (w != POOLED) {
+        dy = floats(T, j->dy, start, width, room[1]);
+        fetch(T, j->dy, start, width);
+    }
+#pragma omp simd
+    for (long i = 0; i < width; i++) {
+        long c = each * i;
+        float centred = x[i] - v.p[c];
+        activated out = activate(f, v.a[c] * centred + v.b[c]);
+        if (w == POOLED) {
+            sum[i] += out.value;
+        } else {
+            float g = dy[i] * out.slope;
+            sum[i] += g;
+            sum[step + i] += g * centred;
+            if (w == GRAD_POOLED_SE) {
+                sum[2 * step + i] += dy[i] * out.value;
+                sum[3 * step + i] += out.slope;
+                sum[4 * step + i] += out.slope * centred;
+            }
         }
     }
-    for (long c = p->width - 1; c >= p->columns; c--) { /* rows that were joined */
-        U[c - p->columns] += U[c];
-        UV[c - p->columns] += UV[c];
+}
+
+INLINE void add(type T, const job *j, way w, activation f, int each, long start, int rows, long width,
+                long stride, constants v, float *sum, const long step)
+{
+    if (w < POOLED)
+        add_rows(T, j, w, each, start, rows, width, stride, v.p, sum, step);
+    else
+        add_activated(T, j, w, f, each, start, width, v, sum, step);
+}
+
+/* Channels last: the sums of each column. Sum k of column c is total[k][c]. */
+INLINE void sum_columns(type T, const job *j, way w, activation f, const panel *p,
+                        double total[][WIDTH])
+{
+    enum { STEP = WIDTH + LANES };
+    const int sums = number_of_sums(w);
+    const long stretch = sums > 2 ? 2 * STRETCH : STRETCH; /* adding up five sums takes its time */
+    float wide[3][WIDTH], sum[SUMS * STEP];
+    const constants v = spread_constants(1, wide, j, p);
+    for (int k = 0; k < sums; k++) memset(total[k], 0, p->width * sizeof **total);
+
+    const long rows = p->rows + (p->tail > 0);
+    for (long top = 0; top < rows; top += stretch) {
+        for (int k = 0; k < sums; k++) memset(sum + k * STEP, 0, p->width * sizeof *sum);
+        long r = top, i = p->start + top * p->stride;
+        for (; w < POOLED && r + 4 <= smaller(top + stretch, p->rows); r += 4, i += 4 * p->stride)
+            add(T, j, w, f, 1, i, 4, p->width, p->stride, v, sum, STEP);
+        for (; r < smaller(top + stretch, rows); r++, i += p->stride)
+            add(T, j, w, f, 1, i, 1, r < p->rows ? p->width : p->tail, 0, v, sum, STEP);
+        for (int k = 0; k < sums; k++)
+            for (long c = 0; c < p->width; c++) total[k][c] += sum[k * STEP + c];
     }
+    for (int k = 0; k < sums; k++)
+        for (long c = p->width - 1; c >= p->columns; c--) /* rows that were joined */
+            total[k][c - p->columns] += total[k][c];
 }
 
 /* Contiguous: the sums of the one column, whose numbers are dealt out to LANES sums. */
-INLINE void sum_lanes(type T, const job *j, way w, const panel *p, const float *pivot, double *U,
-                      double *UV)
+INLINE void sum_lanes(type T, const job *j, way w, activation f, const panel *p,
+                      double total[][WIDTH])
 {
-    pivot = spread(0, NULL, pivot, p);
-    *U = *UV = 0;
+    const int sums = number_of_sums(w);
+    float wide[3][WIDTH];
+    const constants v = spread_constants(0, wide, j, p);
+    for (int k = 0; k < sums; k++) total[k][0] = 0;
 
     const long end = p->start + p->rows * p->width + p->tail;
     for (long top = p->start; top < end; top += STRETCH * LANES) {
-        float u[LANES] = {0}, uv[LANES] = {0};
+        float sum[SUMS * LANES] = {0};
         long i = top, bottom = smaller(top + STRETCH * LANES, end);
-        for (; i + 4 * LANES <= bottom; i += 4 * LANES)
-            add_rows(T, j, w, 0, i, 4, LANES, LANES, pivot, u, uv);
+        for (; w < POOLED && i + 4 * LANES <= bottom; i += 4 * LANES)
+            add(T, j, w, f, 0, i, 4, LANES, LANES, v, sum, LANES);
         for (; i + LANES <= bottom; i += LANES)
-            add_rows(T, j, w, 0, i, 1, LANES, 0, pivot, u, uv);
-        add_rows(T, j, w, 0, i, 1, bottom - i, 0, pivot, u, uv);
+            add(T, j, w, f, 0, i, 1, LANES, 0, v, sum, LANES);
+        add(T, j, w, f, 0, i, 1, bottom - i, 0, v, sum, LANES);
+        for (int k = 0; k < sums; k++) {
 #pragma GCC unroll 8
-        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int half = LANES / 2; half > 0; half /= 2)
 #pragma omp simd
-            for (int lane = 0; lane < half; lane++) {
-                u[lane] += u[lane + half];
-                uv[lane] += uv[lane + half];
-            }
-        *U += u[0];
-        *UV += uv[0];
+                for (int lane = 0; lane < half; lane++)
+                    sum[k * LANES + lane] += sum[k * LANES + lane + half];
+            total[k][0] += sum[k * LANES];
+        }
     }
 }
 
-INLINE void sum_panel(type T, const job *j, way w, int each, const panel *p)
+INLINE void sum_panel(type T, const job *j, way w, activation f, int each, const panel *p)
 {
-    const float *pivot = of_channel(j->pivot, j, p);
-    double U[WIDTH], UV[WIDTH];
+    const int sums = number_of_sums(w);
+    double total[SUMS][WIDTH];
     if (each)
-        sum_columns(T, j, w, p, pivot, U, UV);
+        sum_columns(T, j, w, f, p, total);
     else
-        sum_lanes(T, j, w, p, pivot, U, UV);
-    for (long c = 0; c < p->columns; c++)
-        if (j->parts == 1) {
-            j->u[p->vector + c] = U[c];
-            j->uv[p->vector + c] = UV[c];
-        } else {
-            j->partial_u[p->partial + c] = U[c];
-            j->partial_uv[p->partial + c] = UV[c];
-        }
+        sum_lanes(T, j, w, f, p, total);
+    for (int k = 0; k < sums; k++)
+        for (long c = 0; c < p->columns; c++)
+            if (j->parts == 1)
+                j->sums[k][p->vector + c] = total[k][c];
+            else
+                j->partial[(p->part * sums + k) * j->map.columns + p->left + c] = total[k][c];
 }
 
-/* -------------------------------------------------------------- affine and grad_affine: the maps */
+/* -------------------------------------------------------------- ------------------- the maps */
 
 INLINE void affine_row(type T, const job *j, int add, int each, long start, long width, const float *p,
                        const float *A, const float *D)
@@ -314,9 +457,9 @@ INLINE void affine_row(type T, const job *j, int add, int each, long start, long
 INLINE void affine_panel(type T, const job *j, int add, int each, const panel *p)
 {
     float wide[3][WIDTH];
-    const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), p);
-    const float *A = spread(each, wide[1], of_image(j->A, p), p);
-    const float *D = spread(each, wide[2], of_image(j->D, p), p);
+    const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), 0, p);
+    const float *A = spread(each, wide[1], of_image(j->A, p), 0, p);
+    const float *D = spread(each, wide[2], of_image(j->D, p), 0, p);
     for (long r = 0; r <= p->rows; r++)
         affine_row(T, j, add, each, p->start + r * p->stride, r < p->rows ? p->width : p->tail, pivot,
                    A, D);
@@ -343,13 +486,72 @@ INLINE void grad_affine_panel(type T, const job *j, int relu, int use_x, int bot
                               const panel *p)
 {
     float wide[4][WIDTH];
-    const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), p);
-    const float *A = spread(each, wide[1], of_image(j->A, p), p);
-    const float *E = spread(each, wide[2], of_image(j->E, p), p);
-    const float *K = spread(each, wide[3], of_channel(j->K, j, p), p);
+    const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), 0, p);
+    const float *A = spread(each, wide[1], of_image(j->A, p), 0, p);
+    const float *E = spread(each, wide[2], of_image(j->E, p), 0, p);
+    const float *K = spread(each, wide[3], of_channel(j->K, j, p), 0, p);
     for (long r = 0; r <= p->rows; r++)
         grad_affine_row(T, j, relu, use_x, both, each, p->start + r * p->stride,
                         r < p->rows ? p->width : p->tail, pivot, A, E, K);
+}
+
+INLINE void activate_row(type T, const job *j, activation f, int each, long start, long width,
+                         constants v, const float *S)
+{
+    float room[2][WIDTH];
+    const float *x = floats(T, j->x, start, width, room[0]);
+    float *y = draft(T, j->out, start, room[1]);
+    fetch(T, j->x, start, width);
+#pragma omp simd
+    for (long i = 0; i < width; i++) {
+        long c = each * i;
+        y[i] = S[c] * activate(f, v.a[c] * (x[i] - v.p[c]) + v.b[c]).value;
+    }
+    settle(T, j->out, start, width, y);
+}
+
+INLINE void activate_panel(type T, const job *j, activation f, int each, const panel *p)
+{
+    float wide[4][WIDTH];
+    const constants v = spread_constants(each, wide, j, p);
+    const float *S = spread(each, wide[3], of_image(j->S, p), 1, p);
+    for (long r = 0; r <= p->rows; r++)
+        activate_row(T, j, f, each, p->start + r * p->stride, r < p->rows ? p->width : p->tail, v, S);
+}
+
+INLINE void grad_activate_row(type T, const job *j, activation f, int learn, int each, long start,
+                              long width, constants v, const float *A, const float *E,
+                              const float *K, const float *L)
+{
+    float room[3][NARROW];
+    const float *x = floats(T, j->x, start, width, room[0]);
+    const float *dy = floats(T, j->dy, start, width, room[1]);
+    float *dx = draft(T, j->out, start, room[2]);
+    fetch(T, j->x, start, width);
+    fetch(T, j->dy, start, width);
+#pragma omp simd
+    for (long i = 0; i < width; i++) {
+        long c = each * i;
+        float centred = x[i] - v.p[c];
+        float slope = activate(f, v.a[c] * centred + v.b[c]).slope;
+        float du = slope * (A[c] * dy[i] + E[c]);
+        dx[i] = learn ? du - L[c] - K[c] * centred : du;
+    }
+    settle(T, j->out, start, width, dx);
+}
+
+INLINE void grad_activate_panel(type T, const job *j, activation f, int learn, int each,
+                                const panel *p)
+{
+    float wide[7][WIDTH];
+    const constants v = spread_constants(each, wide, j, p);
+    const float *A = spread(each, wide[3], of_image(j->A, p), 1, p);
+    const float *E = spread(each, wide[4], of_image(j->E, p), 0, p);
+    const float *K = spread(each, wide[5], of_channel(j->K, j, p), 0, p);
+    const float *L = spread(each, wide[6], of_channel(j->L, j, p), 0, p);
+    for (long r = 0; r <= p->rows; r++)
+        grad_activate_row(T, j, f, learn, each, p->start + r * p->stride,
+                          r < p->rows ? p->width : p->tail, v, A, E, K, L);
 }
 
 /* ---------------------------------------------- the passes, compiled for every instruction set
@@ -363,6 +565,13 @@ INLINE void grad_affine_panel(type T, const job *j, int relu, int use_x, int bot
     case BFLOAT16: { const type T = BFLOAT16; call; break; }                                          \
     case FLOAT16: { const type T = FLOAT16; call; break; }                                            \
     }
+#define WITH_ACTIVATION(j, call)                                                                      \
+    switch ((j)->f) {                                                                                 \
+    case RELU: { const activation f = RELU; call; break; }                                            \
+    case RELU6: { const activation f = RELU6; call; break; }                                          \
+    case SILU: { const activation f = SILU; call; break; }                                            \
+    case HARDSWISH: { const activation f = HARDSWISH; call; break; }                                  \
+    }
 #define WITH(flag, value, call)                                                                       \
     if (value) { const int flag = 1; call; } else { const int flag = 0; call; }
 
@@ -371,13 +580,14 @@ typedef void item_function(const job *, long image, long part, long block);
 typedef struct {
     const char *name;
     item_function *moments, *affine, *grad_moments, *grad_affine;
+    item_function *pooled, *activate, *grad_pooled, *grad_activate;
 } instruction_set;
 
 #define COMPILE_FOR(isa, target)                                                                      \
     target static void moments_##isa(const job *j, long image, long part, long block)                 \
     {                                                                                                 \
         panel p = cut(j, image, part, block);                                                         \
-        WITH_TYPE(j, WITH(each, j->map.columns > 1, sum_panel(T, j, FORWARD, each, &p)))              \
+        WITH_TYPE(j, WITH(each, j->map.columns > 1, sum_panel(T, j, MOMENTS, RELU, each, &p)))        \
     }                                                                                                 \
     target static void affine_##isa(const job *j, long image, long part, long block)                  \
     {                                                                                                 \
@@ -389,7 +599,7 @@ typedef struct {
     {                                                                                                 \
         panel p = cut(j, image, part, block);                                                         \
         WITH_TYPE(j, WITH(relu, j->y, WITH(each, j->map.columns > 1,                                  \
-            sum_panel(T, j, relu ? BACKWARD_THROUGH_RELU : BACKWARD, each, &p))))                     \
+            sum_panel(T, j, relu ? GRAD_MOMENTS_RELU : GRAD_MOMENTS, RELU, each, &p))))               \
     }                                                                                                 \
     target static void grad_affine_##isa(const job *j, long image, long part, long block)             \
     {                                                                                                 \
@@ -398,8 +608,34 @@ typedef struct {
             WITH(each, j->map.columns > 1,                                                            \
                 grad_affine_panel(T, j, relu, use_x, both, each, &p))))))                             \
     }                                                                                                 \
-    static const instruction_set isa = {#isa, moments_##isa, affine_##isa, grad_moments_##isa,        \
-                                        grad_affine_##isa};
+    target static void pooled_##isa(const job *j, long image, long part, long block)                  \
+    {                                                                                                 \
+        panel p = cut(j, image, part, block);                                                         \
+        WITH_ACTIVATION(j, WITH(each, j->map.columns > 1,                                             \
+            sum_panel(j->map.T, j, POOLED, f, each, &p)))                                             \
+    }                                                                                                 \
+    target static void activate_##isa(const job *j, long image, long part, long block)                \
+    {                                                                                                 \
+        panel p = cut(j, image, part, block);                                                         \
+        WITH_ACTIVATION(j, WITH(each, j->map.columns > 1,                                             \
+            activate_panel(j->map.T, j, f, each, &p)))                                                \
+    }                                                                                                 \
+    target static void grad_pooled_##isa(const job *j, long image, long part, long block)             \
+    {                                                                                                 \
+        panel p = cut(j, image, part, block);                                                         \
+        WITH_ACTIVATION(j, WITH(se, j->sums[2], WITH(each, j->map.columns > 1,                        \
+            sum_panel(j->map.T, j, se ? GRAD_POOLED_SE : GRAD_POOLED, f, each, &p))))                 \
+    }                                                                                                 \
+    target static void grad_activate_##isa(const job *j, long image, long part, long block)           \
+    {                                                                                                 \
+        panel p = cut(j, image, part, block);                                                         \
+        WITH_ACTIVATION(j, WITH(learn, j->K, WITH(each, j->map.columns > 1,                           \
+            grad_activate_panel(j->map.T, j, f, learn, each, &p))))                                   \
+    }                                                                                                 \
+    static const instruction_set isa = {                                                              \
+        #isa,         moments_##isa,  affine_##isa,      grad_moments_##isa,  grad_affine_##isa,      \
+        pooled_##isa, activate_##isa, grad_pooled_##isa, grad_activate_##isa,                         \
+    };
 
 #if defined __x86_64__ && defined __GNUC__
 COMPILE_FOR(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))))
@@ -425,10 +661,10 @@ static const instruction_set *in_use = &baseline;
 
 /* ----------------------------------------------------------------------------- running a job */
 
-static job plan(layout map, long fewest_rows)
+static job plan(layout map, long width, long fewest_rows)
 {
     const long columns = larger(1, map.columns), rows = larger(1, map.rows);
-    long block_columns = rounded_up(columns, rounded_up(columns, WIDTH));
+    long block_columns = rounded_up(columns, rounded_up(columns, width));
     long blocks = rounded_up(columns, block_columns);
     long parts = smaller(ITEMS / (map.images * blocks + 1), rows * columns / blocks / SMALLEST);
     long part_rows = rounded_up(rows, larger(1, smaller(parts, rows / fewest_rows)));
@@ -438,7 +674,7 @@ static job plan(layout map, long fewest_rows)
         .block_columns = block_columns,
         .parts = rounded_up(rows, part_rows),
         .part_rows = part_rows,
-        .joined = columns == 1 ? smaller(part_rows, WIDTH) : larger(1, JOINED / columns),
+        .joined = columns == 1 ? smaller(part_rows, width) : larger(1, JOINED / columns),
     };
 }
 
@@ -451,29 +687,26 @@ static void run(item_function *item, const job *j, int threads)
             for (long block = 0; block < j->blocks; block++) item(j, image, part, block);
 }
 
-static int run_sums(item_function *item, job j, int threads)
+static int run_sums(item_function *item, job j, int sums, int threads)
 {
     if (j.parts == 1) {
         run(item, &j, threads);
         return 0;
     }
-    const long columns = j.map.columns, sums = j.map.images * j.parts * columns;
-    double *partial = malloc(2 * sums * sizeof *partial);
-    if (!partial) return 1;
-    j.partial_u = partial;
-    j.partial_uv = partial + sums;
+    const long columns = j.map.columns;
+    j.partial = malloc(j.map.images * j.parts * sums * columns * sizeof *j.partial);
+    if (!j.partial) return 1;
     run(item, &j, threads);
     for (long image = 0; image < j.map.images; image++)
-        for (long c = 0; c < columns; c++) {
-            double u = 0, uv = 0;
-            for (long part = 0; part < j.parts; part++) {
-                u += j.partial_u[(image * j.parts + part) * columns + c];
-                uv += j.partial_uv[(image * j.parts + part) * columns + c];
+        for (int k = 0; k < sums; k++) {
+            double *total = j.partial + (image * j.parts * sums + k) * columns, *more = total;
+            for (long part = 1; part < j.parts; part++) {
+                more += sums * columns;
+                for (long c = 0; c < columns; c++) total[c] += more[c];
             }
-            j.u[image * columns + c] = u;
-            j.uv[image * columns + c] = uv;
+            for (long c = 0; c < columns; c++) j.sums[k][image * columns + c] = total[c];
         }
-    free(partial);
+    free(j.partial);
     return 0;
 }
 
@@ -513,15 +746,15 @@ const char *senet_instruction_set(const char *name)
 /* The sums return 1 where there is no memory for those of the parts. */
 int senet_moments(const void *x, const float *pivot, float *sums, float *squares, LAYOUT, int threads)
 {
-    job j = plan(THE_LAYOUT, 4 * STRETCH);
-    j.x = x, j.pivot = pivot, j.u = sums, j.uv = squares;
-    return run_sums(in_use->moments, j, threads);
+    job j = plan(THE_LAYOUT, WIDTH, 4 * STRETCH);
+    j.x = x, j.pivot = pivot, j.sums[0] = sums, j.sums[1] = squares;
+    return run_sums(in_use->moments, j, 2, threads);
 }
 
 void senet_affine(const void *x, const float *pivot, const float *A, const float *D,
                   const void *shortcut, int relu, void *y, LAYOUT, int threads)
 {
-    job j = plan(THE_LAYOUT, 1);
+    job j = plan(THE_LAYOUT, WIDTH, 1);
     j.x = x, j.pivot = pivot, j.A = A, j.D = D, j.shortcut = shortcut, j.relu = relu, j.out = y;
     expect_large_pages(y, &j.map);
     run(in_use->affine, &j, threads);
@@ -530,19 +763,57 @@ void senet_affine(const void *x, const float *pivot, const float *A, const float
 int senet_grad_moments(const void *dy, const void *y, const void *x, const float *pivot, float *S1,
                        float *S2, LAYOUT, int threads)
 {
-    job j = plan(THE_LAYOUT, 4 * STRETCH);
-    j.dy = dy, j.y = y, j.x = x, j.pivot = pivot, j.u = S1, j.uv = S2;
-    return run_sums(in_use->grad_moments, j, threads);
+    job j = plan(THE_LAYOUT, WIDTH, 4 * STRETCH);
+    j.dy = dy, j.y = y, j.x = x, j.pivot = pivot, j.sums[0] = S1, j.sums[1] = S2;
+    return run_sums(in_use->grad_moments, j, 2, threads);
 }
 
 void senet_grad_affine(const void *dy, const void *y, const void *x, const float *pivot,
                        const float *A, const float *E, const float *K, void *dx, void *dshortcut,
                        LAYOUT, int threads)
 {
-    job j = plan(THE_LAYOUT, 1);
+    job j = plan(THE_LAYOUT, WIDTH, 1);
     j.dy = dy, j.y = y, j.x = x, j.pivot = pivot, j.A = A, j.E = E, j.K = K;
     j.out = dx, j.dshortcut = dshortcut;
     expect_large_pages(dx, &j.map);
     if (dshortcut) expect_large_pages(dshortcut, &j.map);
     run(in_use->grad_affine, &j, threads);
+}
+
+int senet_pooled(const void *x, const float *pivot, const float *a, const float *b, int f, float *sums,
+                 LAYOUT, int threads)
+{
+    job j = plan(THE_LAYOUT, WIDTH, 4 * STRETCH);
+    j.x = x, j.pivot = pivot, j.a = a, j.b = b, j.f = f, j.sums[0] = sums;
+    return run_sums(in_use->pooled, j, 1, threads);
+}
+
+void senet_activate(const void *x, const float *pivot, const float *a, const float *b, const float *S,
+                    int f, void *y, LAYOUT, int threads)
+{
+    job j = plan(THE_LAYOUT, WIDTH, 1);
+    j.x = x, j.pivot = pivot, j.a = a, j.b = b, j.S = S, j.f = f, j.out = y;
+    expect_large_pages(y, &j.map);
+    run(in_use->activate, &j, threads);
+}
+
+/* `sums` are two arrays, or five where there is SE. */
+int senet_grad_pooled(const void *dy, const void *x, const float *pivot, const float *a, const float *b,
+                      int f, float *const *sums, int number, LAYOUT, int threads)
+{
+    job j = plan(THE_LAYOUT, NARROW, 4 * STRETCH);
+    j.dy = dy, j.x = x, j.pivot = pivot, j.a = a, j.b = b, j.f = f;
+    memcpy(j.sums, sums, number * sizeof *sums);
+    return run_sums(in_use->grad_pooled, j, number, threads);
+}
+
+void senet_grad_activate(const void *dy, const void *x, const float *pivot, const float *a,
+                         const float *b, int f, const float *A, const float *E, const float *K,
+                         const float *L, void *dx, LAYOUT, int threads)
+{
+    job j = plan(THE_LAYOUT, NARROW, 1);
+    j.dy = dy, j.x = x, j.pivot = pivot, j.a = a, j.b = b, j.f = f;
+    j.A = A, j.E = E, j.K = K, j.L = L, j.out = dx;
+    expect_large_pages(dx, &j.map);
+    run(in_use->grad_activate, &j, threads);
 }

@@ -1,4 +1,4 @@
-"""The four passes on a GPU, in Triton.
+"""The passes on a GPU, in Triton.
 
 Importing this package raises ImportError, with the remedy, where the kernels cannot run.
 """
@@ -26,6 +26,26 @@ if os.environ.get("TRITON_INTERPRET") != "1":
             f"{torch.cuda.get_device_name()} has {torch.cuda.get_device_capability()}"
         )
 
-from senet.ops.triton.passes import affine, grad_affine, grad_moments, moments, takes
+from senet.ops.triton.passes import (
+    activate,
+    affine,
+    grad_activate,
+    grad_affine,
+    grad_moments,
+    grad_pooled,
+    moments,
+    pooled,
+    takes,
+)
 
-__all__ = ["affine", "grad_affine", "grad_moments", "moments", "takes"]
+__all__ = [
+    "activate",
+    "affine",
+    "grad_activate",
+    "grad_affine",
+    "grad_moments",
+    "grad_pooled",
+    "moments",
+    "pooled",
+    "takes",
+]

@@ -1,4 +1,4 @@
-"""The four passes as Triton kernels: each reads and writes each byte of a map once.
+"""The passes as Triton kernels: each reads and writes each byte of a map once.
 
 The contract is in :mod:`senet.ops.passes`. A map is rows of N positions, one row an image b and
 channel c, in one of two layouts:
@@ -11,7 +11,7 @@ channels-last  (b N + n) C + c                 channels of a position      chann
 =============  ==============================  ==========================  ====================
 
 A program owns R_TILE rows and walks over their positions, or over one of several stretches of them,
-N_TILE at a time. What is one number a row (A, D, E, K, p) it reads once. A sum it keeps apart for
+N_TILE at a time. What is one number a row (A, D, E, K, p …) it reads once. A sum it keeps apart for
 each place of the tile until the end, so that few numbers are ever added to one. Where rows alone
 are too few to fill the chip they are split into stretches; then every stretch leaves its own sums,
 and one more small kernel adds these. Nothing is added atomically and nothing is tuned by timing:
@@ -82,7 +82,7 @@ def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     sums, squares = _room(x, walk), _room(x, walk)
     with torch.cuda.device_of(x):
         wrap_triton(_moments)[walk.grid](x, _dense(pivot), sums, squares, **walk.sizes)
-        return _add_stretches(sums, squares)
+        return tuple(_add_stretches(sums, squares))  # type: ignore[return-value]
 
 
 @triton_op("senet::affine", mutates_args=())
@@ -113,7 +113,7 @@ def grad_moments(
     S1, S2 = _room(x, walk), _room(x, walk)
     with torch.cuda.device_of(x):
         wrap_triton(_grad_moments)[walk.grid](dy, y, x, _dense(pivot), S1, S2, **walk.sizes)
-        return _add_stretches(S1, S2)
+        return tuple(_add_stretches(S1, S2))  # type: ignore[return-value]
 
 
 def grad_affine(
@@ -159,11 +159,85 @@ def _grad_affine_op(
     return dx, g
 
 
+@triton_op("senet::pooled", mutates_args=())
+def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
+    if x.numel() == 0:
+        return _no_sums(x)
+    walk = _walk(x)
+    sums = _room(x, walk)
+    with torch.cuda.device_of(x):
+        wrap_triton(_pooled)[walk.grid](
+            x, _dense(pivot), _dense(a), _dense(b), sums, ACTIVATION=activation, **walk.sizes
+        )
+        return _add_stretches(sums)[0]
+
+
+@triton_op("senet::activate", mutates_args=())
+def activate(
+    x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
+) -> Tensor:
+    y = torch.empty_like(x)
+    if x.numel() == 0:
+        return y
+    walk = _walk(x)
+    S, S_step = (None, 0) if S is None else _by_image(S)
+    with torch.cuda.device_of(x):
+        wrap_triton(_activate)[walk.grid](
+            x, _dense(pivot), _dense(a), _dense(b), S, y, S_step,
+            ACTIVATION=activation, **walk.sizes,
+        )  # fmt: skip
+    return y
+
+
+@triton_op("senet::grad_pooled", mutates_args=())
+def grad_pooled(
+    dy: Tensor, x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str, se: bool
+) -> list[Tensor]:
+    number = 5 if se else 2
+    if x.numel() == 0:
+        return [_no_sums(x) for _ in range(number)]
+    walk = _walk(x)
+    sums = [_room(x, walk) for _ in range(number)]
+    with torch.cuda.device_of(x):
+        wrap_triton(_grad_pooled)[walk.grid](
+            dy, x, _dense(pivot), _dense(a), _dense(b), *sums, *[None] * (5 - number),
+            ACTIVATION=activation, **walk.sizes,
+        )  # fmt: skip
+        return _add_stretches(*sums)
+
+
+@triton_op("senet::grad_activate", mutates_args=())
+def grad_activate(
+    dy: Tensor,
+    x: Tensor,
+    pivot: Tensor | None,
+    a: Tensor,
+    b: Tensor,
+    activation: str,
+    A: Tensor,
+    E: Tensor | None,
+    K: Tensor | None,
+    L: Tensor | None,
+) -> Tensor:
+    dx = torch.empty_like(dy)
+    if dy.numel() == 0:
+        return dx
+    walk = _walk(dy)
+    A, A_step = _by_image(A)
+    E, E_step = (None, 0) if E is None else _by_image(E)
+    with torch.cuda.device_of(dy):
+        wrap_triton(_grad_activate)[walk.grid](
+            dy, x, _dense(pivot), _dense(a), _dense(b), A, E, _dense(K), _dense(L), dx,
+            A_step, E_step, ACTIVATION=activation, **walk.sizes,
+        )  # fmt: skip
+    return dx
+
+
 # ---- The kernels. What is None is left out when a kernel is compiled; sizes are not looked at, so
 # that another batch size compiles nothing.
 
 _kernel = triton.jit(
-    do_not_specialize=["B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step"]
+    do_not_specialize=["B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step", "S_step"]
 )
 
 
@@ -266,6 +340,147 @@ def _grad_affine(dy, y, x, pivot, A, E, K, dx, dshortcut, A_step, E_step, B, C, 
             tl.store(dshortcut + at, g, inside)
 
 
+@_kernel
+def _pooled(x, pivot, a, b, sums, B, C, N, tiles, stretches,
+            ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+            R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """Σₙ f(u)."""
+    wide: tl.constexpr = sums.dtype.element_ty
+    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
+    image, block, stretch, start, stop = _own(
+        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    )
+    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
+    p = _pivot(pivot, c, owned)
+    gain = _numbers(a + c, owned)
+    level = _numbers(b + c, owned)
+    total = tl.zeros([R_TILE, N_TILE], wide)
+    for n in range(start, stop, N_TILE):
+        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
+        v, _f = _activated(u, ACTIVATION)
+        total += tl.where(inside, v, 0.0)
+    tl.store(sums + (stretch * B + row) * C + c, tl.sum(total, 1), owned)
+
+
+@_kernel
+def _activate(x, pivot, a, b, S, y, S_step, B, C, N, tiles, stretches,
+              ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+              R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """y = S f(u)."""
+    wide: tl.constexpr = a.dtype.element_ty
+    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
+    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
+    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
+    p = _pivot(pivot, c, owned)
+    gain = _numbers(a + c, owned)
+    level = _numbers(b + c, owned)
+    if S is not None:
+        s = _numbers(S + row * C * S_step + c, owned)
+    for n in range(start, stop, N_TILE):
+        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
+        out, _f = _activated(u, ACTIVATION)
+        if S is not None:
+            out *= s
+        tl.store(y + at, out.to(y.dtype.element_ty), inside)
+
+
+@_kernel
+def _grad_pooled(dy, x, pivot, a, b, S1, S2, ds, C1, C2, B, C, N, tiles, stretches,
+                 ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+                 R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """S1 = Σₙ g, S2 = Σₙ g (x − p); for SE Σₙ dy f(u), C1 = Σₙ f'(u) and C2 = Σₙ f'(u) (x − p)."""
+    wide: tl.constexpr = S1.dtype.element_ty
+    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
+    image, block, stretch, start, stop = _own(
+        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    )
+    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
+    p = _pivot(pivot, c, owned)
+    gain = _numbers(a + c, owned)
+    level = _numbers(b + c, owned)
+    s1 = tl.zeros([R_TILE, N_TILE], wide)
+    s2 = tl.zeros([R_TILE, N_TILE], wide)
+    if ds is not None:
+        s3 = tl.zeros([R_TILE, N_TILE], wide)
+        c1 = tl.zeros([R_TILE, N_TILE], wide)
+        c2 = tl.zeros([R_TILE, N_TILE], wide)
+    for n in range(start, stop, N_TILE):
+        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        d = tl.load(x + at, inside, other=0).to(wide) - p
+        g = tl.load(dy + at, inside, other=0).to(wide)
+        v, f = _activated(gain * d + level, ACTIVATION)
+        s1 += g * f
+        s2 += g * f * d
+        if ds is not None:
+            f = tl.where(inside, f, 0.0)
+            s3 += g * v
+            c1 += f
+            c2 += f * d
+    here = (stretch * B + row) * C + c
+    tl.store(S1 + here, tl.sum(s1, 1), owned)
+    tl.store(S2 + here, tl.sum(s2, 1), owned)
+    if ds is not None:
+        tl.store(ds + here, tl.sum(s3, 1), owned)
+        tl.store(C1 + here, tl.sum(c1, 1), owned)
+        tl.store(C2 + here, tl.sum(c2, 1), owned)
+
+
+@_kernel
+def _grad_activate(dy, x, pivot, a, b, A, E, K, L, dx, A_step, E_step, B, C, N, tiles, stretches,
+                   ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+                   R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """dx = f'(u) (A dy + E) − L − K (x − p)."""
+    wide: tl.constexpr = a.dtype.element_ty
+    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
+    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
+    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
+    p = _pivot(pivot, c, owned)
+    gain = _numbers(a + c, owned)
+    level = _numbers(b + c, owned)
+    scale = _numbers(A + row * C * A_step + c, owned)
+    if E is not None:
+        e = _numbers(E + row * C * E_step + c, owned)
+    if K is not None:
+        k = _numbers(K + c, owned)
+    if L is not None:
+        mean = _numbers(L + c, owned)
+    for n in range(start, stop, N_TILE):
+        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        d = tl.load(x + at, inside, other=0).to(wide) - p
+        g = scale * tl.load(dy + at, inside, other=0).to(wide)
+        if E is not None:
+            g += e
+        _v, f = _activated(gain * d + level, ACTIVATION)
+        out = f * g
+        if L is not None:
+            out -= mean
+        if K is not None:
+            out -= k * d
+        tl.store(dx + at, out.to(dx.dtype.element_ty), inside)
+
+
+@triton.jit
+def _activated(u, ACTIVATION: tl.constexpr):
+    """f(u) and f'(u), which at its corners is PyTorch's; what is not used is left out."""
+    if ACTIVATION == "silu":
+        s = 1 / (1 + tl.exp(-u))
+        v = u * s
+        slope = s + v * (1 - s)
+    elif ACTIVATION == "hardswish":
+        v = u * tl.where(u <= -3, 0.0, tl.where(u < 3, (u + 3) / 6, 1.0))
+        slope = tl.where(u <= -3, 0.0, tl.where(u < 3, u / 3 + 0.5, 1.0))
+    elif ACTIVATION == "relu6":
+        v = tl.where(u < 0, 0.0, tl.where(u > 6, 6.0, u))
+        slope = tl.where((u > 0) & (u < 6), 1.0, 0.0)
+    else:
+        tl.static_assert(ACTIVATION == "relu")
+        v = tl.where(u < 0, 0.0, u)
+        slope = tl.where(u > 0, 1.0, 0.0)
+    return v, slope
+
+
 @triton.jit
 def _in_units(C, N, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr):
     """C and N as they are, so written that the compiler sees UNIT divide the run in memory.
@@ -350,7 +565,7 @@ def _numbers(numbers, owned):
 @triton.jit(do_not_specialize=["rows", "stretches"])
 def _sum_stretches(first, second, first_sums, second_sums, rows, stretches,
                    S_TILE: tl.constexpr, R_TILE: tl.constexpr):  # fmt: skip
-    """Adds two arrays ``[stretches, rows]`` over their stretches."""
+    """Adds one or two arrays ``[stretches, rows]`` over their stretches."""
     row = tl.program_id(0) * R_TILE + tl.arange(0, R_TILE)
     s1 = tl.zeros([S_TILE, R_TILE], first.dtype.element_ty)
     s2 = tl.zeros([S_TILE, R_TILE], first.dtype.element_ty)
@@ -359,9 +574,11 @@ def _sum_stretches(first, second, first_sums, second_sums, rows, stretches,
         at = (s.to(tl.int64) * rows)[:, None] + row[None, :]
         inside = (s < stretches)[:, None] & (row < rows)[None, :]
         s1 += tl.load(first + at, inside, other=0)
-        s2 += tl.load(second + at, inside, other=0)
+        if second is not None:
+            s2 += tl.load(second + at, inside, other=0)
     tl.store(first_sums + row, tl.sum(s1, 0), row < rows)
-    tl.store(second_sums + row, tl.sum(s2, 0), row < rows)
+    if second is not None:
+        tl.store(second_sums + row, tl.sum(s2, 0), row < rows)
 
 
 # ---- Around the kernels: how a map is walked, and the arrays [B, C].
@@ -446,14 +663,17 @@ def _no_sums(x: Tensor) -> Tensor:
     return x.new_zeros(x.shape[:2], dtype=accumulator(x.dtype))
 
 
-def _add_stretches(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """``[stretches, B, C]`` added up to ``[B, C]``."""
-    if first.dim() == 2:
-        return first, second
-    stretches, B, C = first.shape
-    first_sums, second_sums = first.new_empty(B, C), second.new_empty(B, C)
+def _add_stretches(*parts: Tensor) -> list[Tensor]:
+    """Arrays ``[stretches, B, C]``, each added up to ``[B, C]``."""
+    if parts[0].dim() == 2:
+        return list(parts)
+    stretches, B, C = parts[0].shape
+    sums = [part.new_empty(B, C) for part in parts]
     R_TILE = 32
-    wrap_triton(_sum_stretches)[(_ceil_div(B * C, R_TILE),)](
-        first, second, first_sums, second_sums, B * C, stretches, S_TILE=32, R_TILE=R_TILE
-    )
-    return first_sums, second_sums
+    for i in range(0, len(parts), 2):  # two at a time: mostly there are two
+        first, second = parts[i], parts[i + 1] if i + 1 < len(parts) else None
+        wrap_triton(_sum_stretches)[(_ceil_div(B * C, R_TILE),)](
+            first, second, sums[i], None if second is None else sums[i + 1],
+            B * C, stretches, S_TILE=32, R_TILE=R_TILE,
+        )  # fmt: skip
+    return sums

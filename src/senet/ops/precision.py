@@ -1,0 +1,24 @@
+"""The types of the small algebra between the passes: that in which maps are summed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from senet.ops import passes
+
+
+def wide(v: Any, x: Tensor) -> Any:
+    """``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
+    type_ = passes.accumulator(x.dtype)
+    return v if v is None or v.dtype == type_ else v.to(type_)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """The small algebra is never autocast: it is what keeps a half-precision network exact."""
+    device = x.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

@@ -1,0 +1,19 @@
+"""Slopes are PyTorch's, at the corners too."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from senet.ops.activation import ACTIVATIONS
+
+CORNERS = torch.tensor([-3.0, -0.0, 0.0, 3.0, 6.0])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("type_", [torch.float32, torch.float64], ids=str)
+def test_values_and_slopes_are_pytorchs(name, type_):
+    u = torch.cat([CORNERS, torch.randn(1000) * 5]).to(type_).requires_grad_()
+    wanted = getattr(F, name)(u)
+    torch.testing.assert_close(ACTIVATIONS[name].function(u), wanted, rtol=0, atol=0)
+    (slope,) = torch.autograd.grad(wanted.sum(), u)
+    torch.testing.assert_close(ACTIVATIONS[name].slope(u.detach()), slope)
