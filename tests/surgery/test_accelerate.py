@@ -242,6 +242,66 @@ def test_other_gates_are_no_se_block():
     assert se_layers(nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 8))) is None
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish])
+def test_the_activation_between_the_layers_is_read(activation):
+    se = Tutorial(8)
+    se.fc[1] = activation()
+    layers = se_layers(se)
+    assert layers is not None
+    assert layers.activation == activation.__name__.lower()
+    se.fc[1] = nn.GELU()
+    assert se_layers(se) is None
+
+
+def test_one_layer_is_effective_se():
+    class Effective(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            return x * F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+
+    layers = se_layers(Effective())
+    assert layers is not None
+    assert (layers.paths, layers.gate) == (("fc",), "hardsigmoid")
+
+
+class Inverted(nn.Module):
+    """The middle of an inverted residual block, with the activation before SE."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.activation, self.se = activation, Tutorial(8)
+
+    def forward(self, x):
+        return self.se(self.activation(self.norm(x)))
+
+
+@NATIVE
+@pytest.mark.parametrize("activation", [nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU])
+def test_an_activation_before_se(activation):
+    model = nn.Sequential(Inverted(activation()))
+    fast = accelerate(model, inplace=False)
+    known = activation is not nn.GELU
+    whole = [f"norm + {activation.__name__} + SE"] if known else []
+    assert [f.found for f in fast.changed] == ["SE", *whole]
+    x = torch.randn(3, 8, 7, 7)
+    found = results(fast.model, x)
+    for name, wanted in results(model, x).items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_who_is_named_like_se_is_told_why_it_is_left_alone():
+    class SELayer(Tutorial):
+        def forward(self, x):
+            return super().forward(x) + x
+
+    (left,) = accelerate(SELayer(8)).left_alone
+    assert (left.found, left.why) == ("SELayer", "its forward is not that of SE")
+
+
 def test_a_block_that_only_looks_like_se_is_found_out():
     class Sum(nn.Module):
         """The mean of the squares: the same calls but one."""

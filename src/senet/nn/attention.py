@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from senet.ops import reference
+from senet.ops import backend, fused, reference
 
 
 class Attention(nn.Module):
@@ -32,7 +32,17 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def forward(self, u: Tensor) -> Tensor:
+        if self.fuses() and backend.fuses(u) and u.numel():
+            return fused.squeeze_excite(u, self.excitation())
         return rescale(u, self.gates(u))
+
+    def fuses(self) -> bool:
+        """Whether the fused passes do what this block says: only where its squeeze is the mean."""
+        return False
+
+    def excitation(self) -> fused.Excitation:
+        """The layers between squeeze and scale, as the fused passes take them."""
+        raise NotImplementedError
 
 
 def rescale(u: Tensor, s: Tensor) -> Tensor:

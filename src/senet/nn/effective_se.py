@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.nn.attention import Attention
-from senet.ops import reference
+from senet.nn.hooks import hooked
+from senet.ops import fused, reference
 
 
 class EffectiveSqueezeExcitation(Attention):
@@ -37,3 +38,9 @@ class EffectiveSqueezeExcitation(Attention):
     def gates(self, u: Tensor) -> Tensor:
         z = reference.squeeze(u)
         return self.gate(F.linear(z, self.fc.weight.flatten(1), self.fc.bias))
+
+    def fuses(self) -> bool:
+        return not hooked(self)
+
+    def excitation(self) -> fused.Excitation:
+        return fused.Excitation(self.fc.weight.flatten(1), self.fc.bias, None, None, "hardsigmoid")

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from senet.nn.activation import name_of
+from senet.nn.attention import Attention
 from senet.nn.hooks import hooked
-from senet.nn.squeeze_excitation import SqueezeExcitation
 from senet.ops import activated, backend, fused
 from senet.ops.norm import Norm
 
@@ -37,7 +37,7 @@ def norm_act(
     Args:
         x: output of a convolution, ``[B, C, H, W]``.
         bn: its batch norm; ``nn.Identity`` where that has been folded into the convolution.
-        se: the :class:`~senet.nn.SqueezeExcitation` of the branch.
+        se: the :class:`~senet.nn.SqueezeExcitation` of the branch, or another attention that fuses.
         shortcut: what the branch is added to, of the shape of ``x``.
         relu: whether a ReLU ends it.
 
@@ -67,14 +67,15 @@ def norm_act_se(
         se: the block of attention after the activation.
 
     Example:
+        >>> from senet.nn import SqueezeExcitation
         >>> x, bn = torch.randn(2, 8, 4, 4), nn.BatchNorm2d(8)
         >>> norm_act_se(x, bn, nn.SiLU(), SqueezeExcitation(8, 4)).shape
         torch.Size([2, 8, 4, 4])
     """
     name = name_of(activation)
-    inside = se if isinstance(se, SqueezeExcitation) and se.fuses() else None
+    inside = se if isinstance(se, Attention) and se.fuses() else None
     if name is not None and _fuses(x, bn, inside, None):
-        y = _activated_tail(x, bn, name, inside)
+        y = activated_tail(x, bn, name, inside)
         se = None if se is inside else se
     elif name == "relu":
         y = module_by_module(x, bn, None, None, relu=True)
@@ -98,6 +99,7 @@ def conv_norm_act(
     long as the map is large beside W, which has to be read too.
 
     Example:
+        >>> from senet.nn import SqueezeExcitation
         >>> conv, bn = nn.Conv2d(4, 16, 1), nn.BatchNorm2d(16).eval()
         >>> se, h = SqueezeExcitation(16, 4), torch.randn(2, 4, 8, 8)
         >>> with torch.no_grad():
@@ -137,13 +139,13 @@ def fused_tail(
     Args:
         x: as in :func:`norm_act`.
         bn: likewise; any module with the parameters and buffers of a batch norm.
-        se: anything with an ``excitation()``, see :class:`~senet.nn.SqueezeExcitation`.
+        se: anything with an ``excitation()``, see :class:`~senet.nn.attention.Attention`.
         shortcut: as in :func:`norm_act`.
         relu: likewise.
         mean: meanₙ x where it is known already, see :func:`conv_norm_act`.
     """
     if relu and se is None and shortcut is None:
-        return _activated_tail(x, bn, "relu", None)
+        return activated_tail(x, bn, "relu", None)
     excitation = None if se is None else se.excitation()  # type: ignore[operator]
     norm = _norm_of(bn)
     if norm is not None and norm.mean is None:
@@ -153,11 +155,16 @@ def fused_tail(
     return y
 
 
-def _activated_tail(
-    x: Tensor, bn: nn.Module, activation: str, se: SqueezeExcitation | None
-) -> Tensor:
-    """Norm, activation and SE on the passes, and the running statistics."""
-    excitation = None if se is None else se.excitation()
+def activated_tail(x: Tensor, bn: nn.Module, activation: str, se: nn.Module | None) -> Tensor:
+    """The activated tail on the passes, and the running statistics.
+
+    Args:
+        x: as in :func:`norm_act_se`.
+        bn: likewise; any module with the parameters and buffers of a batch norm.
+        activation: a name of :data:`senet.ops.activation.ACTIVATIONS`.
+        se: anything with an ``excitation()``, see :class:`~senet.nn.attention.Attention`.
+    """
+    excitation = None if se is None else se.excitation()  # type: ignore[operator]
     y, *batch = activated.norm_act_se(x, _norm_of(bn), activation, excitation)
     _track(bn, *batch)
     return y
@@ -194,7 +201,7 @@ def _fuses(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | No
     """Whether the passes do what these modules would do, nobody watches them, and it pays."""
     if type(bn) not in _NORMS or hooked(bn):  # a subclass may add an activation, or anything
         return False
-    if se is not None and not (isinstance(se, SqueezeExcitation) and se.fuses()):
+    if se is not None and not (isinstance(se, Attention) and se.fuses()):
         return False
     return pays(x, bn, se, shortcut)
 

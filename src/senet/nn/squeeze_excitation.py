@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from senet.nn.activation import ACTIVATIONS
 from senet.nn.attention import Attention, rescale
 from senet.nn.hooks import hooked
-from senet.ops import backend, fused, reference
+from senet.ops import fused, reference
 
 
 class ScaledSigmoid(nn.Module):
@@ -122,9 +122,7 @@ class SqueezeExcitation(Attention):
 
     def forward(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
         """S · u, where s sees of ``u`` what ``mask`` lets it see; see :meth:`gates`."""
-        if mask is None and backend.fuses(u) and self.fuses() and u.numel():
-            return fused.squeeze_excite(u, self.excitation())
-        return rescale(u, self.gates(u, mask))
+        return super().forward(u) if mask is None else rescale(u, self.gates(u, mask))
 
     def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
         """S, ``[B, C]``: what the block makes of the map ``u``, ``[B, C, *space]``.
@@ -150,12 +148,10 @@ class SqueezeExcitation(Attention):
         return self._excite(z)
 
     def fuses(self) -> bool:
-        """Whether the fused passes do what this block says: not if it is unusual, or watched."""
         known = type(self.activation) in ACTIVATIONS
         return self.squeeze == "avg" and known and not hooked(self)
 
     def excitation(self) -> fused.Excitation:
-        """The two layers as the fused passes take them."""
         fc1, fc2 = self.fc1, self.fc2
         return fused.Excitation(
             fc1.weight.flatten(1),

@@ -16,10 +16,20 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from senet.nn.activation import ACTIVATIONS
 from senet.surgery.swap import Swapped, restore, swap
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
-_RELUS = (F.relu, F.relu_, torch.relu, torch.relu_)
+_FUNCTIONS: dict[Any, str] = {
+    F.relu: "relu",
+    F.relu_: "relu",
+    torch.relu: "relu",
+    torch.relu_: "relu",
+    F.relu6: "relu6",
+    F.silu: "silu",
+    F.hardswish: "hardswish",
+}
+_METHODS = {"relu": "relu", "relu_": "relu"}
 
 
 class UntraceableError(ValueError):
@@ -112,13 +122,16 @@ def is_addition(node: fx.Node) -> bool:
     return (function or method) and maps and not node.kwargs
 
 
-def is_relu(node: fx.Node, module: nn.Module) -> bool:
-    """Whether ``node`` is a ReLU, as a module, a function or a method."""
+def activation_of(node: fx.Node, module: nn.Module) -> str | None:
+    """The name in :data:`senet.ops.activation.ACTIVATIONS` of what ``node`` calls, if it has one.
+
+    It may be a module, a function or a method.
+    """
     if node.op == "call_function":
-        return node.target in _RELUS
+        return _FUNCTIONS.get(node.target)
     if node.op == "call_method":
-        return node.target in ("relu", "relu_")
-    return isinstance(called(node, module), nn.ReLU)
+        return _METHODS.get(str(node.target))
+    return ACTIVATIONS.get(type(called(node, module)))  # type: ignore[arg-type]
 
 
 def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:

@@ -1,8 +1,8 @@
 """Squeeze-and-excitation in other people's words: torchvision's, timm's, the tutorial's, anybody's.
 
-A block is known by what its forward does, not by its name: the map's mean, two small layers with a
-ReLU between them, a gate, and the product with the map. What has this form is run once beside
-equations 2 to 4, and believed when the results agree.
+A block is known by what its forward does, not by its name: the map's mean, two small layers with an
+activation between them, or one, a gate, and the product with the map. What has this form is run
+once beside equations 2 to 4, and believed when the results agree.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
-from senet.nn import SqueezeExcitation
+from senet.nn import EffectiveSqueezeExcitation, SqueezeExcitation
+from senet.nn.activation import ACTIVATIONS
 from senet.ops import fused, reference
+from senet.ops.excitation import excite
 from senet.surgery.graph import UntraceableError, called, trace
 
 # Names of modules, functions and methods, lower case, without underscores: other projects define
@@ -27,7 +28,14 @@ _GATES = {
     "hardsigmoidjit": "hardsigmoid",
     "tanh": "tanh",
 }
-_ACTIVATIONS = {"relu": "relu"}
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "silu": "silu",
+    "swish": "silu",
+    "swishme": "silu",
+    "hardswish": "hardswish",
+}
 _SHAPING = {
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "expand", "expandas",
     "contiguous", "identity", "getitem", "viewas", "reshapeas", "to",
@@ -37,24 +45,23 @@ _MEANS = {"mean", "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d",
 
 @dataclass(frozen=True)
 class Layers:
-    """Where in a module the two layers of an SE block are.
+    """Where in a module the layers of an SE block are.
 
     Attributes:
-        reduce: path of the layer from C to R channels.
-        expand: path of the layer from R to C channels.
+        paths: of the layers from C to R and from R to C channels; or of the one from C to C.
         gate: a name of :data:`senet.ops.fused.GATES`.
+        activation: between two layers, a name of :data:`senet.ops.activation.ACTIVATIONS`.
     """
 
-    reduce: str
-    expand: str
+    paths: tuple[str, ...]
     gate: str
+    activation: str = "relu"
 
     def excitation(self, module: nn.Module) -> fused.Excitation:
         """The layers of ``module`` as the fused passes take them."""
-        reduce, expand = module.get_submodule(self.reduce), module.get_submodule(self.expand)
-        return fused.Excitation(
-            _matrix(reduce), _bias(reduce), _matrix(expand), _bias(expand), self.gate
-        )
+        first, *second = (module.get_submodule(path) for path in self.paths)
+        w2, b2 = (_matrix(second[0]), _bias(second[0])) if second else (None, None)
+        return fused.Excitation(_matrix(first), _bias(first), w2, b2, self.gate, self.activation)
 
 
 def se_layers(module: nn.Module) -> Layers | None:
@@ -74,14 +81,18 @@ def se_layers(module: nn.Module) -> Layers | None:
         ...         s = self.fc(self.pool(x).view(b, c)).view(b, c, 1, 1)
         ...         return x * s.expand_as(x)
         >>> se_layers(Tutorial())
-        Layers(reduce='fc.0', expand='fc.2', gate='sigmoid')
+        Layers(paths=('fc.0', 'fc.2'), gate='sigmoid', activation='relu')
         >>> se_layers(nn.Linear(3, 3)) is None
         True
     """
     if isinstance(module, SqueezeExcitation):
-        usual = module.squeeze == "avg" and type(module.activation) is nn.ReLU
-        return Layers("fc1", "fc2", module.gate_name) if usual else None
-    if not _has_two_layers(module):
+        name = ACTIVATIONS.get(type(module.activation))
+        if module.squeeze != "avg" or name is None:
+            return None
+        return Layers(("fc1", "fc2"), module.gate_name, name)
+    if isinstance(module, EffectiveSqueezeExcitation):
+        return Layers(("fc",), "hardsigmoid")
+    if not _has_its_layers(module):
         return None
     sequential = [p for p, m in module.named_modules() if p and isinstance(m, nn.Sequential)]
     try:
@@ -91,14 +102,14 @@ def se_layers(module: nn.Module) -> Layers | None:
     return found if found is not None and _agrees(module, found) else None
 
 
-def _has_two_layers(module: nn.Module) -> bool:
-    """Whether a look at its layers is worth a closer one: C → R → C, pointwise, and no others."""
+def _has_its_layers(module: nn.Module) -> bool:
+    """Whether a look at its layers is worth a closer one: C → R → C, or C → C, and no others."""
     layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
-    if len(layers) != 2 or not all(_is_pointwise(m) for m in layers):
+    if len(layers) not in (1, 2) or not all(_is_pointwise(m) for m in layers):
         return False
-    (C, R), (R2, C2) = (_matrix(m).shape[::-1] for m in layers)
+    R, C = _matrix(layers[0]).shape
     others = set(module.parameters()) - {p for m in layers for p in m.parameters()}
-    return C == C2 and R == R2 and not others
+    return _matrix(layers[-1]).shape == (C, R if len(layers) == 2 else C) and not others
 
 
 def _is_pointwise(layer: nn.Module) -> bool:
@@ -120,7 +131,7 @@ def _bias(layer: nn.Module) -> Tensor | None:
 
 
 def _read(graph: fx.Graph, module: nn.Module) -> Layers | None:
-    """Walk back from what is returned: product, gate, layer, ReLU, layer, mean, the map."""
+    """Walk back from what is returned: product, gate, layers, mean, the map."""
     (x, *more), (output,) = (
         [n for n in graph.nodes if n.op == op] for op in ("placeholder", "output")
     )
@@ -131,26 +142,24 @@ def _read(graph: fx.Graph, module: nn.Module) -> Layers | None:
     if len(factors) != 2 or x not in factors or factors[0] is factors[1]:
         return None
     gate = factors[1] if factors[0] is x else factors[0]
-    expand = _unshaped(_input(gate), module)
-    activation = _unshaped(_input(expand), module)
-    reduce = _unshaped(_input(activation), module)
-    mean = _unshaped(_input(reduce), module)
-    steps = (gate, expand, activation, reduce, mean)
-    if not all(isinstance(step, fx.Node) for step in steps):
+    if (name := _name(gate, module)) not in _GATES:
         return None
-    chain = (
-        _name(gate, module) in _GATES
-        and _name(activation, module) in _ACTIVATIONS
-        and all(
-            isinstance(called(n, module), nn.Linear | nn.Conv1d | nn.Conv2d)
-            for n in (expand, reduce)
-        )
-        and _name(mean, module) in _MEANS
-        and _unshaped(_input(mean), module) is x
-    )
-    if not chain:
+    layers, activation = [_unshaped(_input(gate), module)], "relu"
+    before = _unshaped(_input(layers[0]), module)
+    if (between := _name(before, module)) in _ACTIVATIONS:
+        activation = _ACTIVATIONS[between]
+        layers.insert(0, _unshaped(_input(before), module))
+        before = _unshaped(_input(layers[0]), module)
+    if not all(_is_layer(layer, module) for layer in layers):
         return None
-    return Layers(str(reduce.target), str(expand.target), _GATES[_name(gate, module)])
+    if _name(before, module) not in _MEANS or _unshaped(_input(before), module) is not x:
+        return None
+    return Layers(tuple(str(layer.target) for layer in layers), _GATES[name], activation)
+
+
+def _is_layer(node: Any, module: nn.Module) -> bool:
+    layer = called(node, module) if isinstance(node, fx.Node) else None
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
 
 
 def _input(node: Any) -> Any:
@@ -166,8 +175,10 @@ def _unshaped(node: Any, module: nn.Module) -> Any:
     return node
 
 
-def _name(node: fx.Node, module: nn.Module) -> str:
-    """What ``node`` calls, in one spelling for modules, functions and methods."""
+def _name(node: Any, module: nn.Module) -> str:
+    """What ``node`` calls, in one spelling for modules, functions and methods; or nothing."""
+    if not isinstance(node, fx.Node):
+        return ""
     inner = called(node, module)
     target: Any = type(inner) if inner is not None else node.target
     name = target if isinstance(target, str) else getattr(target, "__name__", "")
@@ -177,7 +188,7 @@ def _name(node: fx.Node, module: nn.Module) -> str:
 @torch.no_grad()
 def _agrees(module: nn.Module, layers: Layers) -> bool:
     """Whether the module does on random maps what equations 2 to 4 do."""
-    w1, b1, w2, b2, gate, _ = layers.excitation(module)
+    w1 = _matrix(module.get_submodule(layers.paths[0]))
     if w1.is_meta:
         return True
     generator = torch.Generator().manual_seed(0)
@@ -187,6 +198,6 @@ def _agrees(module: nn.Module, layers: Layers) -> bool:
         y = type(module).forward(module, u.clone())
     except Exception:  # it wants another number of dimensions: not a block for images
         return False
-    s = reference.excite(reference.squeeze(u), w1, b1, w2, b2, F.relu, fused.GATES[gate].function)
+    _, s = excite(reference.squeeze(u), layers.excitation(module))
     tolerance = 64 * torch.finfo(u.dtype).eps
     return torch.allclose(y, reference.scale(u, s), rtol=tolerance, atol=tolerance)
