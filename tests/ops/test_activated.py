@@ -1,5 +1,7 @@
 """SE after an activation: the fused form against the plain one, by the rule of ``oracle.py``."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -115,7 +117,9 @@ class Unit:
 
 @pytest.fixture(params=BACKENDS, autouse=True)
 def _backend(request):
-    with backend.use(request.param):
+    """The backend, and the device that it runs on: new tensors are made there."""
+    there = torch.device("cuda") if request.param == "triton" else nullcontext()
+    with backend.use(request.param), there:
         yield
 
 
@@ -264,7 +268,7 @@ def test_a_gradient_that_nobody_needs_is_not_computed(monkeypatch):
 def test_autocast_leaves_the_small_algebra_in_full_precision(amp):
     unit = Unit(type_=amp)
     v = unit.maps | unit.parameters
-    with torch.autocast("cpu", amp):
+    with torch.autocast(torch.get_default_device().type, amp):
         inside = unit.fused(v)
     assert inside.dtype == amp
     assert torch.equal(inside, unit.fused(v))

@@ -1,5 +1,7 @@
 """The fused form against the plain one, by the rule of ``tests/oracle.py``."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -96,7 +98,9 @@ def leaves(tail):
 
 @pytest.fixture(params=BACKENDS, autouse=True)
 def _backend(request):
-    with backend.use(request.param):
+    """The backend, and the device that it runs on: new tensors are made there."""
+    there = torch.device("cuda") if request.param == "triton" else nullcontext()
+    with backend.use(request.param), there:
         yield
 
 
@@ -196,7 +200,7 @@ def test_parameters_learn_where_the_map_is_frozen():
 def test_autocast_leaves_the_small_algebra_in_full_precision(amp):
     tail = Tail("norm + SE + shortcut + ReLU", (3, 8, 7, 7))
     v = {k: t.to(amp) for k, t in tail.maps.items()} | tail.parameters
-    with torch.autocast("cpu", amp):
+    with torch.autocast(torch.get_default_device().type, amp):
         inside = tail.fused(v)
     assert inside.dtype == amp
     assert torch.equal(inside, tail.fused(v))
