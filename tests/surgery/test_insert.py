@@ -5,78 +5,264 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn import functional as F
 
 from senet import create_model
 from senet.surgery import accelerate, insert_se, remove_se, replace, replace_se
 from senet.surgery.recognise import se_layers
 from tests.models.agreement import scramble
 
-# Networks, and in how many places SE is put.
-TIMM = {"resnet50": 16, "regnetx_002": 13, "legacy_seresnet18": 0}
-TORCHVISION = {
-    "resnet18": 8,
-    "resnext50_32x4d": 16,
-    "mobilenet_v2": 17,
-    "googlenet": 9,
-    "vgg11": 0,
-}
-EVERY = [("timm", n) for n in TIMM] + [("torchvision", n) for n in TORCHVISION]
+
+class Shortcut(nn.Module):
+    """Every second position, and zeros for the channels that are new: no parameters."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
-def make(world, library: str, name: str) -> nn.Module:
-    if library == "timm":
-        model = world.timm.create_model(name, num_classes=10)
-    else:
-        options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
-        model = world.torchvision.models.get_model(name, num_classes=10, **options)
+class Block(nn.Module):
+    """As the CIFAR networks of many a repository have it, with a shortcut that only pads."""
+
+    def __init__(self, channels: int, more: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, more, 3, more // channels, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(more)
+        self.conv2 = nn.Conv2d(more, more, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(more)
+        self.shortcut = nn.Sequential()
+        if more != channels:
+            self.shortcut = Shortcut(
+                lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, more // 4, more // 4))
+            )
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return F.relu(out)
+
+
+def scrambled(model: nn.Module) -> nn.Module:
     scramble(model)
     return model.eval()
 
 
-@pytest.mark.parametrize(("library", "name"), EVERY, ids=[f"{a}-{b}" for a, b in EVERY])
-def test_a_network_computes_what_it_did_and_can_learn_se(world, library, name):
-    model = make(world, library, name)
-    state, x = copy.deepcopy(model.state_dict()), torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        before = model(x)
-    report = insert_se(model)
-    known = TIMM if library == "timm" else TORCHVISION
-    assert len(report.changed) == known[name], report
-    with torch.no_grad():
-        torch.testing.assert_close(model(x), before, rtol=1e-5, atol=1e-5)
-    after = model.state_dict()
-    assert all(torch.equal(after[key], value) for key, value in state.items())
-    new = [p for key, p in model.named_parameters() if key not in state]
-    assert bool(new) == bool(known[name])
-    model(x).square().sum().backward()
-    assert all(p.grad is not None for p in new)
-    last = [p for k, p in model.named_parameters() if k not in state and k.endswith("fc2.weight")]
-    assert all(p.grad.abs().max() > 0 for p in last)
+def small() -> nn.Module:
+    return scrambled(
+        nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Sequential(Block(16, 16), Block(16, 32)),
+            Block(32, 64),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(64, 10),
+        )
+    )
 
 
-def test_twice_is_once(world):
-    model = make(world, "torchvision", "resnet18")
+PLACES = ["3.0.bn2", "3.1.bn2", "4.bn2"]
+"""Of ``small()``: the ends of its branches."""
+
+
+def test_it_goes_to_the_ends_of_the_branches_of_anybodys_blocks():
+    report = insert_se(small())
+    assert [(f.path, f.found, f.done) for f in report.changed] == [
+        ("3.0.bn2", "residual branch, 16 channels", "SE, 49 parameters"),
+        ("3.1.bn2", "residual branch, 32 channels", "SE, 162 parameters"),
+        ("4.bn2", "residual branch, 64 channels", "SE, 580 parameters"),
+    ]
+    assert report.title == "inserted SE into Sequential, 791 new parameters"
+    assert not report.left_alone
+
+
+@pytest.mark.parametrize("type_", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_at_first_nothing_changes_in_any_type(type_):
+    model, x = small().to(type_), torch.randn(2, 3, 16, 16).to(type_)
+    before = model(x)
     insert_se(model)
-    keys = list(model.state_dict())
+    assert {p.dtype for p in model.parameters()} == {type_}
+    torch.testing.assert_close(model(x), before)
+
+
+def test_at_first_training_is_the_same():
+    plain = small().train()
+    model = insert_se(plain, inplace=False).model
+    x = torch.randn(4, 3, 16, 16)
+    torch.testing.assert_close(model(x), plain(x))
+    state = model.state_dict()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(state[name], value)
+    assert all(model.get_submodule(path).se.training for path in PLACES)
+
+
+def test_a_network_without_data_gets_blocks_without_data():
+    with torch.device("meta"):
+        model = nn.Sequential(Block(16, 16))
+    assert insert_se(model).changed
+    assert all(p.is_meta for p in model.parameters())
+    real = insert_se(nn.Sequential(Block(16, 16))).model
+    model.to_empty(device="cpu").load_state_dict(real.state_dict())
+    x = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(model(x), real(x))
+
+
+def test_what_is_frozen_stays_frozen_and_se_learns():
+    model = small().requires_grad_(False)
+    insert_se(model)
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    layers = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    assert learning == [f"{path}.se.{layer}" for path in PLACES for layer in layers]
+
+
+def test_every_hidden_unit_is_awake():
+    """Asleep, it would stay so: no gradient comes through a last layer of zeros."""
+    model, seen = small(), []
+    with torch.no_grad():
+        model[4].bn2.bias.normal_(0, 1)
+    insert_se(model, reduction=4)
+    se = model[4].bn2.se
+    se.activation.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model(torch.randn(16, 3, 16, 16))
+    assert seen[0].shape == (16, 16)
+    assert (seen[0] > 0).any(0).all()
+
+
+def test_hooks_go_on_and_see_what_is_rescaled():
+    model, seen = small(), {}
+    block = model[4]
+    block.register_forward_pre_hook(lambda module, inputs: seen.update(before=inputs[0]))
+    block.register_forward_hook(lambda module, inputs, output: seen.update(after=output))
+    block.register_full_backward_hook(lambda module, grads, more: seen.update(gradient=more[0]))
+    block.bn2.register_forward_hook(
+        lambda module, inputs, output: seen.update(
+            conv=inputs[0],
+            norm=output.clone(),  # the block adds to it in place
+        )
+    )
+    insert_se(model, start="paper")
+    model(torch.randn(2, 3, 16, 16)).sum().backward()
+    assert set(seen) == {"before", "after", "gradient", "conv", "norm"}
+    plain = nn.BatchNorm2d.forward(block.bn2, seen["conv"])
+    torch.testing.assert_close(seen["norm"], block.bn2.se(plain))
+    assert not torch.allclose(seen["norm"], plain)
+    torch.testing.assert_close(seen["after"], F.relu(seen["norm"] + block.shortcut(seen["before"])))
+
+
+class OneNorm(nn.Module):
+    """A norm that two convolutions share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return x + self.bn(self.b(F.relu(self.bn(self.a(x)))))
+
+
+def of_two_blocks() -> nn.Module:
+    first, second = Block(8, 8), Block(8, 8)
+    second.bn2 = first.bn2
+    return nn.Sequential(first, second)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: nn.Sequential(OneNorm()), of_two_blocks, lambda: nn.Sequential(*[Block(8, 8)] * 2)],
+    ids=["two paths", "two blocks", "one block twice"],
+)
+def test_what_serves_twice_is_left_alone(make):
+    model = make()
+    report = insert_se(model, reduction=4)
+    assert not report.changed
+    assert report.left_alone
+    for finding in report.left_alone:
+        assert finding.why == "it is used 2 times, and SE in it would serve all of them"
+
+
+def test_twice_is_once():
+    model, x = small(), torch.randn(2, 3, 16, 16)
+    insert_se(model, start="paper")
+    parameters, before = dict(model.named_parameters()), model(x)
     again = insert_se(model)
     assert not again.changed
-    assert all(finding.why for finding in again.left_alone)
-    assert list(model.state_dict()) == keys
+    assert [f.path for f in again.left_alone] == [f"{path}.se" for path in PLACES]
+    assert all(f.why == "is there already" for f in again.left_alone)
+    assert dict(model.named_parameters()).keys() == parameters.keys()
+    assert all(p is parameters[name] for name, p in model.named_parameters())
+    assert torch.equal(model(x), before)
 
 
-def test_an_optimizer_made_before_goes_on_with_what_it_knows(world):
-    model = make(world, "torchvision", "resnet18")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    insert_se(model)
-    before = model.layer1[0].conv1.weight.clone()
-    model(torch.randn(2, 3, 32, 32)).sum().backward()
+def test_a_copy_leaves_the_original_alone():
+    model, x = small(), torch.randn(2, 3, 16, 16)
+    classes, before = [type(m) for m in model.modules()], model(x)
+    state = copy.deepcopy(model.state_dict())
+    other = insert_se(model, start="paper", inplace=False).model
+    assert not torch.allclose(other(x), before)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.zero_()
+    assert [type(m) for m in model.modules()] == classes
+    assert list(model.state_dict()) == list(state)
+    assert torch.equal(model(x), before)
+
+
+def test_an_optimizer_made_before_goes_on_and_learns_of_the_new():
+    model, x = small(), torch.randn(2, 3, 16, 16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(x).sum().backward()
     optimizer.step()
-    assert not torch.equal(model.layer1[0].conv1.weight, before)
+    insert_se(model)
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    new = [p for p in model.parameters() if id(p) not in known]
+
+    def step():
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+        pairs = zip(model.parameters(), before, strict=True)
+        return {id(p) for p, value in pairs if not torch.equal(p, value)}
+
+    assert step() == known
+    optimizer.add_param_group({"params": new})
+    last = {id(model.get_submodule(path).se.fc2.weight) for path in PLACES}
+    assert last <= step()
+
+
+def test_it_compiles_and_exports():
+    model, x = small(), torch.randn(2, 3, 16, 16)
+    insert_se(model, start="paper")
+    expected = model(x)
+    torch.testing.assert_close(torch.compile(model, fullgraph=True, backend="eager")(x), expected)
+    sizes = ({0: torch.export.Dim("batch", min=2, max=64)},)
+    program = torch.export.export(model, (x,), dynamic_shapes=sizes)
+    torch.testing.assert_close(program.module()(x), expected)
+    more = torch.randn(5, 3, 16, 16)
+    torch.testing.assert_close(program.module()(more), model(more))
+    assert [name for name in program.state_dict if ".se." in name]
+
+
+def test_what_was_compiled_before_is_compiled_anew():
+    model, x = small(), torch.randn(2, 3, 16, 16)
+    fast = torch.compile(model, backend="eager")
+    before = fast(x)
+    insert_se(model, start="paper")
+    torch.testing.assert_close(fast(x), model(x))
+    assert not torch.allclose(fast(x), before)
 
 
 def test_copies_and_pickles_keep_se(world):
-    model = make(world, "torchvision", "resnet18")
+    model = scrambled(world.torchvision.models.resnet18(num_classes=10))
     insert_se(model, start="paper")
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
@@ -86,7 +272,7 @@ def test_copies_and_pickles_keep_se(world):
 
 @pytest.mark.parametrize("first", ["insert", "accelerate"])
 def test_it_goes_together_with_acceleration(world, first):
-    model = make(world, "torchvision", "resnet18")
+    model = scrambled(world.torchvision.models.resnet18(num_classes=10))
     slow = insert_se(model, start="paper", inplace=False).model
     fast = copy.deepcopy(model)
     if first == "accelerate":
@@ -102,7 +288,7 @@ def test_it_goes_together_with_acceleration(world, first):
 
 
 def test_where_names_patterns_or_a_function(world):
-    model = make(world, "torchvision", "resnet18")
+    model = scrambled(world.torchvision.models.resnet18(num_classes=10))
     assert [f.path for f in insert_se(model, where="layer4.*.bn2", inplace=False).changed] == [
         "layer4.0.bn2",
         "layer4.1.bn2",
@@ -112,15 +298,36 @@ def test_where_names_patterns_or_a_function(world):
 
 
 def test_arguments_out_of_range_are_named(world):
-    model = make(world, "torchvision", "resnet18")
+    model = scrambled(world.torchvision.models.resnet18(num_classes=10))
     with pytest.raises(ValueError, match="start must be one of"):
         insert_se(model, start="identy")
     with pytest.raises(ValueError, match="wrapped in DataParallel"):
         insert_se(nn.DataParallel(model))
 
 
+@pytest.fixture
+def alone():
+    """A group of this process and no other."""
+    store = distributed.HashStore()
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_a_network_that_is_wrapped_for_many_processes_is_refused(alone):
+    model = small()
+    with pytest.raises(ValueError, match="wrapped in DistributedDataParallel"):
+        insert_se(nn.parallel.DistributedDataParallel(model))
+    with pytest.raises(ValueError, match=r"wrapped in DistributedDataParallel at net: .*module"):
+        insert_se(nn.ModuleDict({"net": nn.parallel.DistributedDataParallel(model)}))
+    assert insert_se(model).changed  # the network itself
+    sharded = fully_shard(small(), mesh=init_device_mesh("cpu", (1,)))
+    with pytest.raises(ValueError, match="wrapped in FSDPSequential"):
+        insert_se(sharded)
+
+
 def test_blocks_are_replaced_and_removed(world):
-    model = make(world, "timm", "legacy_seresnet18")
+    model = scrambled(world.timm.create_model("legacy_seresnet18", num_classes=10))
     blocks = [m for m in model.modules() if se_layers(m)]
     report = replace_se(model, by="eca")
     assert len(report.changed) == len(blocks) == 8
