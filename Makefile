@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORLD  := $(VENV)/world
 OUT    ?= runs/demo
 
-.PHONY: demo test check bench experiments docs clean help
+.PHONY: demo test check bench insertion experiments docs clean help
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -32,6 +32,10 @@ bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and 
 	$(BIN)/python -m benchmarks.document
 
 docs: $(VENV)/installed  ## write the tables of the documents from the newest records
+	$(BIN)/python -m benchmarks.document
+
+insertion: $(VENV)/installed  ## put SE into trained CIFAR-10 networks and train on; needs the development data
+	$(BIN)/python -m benchmarks.insertion
 	$(BIN)/python -m benchmarks.document
 
 experiments: $(VENV)/installed  ## what docs/experiments.md records; hours
