@@ -144,6 +144,37 @@ def surgery() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def insertion() -> str:
+    rows, environment, name = newest("insertion")
+    body = []
+    for row in rows:
+        change = row.get("largest_change_of_a_logit")
+        body.append(
+            (
+                row["network"],
+                f"{row['lr']:g}",
+                row["form"],
+                f"{row['added_parameters']:,}",
+                "" if change is None else f"{change:.1g}",
+                " → ".join(f"{100 * row[when]['accuracy']:.2f}" for when in ("before", "after")),
+                row["steps"],
+                f"{row['seconds']:.0f}",
+            )
+        )
+    head = (
+        "network",
+        "learning rate",
+        "form",
+        "parameters added",
+        "largest change of a logit at the start",
+        "test accuracy, %",
+        "steps",
+        "seconds",
+    )
+    where = f"\n{environment['device']}, {environment['date']}. Record: `{name}`.\n"
+    return markdown(head, body) + where
+
+
 def passes() -> str:
     rows, environment, name = newest("passes")
     forms = ("copy", "moments", "affine", "grad_moments", "grad_affine")
@@ -239,10 +270,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "shares": shares,
     "early": early,
     "surgery": surgery,
+    "insertion": insertion,
     "counts": counts,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),
+    **gpu.TABLES,
 }
 
 
