@@ -275,7 +275,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),
-    **gpu.TABLES,
 }
 
 
