@@ -5,8 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORLD  := $(VENV)/world
 OUT    ?= runs/demo
+MINUTES ?= 25
 
-.PHONY: demo test check bench insertion experiments docs clean help
+.PHONY: demo test check bench gpu-evidence insertion experiments docs clean help
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -29,6 +30,10 @@ bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and 
 	$(BIN)/python -m benchmarks.models.shares
 	$(BIN)/python -m benchmarks.models.surgery
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.document
+
+gpu-evidence: $(VENV)/developing $(WORLD)/installed  ## on a GPU: tests, timings, trainings within MINUTES=25; repeat it to go on
+	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.document
 
 docs: $(VENV)/installed  ## write the tables of the documents from the newest records
