@@ -6,37 +6,22 @@ record that has it, or counted from the networks. No figure of ours is typed by 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.record import RESULTS
+from benchmarks.gpu import tables as gpu
+from benchmarks.table import markdown, newest
 from senet.models import create_model, entry
 from senet.models.cost import multiply_adds, parameters
 from senet.nn import Attention
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def newest(table: str) -> tuple[Any, dict[str, Any], str]:
-    """A table, the environment it was measured in, and the name of its record."""
-    for path in sorted(RESULTS.glob("*.json"), reverse=True):
-        record = json.loads(path.read_text())
-        if table in record["tables"]:
-            return record["tables"][table], record["environment"], path.name
-    raise FileNotFoundError(f"no record in {RESULTS} has a table {table!r}: make bench makes them")
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def source(environment: dict[str, Any], name: str) -> str:
@@ -275,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),
+    **gpu.TABLES,
 }
 
 

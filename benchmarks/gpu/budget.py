@@ -1,0 +1,39 @@
+"""The minutes that a stage may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Budget:
+    """Minutes from now on. A stage asks before each piece of work whether it still fits.
+
+    Args:
+        minutes: all of them.
+        clock: seconds from any beginning.
+
+    Example:
+        >>> budget = Budget(1, clock=iter([0, 50, 50]).__next__)
+        >>> budget.left, budget.allows(20)
+        (10, False)
+    """
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        if minutes <= 0:
+            raise ValueError(f"minutes must be greater than 0, got {minutes}")
+        self._clock = clock
+        self._end = clock() + 60 * minutes
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._end - self._clock()
+
+    def allows(self, seconds: float = 0.0) -> bool:
+        """Whether work that takes so long ends in time."""
+        return self.left > seconds
+
+    def part(self, share: float) -> Budget:
+        """A share of what is left, as a budget of its own."""
+        return Budget(max(self.left, 1) * share / 60, self._clock)

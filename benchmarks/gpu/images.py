@@ -1,0 +1,136 @@
+"""A data set on the device: all images at once, every batch of an epoch by four rows of numbers.
+
+The batches are those of :mod:`senet.training`: the same seed, epoch and step give the same images,
+shifts and flips, drawn from the same generators. They are drawn before an epoch begins, so that a
+CUDA graph finds its batch by index, and crop and flip are one gathering of bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from senet.data import Split, open_source
+from senet.data.arrays import ArraySplit
+from senet.data.transforms import generator
+from senet.models import Preprocessing
+from senet.training.config import TrainConfig
+
+DEVELOPMENT_DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set on the device.
+
+    Attributes:
+        name: of the data set.
+        classes: their names.
+        preprocessing: mean and deviation of the training images.
+        train: uint8 ``[n, H + 2p, W + 2p, C]``, padded with black by p, the recipe's.
+        labels: int64 ``[n]``.
+        test: float32 ``[m, C, H, W]``, normalised, channels last.
+        test_labels: int64 ``[m]``.
+        scale: ``[C]``, which with ``shift`` normalises pixels in 0 … 255.
+        shift: ``[C]``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    train: Tensor
+    labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``[B, C, H, W]`` as the network takes them, and labels ``[B]``.
+
+        ``chosen`` is ``[4, B]``: which image, the shift down and right, and whether it is mirrored.
+        """
+        row, top, left, mirrored = chosen
+        side = torch.arange(self.test.shape[-1], device=chosen.device)
+        x = torch.where(mirrored[:, None] > 0, side.flip(0), side) + left[:, None]
+        y = side + top[:, None]
+        pixels = self.train[row[:, None, None], y[:, :, None], x[:, None, :]]
+        return _normalised(pixels, self.scale, self.shift), self.labels[row]
+
+
+def open_images(
+    name: str, folder: Path | None, config: TrainConfig, device: torch.device
+) -> Images:
+    """Put a data set onto a device: all its training images, none held out, and the test images.
+
+    Args:
+        name: ``"cifar10"`` or ``"cifar100"``, or what :func:`senet.data.open_source` knows.
+        folder: holds the data set in mosaics, in a folder of its name; ``None`` asks the hub.
+        config: says how far images are padded, and how many of them are taken.
+        device: where to.
+
+    Raises:
+        ValueError: if they cannot be opened.
+    """
+    place: str | Path = name
+    if folder is not None:
+        place = folder / name
+        if not place.is_dir():
+            raise ValueError(
+                f"there are no images in {place}: name the folder that holds {name!r} with --data, "
+                "or leave it out to have them from the Hugging Face hub"
+            )
+    source = open_source(place, val_share=0.0, limit=config.limit)
+    p = source.preprocessing
+    scale, shift = torch.tensor(
+        [[1 / (255 * s) for s in p.std], [-m / s for m, s in zip(p.mean, p.std, strict=True)]]
+    ).to(device)
+    padded = F.pad(_array(source.train), (config.crop_padding,) * 4)
+    return Images(
+        name=name,
+        classes=source.classes,
+        preprocessing=p,
+        train=padded.permute(0, 2, 3, 1).contiguous().to(device),
+        labels=torch.from_numpy(source.train.labels).to(device),
+        test=_normalised(_array(source.test).permute(0, 2, 3, 1).to(device), scale, shift),
+        test_labels=torch.from_numpy(source.test.labels).to(device),
+        scale=scale,
+        shift=shift,
+    )
+
+
+def _array(split: Split) -> Tensor:
+    if isinstance(split, ArraySplit):
+        return split.images
+    return torch.stack([image for image, _ in split])
+
+
+def _normalised(pixels: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """uint8 ``[B, H, W, C]`` as float32 ``[B, C, H, W]`` that lies as it did."""
+    return pixels.float().mul_(scale).add_(shift).permute(0, 3, 1, 2)
+
+
+def batches(config: TrainConfig, images: int, epoch: int) -> Tensor:
+    """Every batch of an epoch, int64 ``[steps, 4, B]``; see :meth:`Images.batch`.
+
+    Example:
+        >>> config = TrainConfig(batch_size=2, crop_padding=4, flip=True)
+        >>> batches(config, 5, epoch=0).shape
+        torch.Size([2, 4, 2])
+    """
+    B, p = config.batch_size, config.crop_padding
+    order = torch.randperm(images, generator=generator(config.seed, epoch))
+    steps = images // B
+    found = torch.zeros(steps, 4, B, dtype=torch.int64)
+    for step in range(steps):
+        chances = generator(config.seed, epoch * steps + step)
+        found[step, 0] = order[step * B : (step + 1) * B]
+        if p:
+            found[step, 1:3] = torch.randint(2 * p + 1, (2, B), generator=chances)
+        if config.flip:
+            found[step, 3] = torch.rand(B, generator=chances) < 0.5
+    return found

@@ -1,0 +1,110 @@
+"""A record that grows row by row, so that whatever ends a stage, what it has measured is kept."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """The rows of one stage: those that are in its record already, and those that come.
+
+    A row is known by its key. One that was begun and never ended, since the machine was taken away
+    or the program killed, stands there as begun, and is not tried again by itself: else a piece of
+    work that is too long for the machine would be begun for ever.
+
+    Args:
+        folder: of the records.
+        name: of the stage. The record is ``<date>-<device>-gpu-<name>.json``.
+        environment: what the record says of where it was made; its date is the record's.
+        device: the device in the name of the record.
+        earlier: take over the rows of all records of this stage, of any day and device.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> ledger = Ledger(folder, "passes", {"date": "2026-01-02"}, "h100")
+        >>> ledger.measure({"shape": "8"}, lambda: {"ms": 1.5})
+        {'shape': '8', 'ms': 1.5}
+        >>> ledger.path.name, {"shape": "8"} in Ledger(folder, "passes", ledger.environment, "h100")
+        ('2026-01-02-h100-gpu-passes.json', True)
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        environment: dict[str, Any],
+        device: str,
+        earlier: bool = False,
+    ) -> None:
+        self.name, self.environment = name, environment
+        self.path = folder / f"{environment['date']}-{device}-gpu-{name}.json"
+        self.rows: list[Row] = []
+        for path in sorted(folder.glob(f"*-gpu-{name}.json")):
+            if earlier or path == self.path:
+                rows = json.loads(path.read_text())["tables"][f"gpu-{name}"]
+                self.rows += [row for row in rows if row not in self.rows]
+
+    def __contains__(self, key: Row) -> bool:
+        return self.find(key) is not None
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def find(self, key: Row) -> Row | None:
+        """The row of a key, or ``None``."""
+        return next((row for row in self.rows if _is(row, key)), None)
+
+    def put(self, row: Row, key: Row) -> None:
+        """Write a row, in place of what stands under its key."""
+        self.rows = [r for r in self.rows if not _is(r, key)] + [row]
+        self.write()
+
+    def measure(self, key: Row, what: Callable[[], Row]) -> Row:
+        """Measure a row and write it; it stands as begun meanwhile.
+
+        What does not fit into memory, or fails, is a result too: the row says so. Not when the
+        device itself is no longer usable after it.
+        """
+        self.put({**key, "begun": True}, key)
+        row = {**key, **_outcome(what)}
+        self.put(row, key)
+        return row
+
+    def forget_begun(self) -> None:
+        """Let rows that were begun and never ended be tried again."""
+        self.rows = [row for row in self.rows if "begun" not in row]
+
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"environment": self.environment, "tables": {f"gpu-{self.name}": self.rows}}
+        aside = self.path.with_suffix(".tmp")
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+        aside.replace(self.path)
+
+
+def _outcome(what: Callable[[], Row]) -> Row:
+    try:
+        return what()
+    except torch.OutOfMemoryError:
+        found: Row = {"out_of_memory": True}
+    except RuntimeError as error:
+        found = {"failed": next(iter(str(error).splitlines()), type(error).__name__)}
+    gc.collect()  # out here nothing holds what the attempt has made
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    return found
+
+
+def _is(row: Row, key: Row) -> bool:
+    missing: Hashable = object()
+    return all(row.get(name, missing) == value for name, value in key.items())

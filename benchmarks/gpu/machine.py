@@ -1,0 +1,79 @@
+"""The GPU of the evidence: that there is one, and what it is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import torch
+
+from benchmarks import record
+
+
+def require(name: str, small: bool) -> torch.device:
+    """The device to measure on.
+
+    Args:
+        name: ``"cuda"``, or ``"cpu"`` for the small scale, which shows that all of it runs.
+        small: whether the small scale was asked for.
+
+    Raises:
+        ValueError: without a GPU, or for figures of full scale from a CPU.
+    """
+    if name == "cpu":
+        if not small:
+            raise ValueError(
+                "this measures a GPU; on a CPU it only shows that it runs: --device cpu --small"
+            )
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"this needs a GPU, and torch {torch.__version__} sees none here. Run it on a machine "
+            "that has one, or try it at small scale: --device cpu --small"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What every record says of where it was made."""
+    found = record.environment()
+    found |= {"commit": _said("git", "rev-parse", "--short", "HEAD"), "triton": _triton()}
+    if device.type == "cuda":
+        facts = torch.cuda.get_device_properties(device)
+        found |= {
+            "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+            "cudnn": torch.backends.cudnn.version(),
+            "memory_gib": round(facts.total_memory / 2**30, 1),
+            "multiprocessors": facts.multi_processor_count,
+        }
+    return found
+
+
+def slug(environment: dict[str, Any], device: torch.device) -> str:
+    """The device in the name of a record: figures of two devices never share one.
+
+    Example:
+        >>> slug({"device": "NVIDIA H100 80GB HBM3"}, torch.device("cuda"))
+        'nvidia-h100-80gb-hbm3'
+    """
+    if device.type == "cpu":
+        return "cpu"
+    return re.sub(r"[^a-z0-9]+", "-", environment["device"].lower()).strip("-")
+
+
+def _said(*command: str) -> str:
+    """The first line that a program prints; nothing where there is no such program."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return next(iter(done.stdout.splitlines()), "").strip()
+
+
+def _triton() -> str:
+    try:
+        import triton
+    except ImportError:
+        return ""
+    return triton.__version__

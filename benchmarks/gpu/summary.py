@@ -1,0 +1,73 @@
+"""What the trainings say: means, deviations, and whether SE and plain can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.gpu.ledger import Row
+from benchmarks.gpu.training import unpacked
+from senet.analysis import statistics
+from senet.models import entry
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The trainings of a network with SE and of its plain twin, by the same recipe.
+
+    Attributes:
+        data: their data set.
+        se: name of the network with SE.
+        recipe: how they were trained.
+        pairs: of each seed, the plain training and the one with SE.
+    """
+
+    data: str
+    se: str
+    recipe: str
+    pairs: Sequence[tuple[Row, Row]]
+
+    @property
+    def plain(self) -> str:
+        return entry(self.se).twin
+
+    def spread(self, se: bool, figure: str) -> tuple[float, float]:
+        """Mean and standard deviation of a figure; a single seed deviates by nothing known: nan."""
+        values = [pair[se][figure] for pair in self.pairs]
+        if len(values) == 1:
+            return values[0], float("nan")
+        found = statistics.over_seeds(values)
+        return found.mean, found.std
+
+    def comparison(self) -> statistics.Comparison:
+        """Image by image and seed by seed."""
+        plain, se = (
+            [unpacked(pair[i]["right"], pair[i]["test_images"]) for pair in self.pairs]
+            for i in (0, 1)
+        )
+        return statistics.compare(plain, se)
+
+    def verdict(self) -> str:
+        return statistics.verdict(self.comparison(), self.plain, self.se)
+
+
+def twins(rows: Iterable[dict[str, Any]]) -> list[Twins]:
+    """The finished trainings in pairs, in the order in which they were finished.
+
+    A training without its twin, or one that diverged, is left out.
+    """
+    finished = {
+        (row["data"], row["recipe"], row["model"], row["seed"]): row
+        for row in rows
+        if "right" in row
+    }
+    found: dict[tuple[str, str, str], list[tuple[Row, Row]]] = {}
+    for (data, recipe, model, seed), row in finished.items():
+        other = finished.get((data, recipe, entry(model).twin, seed))
+        if entry(model).has_se and other is not None:
+            found.setdefault((data, model, recipe), []).append((other, row))
+    return [
+        Twins(data, model, recipe, sorted(pairs, key=lambda pair: pair[0]["seed"]))
+        for (data, model, recipe), pairs in found.items()
+    ]

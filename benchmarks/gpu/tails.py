@@ -1,0 +1,117 @@
+"""What follows a convolution, forward and backward: ours, plain PyTorch, and that compiled.
+
+The tail of a residual branch is batch norm, SE, shortcut and ReLU; the unit of EfficientNet is
+batch norm, SiLU and SE. Under autocast, as in a network; with and without CUDA graphs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.gpu.budget import Budget
+from benchmarks.gpu.clock import in_turn
+from benchmarks.gpu.graph import WARM_UP, captured
+from benchmarks.gpu.ledger import Ledger, Row
+from benchmarks.ops import tails as on_cpu
+from senet import SqueezeExcitation
+from senet.nn import norm_act_se
+from senet.ops import backend
+
+SHAPES = ((128, 256, 56, 56), (128, 512, 28, 28), (128, 1024, 14, 14), (128, 2048, 7, 7))
+SMALL = ((2, 16, 7, 7),)
+TYPES = (torch.bfloat16, torch.float32)
+KINDS = ("tail", "unit")
+
+
+class Unit(nn.Module):
+    """Batch norm, SiLU and SE as everybody writes them."""
+
+    def __init__(self, bn: nn.Module, se: SqueezeExcitation | None) -> None:
+        super().__init__()
+        self.bn, self.se, self.act = bn, se, nn.SiLU()
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        u = self.act(self.bn(x))
+        if self.se is None:
+            return u
+        s = u.mean((2, 3), keepdim=True)
+        return u * self.se.fc2(torch.relu(self.se.fc1(s))).sigmoid()
+
+
+class FusedUnit(Unit):
+    """The unit on the passes."""
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        return norm_act_se(x, self.bn, self.act, self.se)
+
+
+PAIRS = {"tail": (on_cpu.Fused, on_cpu.Eager), "unit": (FusedUnit, Unit)}
+
+
+def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
+    """Measure what the record has not: a row a kind, shape and type."""
+    for kind in KINDS:
+        for shape in SMALL if small else SHAPES:
+            for type_ in TYPES:
+                key = {"kind": kind, "shape": "×".join(map(str, shape)), "type": str(type_)[6:]}
+                if key in ledger:
+                    continue
+                if not budget.allows(30):
+                    return
+                row = ledger.measure(key, lambda: _row(kind, shape, type_, device, small))  # noqa: B023
+                print(row, flush=True)
+
+
+def _row(
+    kind: str, shape: tuple[int, ...], type_: torch.dtype, device: torch.device, small: bool
+) -> Row:
+    fused, eager = PAIRS[kind]
+    bn, se = nn.BatchNorm2d(shape[1]).to(device), SqueezeExcitation(shape[1]).to(device)
+    modules: dict[str, nn.Module] = {
+        "SE, ours": fused(bn, se),
+        "SE, eager": eager(copy.deepcopy(bn), copy.deepcopy(se)),
+        "plain, ours": fused(copy.deepcopy(bn), None),
+        "plain, eager": eager(copy.deepcopy(bn), None),
+    }
+    maps = _maps(shape, type_, device)
+    calls = {name: _step(module, *maps) for name, module in modules.items()}
+    if not small:  # compiling takes a C++ compiler and a while
+        torch.compiler.reset()
+        for name in ("SE", "plain"):
+            module = copy.deepcopy(modules[f"{name}, eager"])
+            module.compile()
+            calls[f"{name}, compiled"] = _step(module, *maps)
+    for call in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    if device.type == "cuda":
+        calls |= {f"{name}, graph": captured(call, device) for name, call in calls.items()}
+    ms = in_turn(calls, device, rounds=3 if small else 20, cold=True)
+    return {"backend": backend.of(torch.empty(1, 1, 1, device=device)).__name__, "ms": ms}
+
+
+def _maps(shape: tuple[int, ...], type_: torch.dtype, device: torch.device) -> list[Tensor]:
+    """The input, the shortcut, and the gradient that is sent back."""
+    layout = {"memory_format": torch.channels_last}
+    x, shortcut, sent = (
+        torch.randn(shape, device=device).to(type_).contiguous(**layout) for _ in range(3)
+    )
+    return [x.requires_grad_(), shortcut.requires_grad_(), sent]
+
+
+def _step(module: nn.Module, x: Tensor, shortcut: Tensor, sent: Tensor) -> Callable[[], None]:
+    """Forward and backward, with the gradients of the weights."""
+    leaves = [x, shortcut, *module.parameters()]
+
+    def step() -> None:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.dtype == torch.bfloat16):
+            y = module(x, shortcut)
+        y.backward(sent.to(y.dtype))
+        for leaf in leaves:
+            leaf.grad = None
+
+    return step
