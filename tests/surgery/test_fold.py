@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from senet import SqueezeExcitation, create_model
 from senet.data import open_source, transforms
-from senet.surgery import accelerate, fold_gates
+from senet.surgery import accelerate, fold_gates, insert_se
 from senet.surgery.swap import Swapped
 from tests.models.agreement import scramble
 from tests.oracle import within_rule
@@ -271,6 +271,74 @@ def test_networks_of_timm(world, accelerated):
     report.undo()
     assert isinstance(model.layer1[0], Swapped) == accelerated
     assert all(torch.equal(v, model.state_dict()[name]) for name, v in before.state_dict().items())
+
+
+class Block(nn.Module):
+    """A residual block of somebody who has never heard of SE."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return F.relu(x + self.norm(self.conv(x)))
+
+
+def theirs() -> nn.Module:
+    stem = (nn.Conv2d(1, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU())
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    return nn.Sequential(*stem, Block(16), Block(16), *head)
+
+
+def ours() -> nn.Module:
+    return create_model("resnet8_cifar", in_channels=1, num_classes=10, widths=(8, 16, 32))
+
+
+@pytest.mark.parametrize("accelerated", [False, True], ids=["as written", "accelerated"])
+@pytest.mark.parametrize(
+    ("make", "into"),
+    [
+        (ours, ["layer1.0.bn2", "layer2.0.bn2", "layer3.0.bn2"]),
+        (theirs, ["3.norm", "4.norm"]),
+    ],
+    ids=["ours", "theirs"],
+)
+def test_se_that_was_inserted_is_trained_and_folded(images, batches, make, into, accelerated):
+    model = make()
+    classes, keys = [type(m) for m in model.modules()], list(model.state_dict())
+    if accelerated:
+        accelerate(model)
+    insert_se(model, reduction=4)
+    (x, labels), _ = images
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for few in torch.randint(len(x), (10, 64)):
+        optimizer.zero_grad()
+        F.cross_entropy(model.train()(x[few]), labels[few]).backward()
+        optimizer.step()
+    before, state = copy.deepcopy(model.eval()), copy.deepcopy(model.state_dict())
+
+    report = fold_gates(model, batches, tolerance=10.0)
+    assert [block.into for block in report.blocks] == [(name,) for name in into]
+    assert all(block.folded and block.gates.variation > 0 for block in report.blocks)
+    assert all((block.gates.overall - 1).abs().max() > 1e-3 for block in report.blocks)
+    assert list(model.state_dict()) == keys
+    plain = accelerate(model, undo=True, inplace=False).model
+    assert [type(m) for m in plain.modules()] == classes  # no trace is left
+    for block in report.blocks:  # what was folded are the means of the gates
+        hold_at(before.get_submodule(block.path), block.gates.overall)
+    agree(model, before, batches[0][0])
+
+    report.undo()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert list(model.state_dict()) == list(state)
+
+
+def hold_at(se: SqueezeExcitation, s: torch.Tensor) -> None:
+    """Make the gates 2σ(b) of a block s, whatever it sees."""
+    with torch.no_grad():
+        se.fc2.weight.zero_()
+        se.fc2.bias.copy_((s / 2).logit())
 
 
 class Interrupting(list):

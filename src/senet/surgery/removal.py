@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from senet.ops import backend, reference
 from senet.surgery.absorb import Edit
+from senet.surgery.swap import swap
 from senet.surgery.trial import flat
+from senet.surgery.with_se import WithSE, take_se
 
 _ROUNDINGS = 4
 """How many times as far as a rounding of the edited weights may a removal move the output."""
@@ -25,6 +27,7 @@ class Removal:
         edits: of the weights that make up for the block.
 
     Attributes:
+        inserted: whether it was put there by :func:`~senet.surgery.insert_se`, and leaves no trace.
         stand_in: what is put in the place of the block: ``None`` where the module around it looks
             whether there is a block, else a module that does nothing.
     """
@@ -34,6 +37,7 @@ class Removal:
         self.owner = model.get_submodule(owner)
         self.block = self.owner.get_submodule(self.name)
         self.edits = edits
+        self.inserted = isinstance(self.owner, WithSE) and self.name == "se"
         self.stand_in: nn.Module | None = None
         self._saved: list[tuple[nn.Parameter, Tensor]] | None = None
 
@@ -43,13 +47,18 @@ class Removal:
         self._saved = [(e.parameter, e.parameter.detach().clone()) for e in self.edits]
         for edit in self.edits:
             edit.apply()
-        setattr(self.owner, self.name, self.stand_in)
+        if self.inserted:
+            take_se(self.owner)
+        else:
+            setattr(self.owner, self.name, self.stand_in)
 
     @torch.no_grad()
     def revert(self) -> None:
         """The weights as they were, bit for bit, and the block in its place; at any moment."""
         for parameter, before in self._saved or ():
             parameter.copy_(before)
+        if self.inserted and not isinstance(self.owner, WithSE):
+            swap(self.owner, WithSE)
         setattr(self.owner, self.name, self.block.train(self.owner.training))
         self._saved = None
 
