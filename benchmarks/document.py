@@ -133,14 +133,14 @@ def insertion() -> str:
     rows, environment, name = newest("insertion")
     body = []
     for row in rows:
-        change = row.get("largest_change_of_a_logit")
+        seen = [row.get(key) for key in ("largest_change_of_a_logit", "gates_off_1")]
         body.append(
             (
                 row["network"],
                 f"{row['lr']:g}",
                 row["form"],
                 f"{row['added_parameters']:,}",
-                "" if change is None else f"{change:.1g}",
+                *("" if value is None else f"{value:.2g}" for value in seen),
                 " → ".join(f"{100 * row[when]['accuracy']:.2f}" for when in ("before", "after")),
                 row["steps"],
                 f"{row['seconds']:.0f}",
@@ -152,6 +152,7 @@ def insertion() -> str:
         "form",
         "parameters added",
         "largest change of a logit at the start",
+        "mean of abs(s − 1) after",
         "test accuracy, %",
         "steps",
         "seconds",
