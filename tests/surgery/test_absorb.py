@@ -72,6 +72,20 @@ class Shared(nn.Module):
         return self.se(self.norm(x)) + self.norm(-x)
 
 
+class Returned(nn.Module):
+    """A map leaves the network beside what is made of it: that before the product, or after it."""
+
+    def __init__(self, before: bool):
+        super().__init__()
+        self.norm, self.se, self.conv = nn.BatchNorm2d(8), Times(8), nn.Conv2d(8, 4, 1)
+        self.before = before
+
+    def forward(self, x):
+        u = self.norm(x) if self.before else x.sigmoid()
+        y = self.se(u)
+        return (u, y.tanh()) if self.before else (self.conv(y), y)
+
+
 class Moved(nn.Module):
     """The map is changed in place between the norm and the block."""
 
@@ -170,6 +184,8 @@ def normed_weight() -> nn.Module:
 NO_PLACES = {
     "used elsewhere": (Shortcut, "the map before it is used elsewhere too; after it is add"),
     "used twice": (Shared, "norm.weight is used more than once; after it is add"),
+    "returned before": (lambda: Returned(True), "used elsewhere too; after it is tanh"),
+    "returned after": (lambda: Returned(False), "the map after it leaves the network"),
     "set in place": (lambda: Moved(lambda u: u.__setitem__(0, 1.0)), "used elsewhere too"),
     "shifted in place": (lambda: Moved(lambda u: u.add_(1)), "before it is add"),
     "norm without weights": (
