@@ -198,6 +198,10 @@ NO_PLACES = {
         lambda: chain(nn.SiLU(), Times(8), nn.ConstantPad2d(1, 1.0), nn.Conv2d(8, 4, 3)),
         "after it is pad",
     ),
+    "padding channels": (
+        lambda: chain(nn.SiLU(), Times(8), nn.ZeroPad3d((0, 0, 0, 0, 1, 1)), nn.Conv2d(10, 4, 1)),
+        "after it is pad",
+    ),
     "alone": (lambda: chain(Times(8)), "is not seen; the map after it leaves the network"),
     "joined in space": (
         lambda: chain(nn.SiLU(), Times(8), nn.Flatten(2), nn.Conv1d(8, 4, 1)),
