@@ -23,7 +23,8 @@ class Ledger:
     Args:
         folder: of the records.
         name: of the stage. The record is ``<date>-<device>-gpu-<name>.json``.
-        environment: what the record says of where it was made; its date is the record's.
+        environment: what the record says of where it was made; its date is the record's. What
+            other code has left in a record of the same day, it is not added to: it is replaced.
         device: the device in the name of the record.
         earlier: take over the rows of all records of this stage, of any day and device.
 
@@ -49,8 +50,10 @@ class Ledger:
         self.path = folder / f"{environment['date']}-{device}-gpu-{name}.json"
         self.rows: list[Row] = []
         for path in sorted(folder.glob(f"*-gpu-{name}.json")):
-            if earlier or path == self.path:
-                rows = json.loads(path.read_text())["tables"][f"gpu-{name}"]
+            found = json.loads(path.read_text())
+            same = path == self.path and found["environment"].get("code") == environment.get("code")
+            if earlier or same:
+                rows = found["tables"][f"gpu-{name}"]
                 self.rows += [row for row in rows if row not in self.rows]
 
     def __contains__(self, key: Row) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import senet
 from benchmarks import record
+
+SOURCES = Path(senet.__file__).parent
+MEASURED = ("ops", "nn", "models", "surgery")
 
 
 def require(name: str, small: bool) -> torch.device:
@@ -38,7 +44,8 @@ def require(name: str, small: bool) -> torch.device:
 def environment(device: torch.device) -> dict[str, Any]:
     """What every record says of where it was made."""
     found = record.environment()
-    found |= {"commit": _said("git", "rev-parse", "--short", "HEAD"), "triton": _triton()}
+    commit = _said("git", "rev-parse", "--short", "HEAD")  # nothing where only files have travelled
+    found |= {"commit": commit, "code": fingerprint(), "triton": _triton()}
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
         found |= {
@@ -60,6 +67,21 @@ def slug(environment: dict[str, Any], device: torch.device) -> str:
     if device.type == "cpu":
         return "cpu"
     return re.sub(r"[^a-z0-9]+", "-", environment["device"].lower()).strip("-")
+
+
+def fingerprint() -> str:
+    """Eight digits that change with the code that is measured: passes, modules, networks, surgery.
+
+    Example:
+        >>> len(fingerprint()), fingerprint() == fingerprint()
+        (8, True)
+    """
+    found = hashlib.sha256()
+    for part in MEASURED:
+        for path in sorted((SOURCES / part).rglob("*")):
+            if path.suffix in (".py", ".c"):
+                found.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 def _said(*command: str) -> str:

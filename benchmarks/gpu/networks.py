@@ -112,14 +112,13 @@ def _forms(network: str) -> Iterator[tuple[str, bool]]:
 def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
     """Measure what the record has not, while there is time.
 
-    A row takes seconds, and minutes where it has to be compiled; one that the end of the machine
-    cuts off stands as begun in the record.
+    A row takes seconds, and minutes where it has to be compiled: one for which the time left is too
+    short gives way to those for which it is not. One that the end of the machine cuts off stands as
+    begun in the record.
     """
     for case in small_cases() if small else cases():
-        if asdict(case) in ledger:
+        if asdict(case) in ledger or not budget.allows(_guess(case)):
             continue
-        if not budget.allows(_guess(case)):
-            return
         row = ledger.measure(asdict(case), lambda: _row(case, device, small))  # noqa: B023
         print(line(row), flush=True)
 

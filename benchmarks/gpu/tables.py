@@ -24,15 +24,9 @@ PAPER = {
 
 def tests() -> str:
     rows, environment, name = newest("gpu-tests")
-    body = [
-        (
-            f"`{row['file']}`",
-            row["commit"],
-            *(row.get(k, 0) for k in ("passed", "failed", "skipped")),
-        )
-        for row in rows
-    ]
-    head = ("tests", "commit", "passed", "failed", "skipped")
+    counts = ("passed", "failed", "skipped")
+    body = [(f"`{row['file']}`", *(row.get(count, 0) for count in counts)) for row in rows]
+    head = ("tests", *counts)
     return markdown(head, body) + source(environment, name)
 
 
@@ -92,7 +86,7 @@ def networks() -> str:
     head = (
         "network", "mode", "batch", "graphs", "ours, ms", "plain twin", "SE over plain",
         "timm eager", "timm compiled", "timm max-autotune", "over eager", "over compiled",
-        "peak memory, MiB: ours", "timm eager", "timm compiled",
+        "MiB: ours", "MiB: timm eager", "MiB: timm compiled",
     )  # fmt: skip
     return markdown(head, body) + source(environment, name)
 
@@ -121,9 +115,9 @@ def trainings() -> str:
     if not body:
         raise FileNotFoundError(f"{name} has no pair of finished trainings yet")
     head = (
-        "data", "network with SE", "recipe", "seeds", "plain, test error %", "with SE", "gain",
-        "95 % interval", "plain in the paper", "with SE in the paper", "seconds a training: plain",
-        "with SE", "ms a step, alone: plain", "with SE", "device",
+        "data", "network with SE", "recipe", "seeds", "plain, test error %", "SE, test error %",
+        "gain", "95 % interval", "plain in the paper", "SE in the paper",
+        "seconds a training: plain", "seconds: SE", "ms a step, alone: plain", "ms: SE", "device",
     )  # fmt: skip
     said = [f"* {pair.data}, {pair.recipe}: {pair.verdict()}" for pair in twins(rows)]
     return markdown(head, body) + "\n" + "\n".join(said) + "\n" + source(environment, name)
@@ -159,16 +153,16 @@ def curves() -> str:
     if not found:
         raise FileNotFoundError(f"{name} has no pair of finished trainings yet")
     picture.save(picture.curves(found), PICTURE)
-    return f"![Test error by epoch, with SE and without]({PICTURE.name})\n" + source(
-        environment, name
-    )
+    shown = f"![Test error by epoch, with SE and without]({PICTURE.name})\n\n"
+    said = "Plain networks in blue, those with SE in orange; thin lines are seeds, bold ones means."
+    return f"{shown}{said}\n" + source(environment, name)
 
 
 def source(environment: dict[str, Any], name: str) -> str:
     e = environment
     return (
         f"\n{e['device']}, driver {e.get('driver') or 'none'}; torch {e['torch']}, CUDA "
-        f"{e.get('cuda') or 'none'}, Triton {e.get('triton') or 'none'}; commit {e['commit']}, "
+        f"{e.get('cuda') or 'none'}, Triton {e.get('triton') or 'none'}; code {e['code']}, "
         f"{e['date']}. Record: `{name}`.\n"
     )
 

@@ -119,6 +119,8 @@ def run(ledger: Ledger, budget: Budget, device: torch.device, plan: Plan) -> boo
         left = [config for config in group if key(config, plan) not in ledger]
         if not left:
             continue
+        if not budget.allows():
+            return False
         name = left[0].data
         if name not in open_:
             open_.clear()
