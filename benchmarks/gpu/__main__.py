@@ -20,7 +20,7 @@ from benchmarks.gpu.images import DEVELOPMENT_DATA
 from benchmarks.gpu.ledger import Ledger
 
 # Stage: the share of the minutes that are left when it begins, where all are run.
-SHARES = {"tests": 0.25, "passes": 0.1, "tails": 0.15, "networks": 0.45, "training": 1.0}
+SHARES = {"tests": 0.5, "passes": 0.1, "tails": 0.15, "networks": 0.45, "training": 1.0}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from senet.models import create_model
 from senet.ops import backend, eager
 from tests.oracle import SHAKES, rounded, within_rule
 
-# The tail of residual networks, and the unit with an activation between norm and SE; sides of images.
+# The tail of residual networks, and the unit with an activation between norm and SE; image sides.
 NETWORKS = {"se_resnet8_cifar": 32, "mobilenet_v3_small": 64}
 PLACES = [("se_resnet8_cifar", "cpu")]  # the other takes half a minute there
 if torch.cuda.is_available():
