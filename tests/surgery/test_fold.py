@@ -1,6 +1,7 @@
 """Gates that do not move, in the weights beside them: the same network, without the blocks."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional as F
 from senet import SqueezeExcitation, create_model
 from senet.data import open_source, transforms
 from senet.surgery import accelerate, fold_gates, insert_se
+from senet.surgery.fold import _loss
 from senet.surgery.swap import Swapped
+from senet.surgery.trial import Trial
 from tests.models.agreement import scramble
 from tests.oracle import within_rule
 
@@ -90,7 +93,7 @@ def test_the_network_has_learned(trained, batches):
 def test_a_block_made_constant_is_found_and_folded(model, batches):
     hold(model.layer2[0].se)
     before = copy.deepcopy(model)
-    report = fold_gates(model, batches, tolerance=1e-6)
+    report = fold_gates(model, batches, tolerance=0)
     assert [block.path for block in report.blocks if block.folded] == ["layer2.0.se"]
     (block,) = (block for block in report.blocks if block.folded)
     assert block.gates.variation == 0
@@ -221,6 +224,64 @@ def test_auto_leaves_a_block_that_decides(decisions, max_loss, folded):
     assert busy.gates.class_dependence == pytest.approx(1)
     if max_loss < 1:
         assert "accuracy to 50.00%" in busy.why
+
+
+class Voters(nn.Module):
+    """Three blocks side by side, each of whose gates knows the class, so that one is enough."""
+
+    def __init__(self, *strengths: float) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(2) for _ in strengths)
+        self.blocks = nn.ModuleList(SqueezeExcitation(2, 1) for _ in strengths)
+        with torch.no_grad():
+            for se, strength in zip(self.blocks, strengths, strict=True):
+                se.fc1.weight.copy_(torch.eye(2)[..., None, None])
+                se.fc1.bias.zero_()
+                se.fc2.weight.copy_(torch.tensor([[0.0, 0.0], [strength, 0.0]])[..., None, None])
+                se.fc2.bias.copy_(torch.tensor([0.0, -strength / 2]))
+
+    def forward(self, x):
+        votes = [se(norm(x)) for norm, se in zip(self.norms, self.blocks, strict=True)]
+        y = sum(votes).mean((2, 3))[:, 1] - len(votes) / 2
+        return torch.stack((-y, y), 1)
+
+
+@pytest.mark.parametrize("strengths", [(1.0, 2.0, 8.0), (8.0, 2.0, 1.0)])
+def test_auto_weighs_each_beside_those_that_changed_less(decisions, strengths):
+    report = fold_gates(Voters(*strengths).eval(), decisions, tolerance="auto")
+    assert [block.alone.accuracy for block in report.blocks] == [1, 1, 1]
+    assert [block.folded for block in report.blocks] == [strength < 8 for strength in strengths]
+    (left,) = (block for block in report.blocks if not block.folded)
+    assert left.why == "beside those that are folded, it lowers the accuracy to 50.00%"
+    assert report.together.accuracy == 1
+
+
+def test_a_loss_of_just_so_many_images_is_within_it():
+    before = Trial(change=0.0, accuracy=0.8, ms=1.0, saved_ms=0.0)
+    assert 0.8 - 0.7 > 0.1  # by a rounding
+    assert _loss(before, 0.7) <= 0.1
+    assert _loss(before, 0.6998) > 0.1  # one image of 5,000
+
+
+def test_a_block_that_is_called_twice_is_left_alone():
+    se = SqueezeExcitation(8, 2)
+    model = nn.Sequential(nn.BatchNorm2d(8), se, nn.BatchNorm2d(8), se)
+    report = fold_gates(model, [torch.randn(4, 8, 3, 3)], tolerance=10.0)
+    assert [block.why for block in report.blocks] == ["it is called 2 times"]
+
+
+class Slow(nn.ReLU):
+    def forward(self, input):
+        time.sleep(0.02)
+        return super().forward(input)
+
+
+def test_the_time_that_a_block_takes_is_saved():
+    model = nn.Sequential(nn.BatchNorm2d(8), SqueezeExcitation(8, 2, activation=Slow))
+    report = fold_gates(model, [torch.randn(4, 8, 3, 3)] * 3, tolerance=10.0)
+    assert report.blocks[0].alone.saved_ms > 10
+    assert report.together.saved_ms > 10
+    assert report.before.ms > report.together.ms + 10
 
 
 def test_hard_swish_sends_the_gates_to_the_convolution_after(world):
