@@ -99,8 +99,9 @@ def _outcome(what: Callable[[], Row]) -> Row:
         return what()
     except torch.OutOfMemoryError:
         found: Row = {"out_of_memory": True}
-    except RuntimeError as error:
-        found = {"failed": next(iter(str(error).splitlines()), type(error).__name__)}
+    except Exception as error:  # compilers raise all there is
+        said = next(iter(str(error).splitlines()), "")
+        found = {"failed": f"{type(error).__name__}: {said}"}
     gc.collect()  # out here nothing holds what the attempt has made
     if torch.cuda.is_available():
         torch.cuda.synchronize()

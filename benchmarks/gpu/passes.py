@@ -90,5 +90,6 @@ def _rate(count: int, ms: float) -> float:
 
 
 def line(row: Row) -> str:
-    figures = "  ".join(f"{name} {rate:.0f}" for name, rate in row["GB/s"].items())
-    return f"{row['type']:9}{row['shape']:18}GB/s: {figures}"
+    rates = row.get("GB/s", {}).items()
+    figures = "GB/s: " + "  ".join(f"{name} {rate:.0f}" for name, rate in rates)
+    return f"{row['type']:9}{row['shape']:18}{figures if rates else row.get('failed', 'no memory')}"

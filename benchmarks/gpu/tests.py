@@ -25,7 +25,6 @@ FILES = (
     "tests/ops/test_fused.py",
     "tests/ops/test_activated.py",
     "tests/nn/test_devices.py",
-    "tests/nn",
 )
 SMALL = ("tests/ops/test_reference.py",)
 WORKERS = 8

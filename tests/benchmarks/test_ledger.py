@@ -59,7 +59,10 @@ def test_what_does_not_fit_or_fails_is_a_result(tmp_path):
         raise RuntimeError("no such kernel\nand more")
 
     assert found.measure({"shape": 1}, too_large) == {"shape": 1, "out_of_memory": True}
-    assert found.measure({"shape": 2}, wrong) == {"shape": 2, "failed": "no such kernel"}
+    assert found.measure({"shape": 2}, wrong) == {
+        "shape": 2,
+        "failed": "RuntimeError: no such kernel",
+    }
     assert len(ledger(tmp_path).rows) == 2
 
 
