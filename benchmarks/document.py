@@ -151,7 +151,7 @@ def insertion() -> str:
         "learning rate",
         "form",
         "parameters added",
-        "largest change of a logit at the start",
+        "largest change of a logit at the start, 1,000 images",
         "mean of abs(s − 1) after",
         "test accuracy, %",
         "steps",

@@ -2,10 +2,10 @@
 
 ``make insertion`` (minutes; needs the development data): akamaster's plain CIFAR-10 ResNet-20 and
 ResNet-56, each as it is and with :func:`senet.surgery.insert_se`. All 10,000 test images before any
-training, and after a fine-tune of the same steps, images, order and chances, at two learning rates:
-both are reported, so that none is chosen. Finished runs are kept in ``runs/insertion``, so that it
-can be done in pieces: ``python -m benchmarks.insertion resnet20_cifar plain --lr 0.01``. The record
-is written once there are all of them.
+training, the logits of the first 1,000 beside those without SE, and all after a fine-tune of the
+same steps, images, order and chances, at two learning rates: both are reported, so that none is
+chosen. Finished runs are kept in ``runs/insertion``, so that it can be done in pieces: ``python -m
+benchmarks.insertion resnet20_cifar plain --lr 0.01``. The record is written once all are there.
 """
 
 from __future__ import annotations
