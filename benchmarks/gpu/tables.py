@@ -137,9 +137,12 @@ def _training(pair: Twins) -> tuple[object, ...]:
         for figure, digits in (("seconds", 0), ("step_ms", 2))
         for se in (False, True)
     ]
-    devices = ", ".join(sorted({row["device"] for both in pair.pairs for row in both}))
+    devices, precisions = (
+        ", ".join(sorted({row[fact] for both in pair.pairs for row in both}))
+        for fact in ("device", "precision")
+    )
     return (
-        pair.data, pair.se, pair.recipe, len(pair.pairs), *errors, f"{100 * gain.value:+.2f}",
+        pair.data, pair.se, f"{pair.recipe}, {precisions}", len(pair.pairs), *errors, f"{100 * gain.value:+.2f}",
         f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}", *paper, *costs, devices,
     )  # fmt: skip
 

@@ -228,6 +228,7 @@ def _result(run: Run, plan: Plan, **found: object) -> Row:
         **{name: last.get(name) for name in ("test_accuracy", "test_loss")},
         "seconds": run.seconds,
         "step_ms": run.step_ms,
+        "precision": run.config.precision,
         "config": run.config.to_dict(),
         "curve": run.curve,
         **environment,

@@ -101,7 +101,7 @@ def training(model, seed, right):
         "data": "cifar100", "model": model, "seed": seed, "recipe": "short, 2 epochs",
         "test_accuracy": last["test_accuracy"], "seconds": 60.0, "step_ms": 2.5,
         "curve": [{**last, "epoch": 1, "test_accuracy": 0.1}, last], "device": "A GPU",
-        "right": packed(right), "test_images": len(right),
+        "right": packed(right), "test_images": len(right), "precision": "32",
     }  # fmt: skip
 
 
@@ -118,6 +118,7 @@ def test_trainings_their_test_and_their_curves(put, tmp_path):
     assert line["plain, test error %"] == "29.50 ± 0.71"
     assert line["SE, test error %"] == "25.50 ± 0.71"
     assert line["gain"] == "+4.00"
+    assert line["recipe"] == "short, 2 epochs, 32"
     assert "Over 2 seeds, se_resnet56_cifar was on average 4.0 percentage points more" in text
     assert "(results.svg)" in tables.curves()
     picture = (tmp_path / "results.svg").read_text()
