@@ -1,6 +1,7 @@
 """Gates that do not move, in the weights beside them: the same network, without the blocks."""
 
 import copy
+import math
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from senet import SqueezeExcitation, create_model
 from senet.data import open_source, transforms
-from senet.surgery import accelerate, fold_gates, insert_se
+from senet.surgery import FoldReport, accelerate, fold_gates, insert_se
 from senet.surgery.fold import _loss
 from senet.surgery.swap import Swapped
 from senet.surgery.trial import Trial
@@ -248,7 +249,7 @@ class Voters(nn.Module):
 
 @pytest.mark.parametrize("strengths", [(1.0, 2.0, 8.0), (8.0, 2.0, 1.0)])
 def test_auto_weighs_each_beside_those_that_changed_less(decisions, strengths):
-    report = fold_gates(Voters(*strengths).eval(), decisions, tolerance="auto")
+    report = fold_gates(Voters(*strengths).eval(), decisions, tolerance="auto", max_loss=0)
     assert [block.alone.accuracy for block in report.blocks] == [1, 1, 1]
     assert [block.folded for block in report.blocks] == [strength < 8 for strength in strengths]
     (left,) = (block for block in report.blocks if not block.folded)
@@ -332,6 +333,7 @@ def test_networks_of_timm(world, accelerated):
     report.undo()
     assert isinstance(model.layer1[0], Swapped) == accelerated
     assert all(torch.equal(v, model.state_dict()[name]) for name, v in before.state_dict().items())
+    agree(model, before, torch.randn(4, 3, 32, 32))
 
 
 class Block(nn.Module):
@@ -434,6 +436,18 @@ def test_an_interrupt_leaves_the_network_as_it_was(model, batches):
     assert 0 < interrupted < 15  # some calls came to their end
 
 
+def test_an_interrupt_at_the_end_leaves_the_network_as_it_was(model, batches, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    state, modules = copy.deepcopy(model.state_dict()), list(model.modules())
+    monkeypatch.setattr(FoldReport, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fold_gates(model, batches[:1], tolerance=10.0)
+    assert list(model.modules()) == modules
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
 def test_the_type_of_the_network_is_kept(model, batches):
     hold(model.layer1[0].se)
     model.to(torch.bfloat16)
@@ -511,6 +525,8 @@ def test_errors_say_what_to_do(model, batches):
         fold_gates(model, batches, tolerance="most")
     with pytest.raises(ValueError, match="at least 0, got -1"):
         fold_gates(model, batches, tolerance=-1)
+    with pytest.raises(ValueError, match="at least 0, got nan"):
+        fold_gates(model, batches, tolerance=math.nan)
     with pytest.raises(ValueError, match="share of the images"):
         fold_gates(model, batches, tolerance="auto", max_loss=2)
     with pytest.raises(ValueError, match="gives no labels"):
