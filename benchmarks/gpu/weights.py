@@ -21,6 +21,7 @@ def keep(run: Run, path: Path) -> None:
     last = run.curve[-1]
     metrics = {name: last[name] for name in ("test_accuracy", "test_loss")}
     record = Record(model.architecture, images.preprocessing, images.classes, metrics)  # type: ignore[arg-type]
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, model, record)
 
 

@@ -121,9 +121,10 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch
 
 
 def test_what_is_finished_is_not_trained_again(tmp_path, monkeypatch):
-    rows, _ = trained(tmp_path, [Budget(10)], epochs=1)
+    folder = tmp_path / "not there yet"
+    rows, _ = trained(folder, [Budget(10)], epochs=1)
     monkeypatch.setattr(training, "_train", None)  # nothing may call it
-    again, done = trained(tmp_path, [Budget(10)], epochs=1)
+    again, done = trained(folder, [Budget(10)], epochs=1)
     assert done
     assert again == json.loads(json.dumps(rows))
     (pair,) = twins(rows)
