@@ -27,14 +27,14 @@ class Times(nn.Module):
 class Joined(nn.Module):
     """Two convolutions side by side, as in an Inception module, then the product."""
 
-    def __init__(self):
+    def __init__(self, dim: int = 1):
         super().__init__()
         self.a = nn.Sequential(nn.Conv2d(8, 6, 1), nn.BatchNorm2d(6), nn.ReLU())
         self.b = nn.Sequential(nn.Conv2d(8, 2, 1), nn.MaxPool2d(3, 1, 1))
-        self.se = Times(8)
+        self.se, self.dim = Times(8), dim
 
     def forward(self, x):
-        return self.se(torch.cat((self.a(x), self.b(x)), 1))
+        return self.se(torch.cat((self.a(x), self.b(x)), self.dim))
 
 
 class Twice(nn.Module):
@@ -70,6 +70,22 @@ class Shared(nn.Module):
 
     def forward(self, x):
         return self.se(self.norm(x)) + self.norm(-x)
+
+
+class Written(nn.Module):
+    """What a function makes of a norm, the product, and what it is given to."""
+
+    def __init__(self, before, after):
+        super().__init__()
+        self.norm, self.se, self.before, self.after = bn(), Times(8), before, after
+
+    def forward(self, x):
+        return self.after(x, self.se(self.before(self.norm(x))))
+
+
+def asked(u: torch.Tensor) -> torch.Tensor:
+    assert u.shape[1] == u.size(1)
+    return u
 
 
 class Returned(nn.Module):
@@ -147,6 +163,14 @@ PLACES = {
         ("3.weight",),
     ),
     "joined branches": (Joined, ("a.1.weight", "a.1.bias", "b.0.weight", "b.0.bias")),
+    "joined, counted from behind": (
+        lambda: Joined(-3),
+        ("a.1.weight", "a.1.bias", "b.0.weight", "b.0.bias"),
+    ),
+    "its shape is asked": (
+        lambda: Written(asked, lambda x, y: y),
+        ("norm.weight", "norm.bias"),
+    ),
     "two after": (Twice, ("a.weight", "b.weight")),
     "in place": (lambda: Moved(torch.relu_), ("norm.weight", "norm.bias")),
 }
@@ -198,6 +222,15 @@ NO_PLACES = {
         lambda: chain(nn.SiLU(), Times(8), nn.ConstantPad2d(1, 1.0), nn.Conv2d(8, 4, 3)),
         "after it is pad",
     ),
+    "joined in height": (
+        lambda: Written(lambda u: torch.cat((u, u), 2), lambda x, y: y.tanh()),
+        "before it is cat",
+    ),
+    "as the weight of a convolution": (
+        lambda: Written(torch.sigmoid, F.conv2d),
+        "after it is conv2d",
+    ),
+    "for nothing": (lambda: Written(torch.sigmoid, lambda x, y: x), "leaves the network"),
     "padding channels": (
         lambda: chain(nn.SiLU(), Times(8), nn.ZeroPad3d((0, 0, 0, 0, 1, 1)), nn.Conv2d(10, 4, 1)),
         "after it is pad",

@@ -41,6 +41,14 @@ def test_calls_in_order_and_what_changes_in_place():
     assert conv.outputs[0].maker is conv
 
 
+def test_a_unit_within_a_unit_is_not_seen():
+    model = Net()
+    flow = flow_of(model, torch.ones(1, 3, 2, 2), [model.unit, model.unit[0]])
+    assert [str(call) for call in flow.calls] == [
+        "conv2d", "add", "relu", "Sequential", "detach", "add",
+    ]  # fmt: skip
+
+
 def test_fused_tails_run_as_their_modules():
     from senet import create_model
 
