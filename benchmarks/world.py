@@ -2,8 +2,9 @@
 
 torchvision's compiled operators are missing beside a CPU build of torch, and importing it then
 fails on the schemas of two of them; with the schemas declared, all of it that is plain PyTorch
-works. Beside a CUDA build they load, and must not be declared a second time. ``make`` keeps both out of the environment itself: other libraries that find a torchvision
-there would import it, and break.
+works. Beside a CUDA build they load, and must not be declared a second time. ``make`` keeps both
+out of the environment itself: other libraries that find a torchvision there would import it, and
+break.
 """
 
 from __future__ import annotations

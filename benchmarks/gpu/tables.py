@@ -143,7 +143,8 @@ def _training(pair: Twins) -> tuple[object, ...]:
     )
     return (
         pair.data, pair.se, f"{pair.recipe}, {precisions}", len(pair.pairs), *errors,
-        f"{100 * gain.value:+.2f}", f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}", *paper, *costs, devices,
+        f"{100 * gain.value:+.2f}", f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}",
+        *paper, *costs, devices,
     )  # fmt: skip
 
 
