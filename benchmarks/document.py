@@ -120,13 +120,19 @@ def surgery() -> str:
     rows, environment, name = newest("surgery")
     body = []
     for row in rows:
-        cells = [row["network"], row["changed"]]
-        for what in ("training", "inference"):
-            before, after = row[what]["as it is"], row[what]["accelerated"]
-            cells += [f"{_ms(before)} → {_ms(after)}", _times(before, after)]
+        default, kept = row["default"], row.get("keeps memory")
+        difference = f"{default['difference']:.0e}"
+        cells = [default["network"], default["changed"], default["left alone"], difference]
+        for ms in (default["training"], kept and kept["training"], default["inference"]):
+            if ms:
+                before, after = ms["as it is"], ms["accelerated"]
+                cells.append(f"{_ms(before)} → {_ms(after)}, {_times(before, after)}")
+            else:
+                cells.append("")
         body.append(cells)
-    head = ("network", "places", "training step, ms", "gain", "inference, ms", "gain")
-    return markdown(head, body) + source(environment, name)
+    head = ("network", "places changed", "left alone", "largest difference")
+    speeds = ("training step, ms", "with memory kept", "inference, ms")
+    return markdown((*head, *speeds), body) + source(environment, name)
 
 
 def insertion() -> str:

@@ -16,6 +16,8 @@ import senet
 from senet.ops import backend
 
 RESULTS = Path(__file__).parent / "results"
+# With these in the environment glibc gives no memory back.
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11)}
 
 
 def environment() -> dict[str, Any]:
@@ -54,9 +56,8 @@ def keep_memory(module: str) -> None:
     machine that can be half of the time of everything, and it is the same for all forms. PyTorch's
     own guide to speed on CPUs advises an allocator that keeps its memory; this makes glibc's one.
     """
-    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11)}
-    if any(os.environ.get(name) != value for name, value in settings.items()):
-        os.environ.update(settings)
+    if any(os.environ.get(name) != value for name, value in KEEPING.items()):
+        os.environ.update(KEEPING)
         os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 

@@ -1,66 +1,140 @@
-"""What ``accelerate`` gains on networks of timm and torchvision: a training step, before and after.
+"""What ``accelerate`` does to networks of timm and torchvision: found, changed, and how fast.
 
-``python -m benchmarks.models.surgery``: float32, channels last, batch 16 at 224×224, each network
-against its accelerated copy, taken in turn.
+``python -m benchmarks.models.surgery``: float32, channels last, batch 16 at 224×224. Each network
+stands against its accelerated copy, taken in turn, in a process of its own, with the allocator that
+everybody has; those with goals also with one that keeps its memory
+(:func:`benchmarks.record.keep_memory`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
+from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks import record
 from benchmarks.models import networks
 from benchmarks.world import load
 from senet.models.cost import in_turn
 from senet.surgery import accelerate
+from tests.models.agreement import scramble
 
-TIMM = (
-    "seresnet50",
-    "resnet50",
-    "legacy_seresnext50_32x4d",
-    "regnety_016",
-    "efficientnet_b0",
-    "mobilenetv3_small_100",
-    "mobilenetv3_large_100",
+GOALS = (
+    "timm:seresnet50",
+    "timm:resnet50",
+    "torchvision:resnet50",
+    "timm:regnety_016",
+    "timm:efficientnet_b0",
+    "timm:mobilenetv3_small_100",
 )
-TORCHVISION = ("resnet50", "mobilenet_v3_large", "regnet_y_1_6gf")
+# tests/surgery/test_world.py holds each of them to the oracle's rule.
+NETWORKS = (
+    *GOALS,
+    "timm:seresnext26t_32x4d",
+    "timm:legacy_seresnet18",
+    "timm:legacy_seresnext26_32x4d",
+    "timm:resnet26d",
+    "timm:ecaresnet26t",
+    "timm:resnest14d",
+    "timm:skresnet18",
+    "timm:res2net50_26w_4s",
+    "timm:gernet_s",
+    "timm:regnetx_004",
+    "timm:regnety_004",
+    "timm:dla34",
+    "timm:hrnet_w18_small",
+    "timm:densenet121",
+    "timm:mnasnet_small",
+    "timm:ese_vovnet19b_dw",
+    "timm:selecsls42b",
+    "torchvision:resnet18",
+    "torchvision:resnet34",
+    "torchvision:resnext50_32x4d",
+    "torchvision:mobilenet_v2",
+    "torchvision:mobilenet_v3_small",
+    "torchvision:efficientnet_b0",
+    "torchvision:regnet_y_400mf",
+    "torchvision:shufflenet_v2_x1_0",
+    "torchvision:densenet121",
+    "torchvision:googlenet",
+)
 
 
-def measure(library: str, name: str, batch: int, repeats: int) -> dict[str, object]:
-    """Milliseconds of a training step and of inference, as it is and accelerated."""
-    make = (
-        load().timm.create_model if library == "timm" else getattr(load().torchvision.models, name)
-    )
-    model = make(name) if library == "timm" else make()
-    model = model.to(memory_format=torch.channels_last)
-    fast = accelerate(model, inplace=False)
-    images = networks._images(batch, 224)
-    found: dict[str, object] = {"network": f"{library} {name}", "changed": len(fast.changed)}
+def make(network: str, **options: Any) -> nn.Module:
+    """A network by its library and name there, as ``timm:seresnet50``."""
+    library, name = network.split(":")
+    if library == "timm":
+        return load().timm.create_model(name, **options)
+    if name == "googlenet":
+        options |= {"init_weights": False, "aux_logits": False}
+    return load().torchvision.models.get_model(name, **options)
+
+
+def measure(network: str, repeats: int) -> dict[str, Any]:
+    """What was found, how far the outputs differ, and milliseconds as it is and accelerated."""
+    torch.manual_seed(0)
+    model = make(network).to(memory_format=torch.channels_last)
+    scramble(model)  # as they are made, running statistics hide differences, and branches are zero
+    report = accelerate(model, inplace=False)
+    images = networks._images(16, 224)
+    found: dict[str, Any] = {
+        "network": network,
+        "changed": len(report.changed),
+        "left alone": len(report.left_alone),
+        "difference": _difference(model, report.model, images[:2]),
+    }
     for what, call in (("training", networks._step), ("inference", networks._inference)):
-        forms = {"as it is": call(model, images), "accelerated": call(fast.model, images)}
+        forms = {"as it is": call(model, images), "accelerated": call(report.model, images)}
         found[what] = in_turn(forms, repeats)
-    print(found, flush=True)
     return found
+
+
+@torch.no_grad()
+def _difference(model: nn.Module, fast: nn.Module, images: torch.Tensor) -> float:
+    """The largest difference of an output, beside the largest output."""
+    wanted, got = model.eval()(images), fast.eval()(images)
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def in_a_process(network: str, allocator: str, repeats: int) -> dict[str, Any]:
+    """:func:`measure` there, with this allocator."""
+    command = [sys.executable, "-m", "benchmarks.models.surgery", "--only", network]
+    environment = os.environ | (record.KEEPING if allocator == "keeps memory" else {})
+    done = subprocess.run(
+        [*command, "--repeats", str(repeats)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.models.surgery", description=__doc__
     )
-    parser.add_argument("--only", help="one network, as `timm:seresnet50`; not recorded")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds; the median is kept (7)")
+    parser.add_argument("--only", help="one network, as timm:seresnet50; printed, not recorded")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; the median is kept (5)")
     options = parser.parse_args()
-    record.keep_memory("benchmarks.models.surgery")
     torch.set_num_threads(2)
-    environment = record.environment()
     if options.only:
-        library, name = options.only.split(":")
-        measure(library, name, 16, options.repeats)
+        print(json.dumps(measure(options.only, options.repeats)))
         return
-    every = [("timm", n) for n in TIMM] + [("torchvision", n) for n in TORCHVISION]
-    rows = [measure(library, name, 16, options.repeats) for library, name in every]
+    environment = record.environment() | {"allocator": "of each row"}
+    rows = []
+    for network in NETWORKS:
+        row = {}
+        for allocator in ("default", "keeps memory") if network in GOALS else ("default",):
+            row[allocator] = in_a_process(network, allocator, options.repeats)
+            print(allocator, row[allocator], flush=True)
+        rows.append(row)
     print(record.write("cpu-surgery", {"surgery": rows}, environment))
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from senet import create_model
 from senet.ops import backend
 from senet.surgery import accelerate
+from senet.surgery.graph import UntraceableError, trace
 from senet.surgery.recognise import se_layers
 from tests.models.agreement import scramble
 from tests.oracle import within_rule
@@ -225,6 +226,17 @@ def test_what_cannot_be_read_is_left_alone_with_the_reason(kind, why):
     report = accelerate(nn.Sequential(kind()))
     assert not report.changed
     assert why in report.left_alone[0].why
+
+
+def test_a_script_module_is_left_alone_with_the_reason():
+    scripted = torch.jit.trace(Block().eval(), torch.randn(1, 16, 5, 5))
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.BatchNorm2d(16), nn.ReLU(), scripted)
+    report = accelerate(model)
+    assert [f.found for f in report.changed] == ["norm + ReLU"]
+    assert "compiled" in report.left_alone[0].why
+    assert model(torch.randn(1, 3, 5, 5)).shape == (1, 16, 5, 5)
+    with pytest.raises(UntraceableError, match="ScriptModule"):
+        trace(scripted)
 
 
 def test_a_wrapped_network_is_refused():

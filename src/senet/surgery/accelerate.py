@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from senet.nn import Attention
@@ -126,6 +127,11 @@ class _Accelerator:
             return
         if type(block).__module__.startswith("senet.models."):
             self.report.add(path, type(block).__name__, why="it is on the passes already")
+            return
+        if isinstance(block, torch.jit.ScriptModule):
+            self.report.add(
+                path, type(block).__name__, why="it is compiled: take what it was made of"
+            )
             return
         inside: tuple[str, ...] = ()
         try:

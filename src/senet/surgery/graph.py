@@ -44,6 +44,8 @@ class _OneInput(Swapped):
 
 
 def _require_one_input(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UntraceableError("it is a ScriptModule, which is compiled: take what it was made of")
     parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
     needed = [p for p in parameters if p.default is p.empty]
     if len(needed) != 1 or needed[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:

@@ -20,7 +20,6 @@ from senet.training.batches import recorded_source
 from senet.training.folder import RunFolder
 
 
-@torch.inference_mode()
 def predict_split(
     model: nn.Module,
     split: Split,
@@ -46,7 +45,8 @@ def predict_split(
     place = find_device(device)
     model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(split, preprocessing, batch_size, place, workers)
-    logits = [model(images).float().cpu() for images, _ in batches]
+    with torch.inference_mode():  # the model was moved outside: its parameters can still be trained
+        logits = [model(images).float().cpu() for images, _ in batches]
     return split.labels, torch.cat(logits).numpy()
 
 
