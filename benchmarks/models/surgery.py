@@ -139,8 +139,9 @@ def main() -> None:
         for allocator in ("default", "keeps memory") if network in GOALS else ("default",):
             row[allocator] = in_a_process(network, allocator, options.repeats)
             print(allocator, row[allocator], flush=True)
-        rows.append(row)
-    print(record.write("cpu-surgery", {"surgery": rows}, environment))
+        rows.append(row)  # what is measured is kept, whatever happens to the rest
+        path = record.write("cpu-surgery", {"surgery": rows}, environment)
+    print(path)
 
 
 if __name__ == "__main__":
