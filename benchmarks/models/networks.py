@@ -34,8 +34,8 @@ def _images(batch: int, size: int) -> torch.Tensor:
 
 def _step(model: nn.Module, images: torch.Tensor, forced: str = "auto") -> Callable[[], None]:
     model.train()
-    # A rate of 0 takes the same time, and keeps the network as it was made. One that has learned its
-    # few images by heart has denormal gradients, on which a processor is many times slower.
+    # A rate of 0 takes the same time. A network that learns its images by heart gets denormal
+    # gradients, on which a processor is many times slower.
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     labels = torch.zeros(len(images), dtype=torch.int64)
 
