@@ -3,7 +3,8 @@
 ``python -m benchmarks.models.surgery``: float32, channels last, batch 16 at 224×224. Each network
 stands against its accelerated copy, taken in turn, in a process of its own, with the allocator that
 everybody has; those with goals also with one that keeps its memory
-(:func:`benchmarks.record.keep_memory`).
+(:func:`benchmarks.record.keep_memory`). It may be stopped: what is in the record of the day is not
+measured again.
 """
 
 from __future__ import annotations
@@ -80,14 +81,14 @@ def make(network: str, **options: Any) -> nn.Module:
 def measure(network: str, repeats: int) -> dict[str, Any]:
     """What was found, how far the outputs differ, and milliseconds as it is and accelerated."""
     torch.manual_seed(0)
-    model = make(network).to(memory_format=torch.channels_last)
+    model = make(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     report = accelerate(model, inplace=False)
     images = networks._images(16, 224)
     found: dict[str, Any] = {
         "network": network,
         "changed": len(report.changed),
         "left alone": len(report.left_alone),
-        "difference": _difference(model, images[:2]),
+        "difference": _difference(model, images),
     }
     for what, call in (("training", networks._step), ("inference", networks._inference)):
         forms = {"as it is": call(model, images), "accelerated": call(report.model, images)}
@@ -133,15 +134,17 @@ def main() -> None:
         print(json.dumps(measure(options.only, options.repeats)))
         return
     environment = record.environment() | {"allocator": "of each row"}
-    rows = []
-    for network in NETWORKS:
+    kept = record.of_today("cpu-surgery", environment)
+    rows = kept["surgery"] if kept else []
+    done = {row["default"]["network"] for row in rows}
+    for network in (n for n in NETWORKS if n not in done):
         row = {}
         for allocator in ("default", "keeps memory") if network in GOALS else ("default",):
             row[allocator] = in_a_process(network, allocator, options.repeats)
             print(allocator, row[allocator], flush=True)
         rows.append(row)  # what is measured is kept, whatever happens to the rest
         path = record.write("cpu-surgery", {"surgery": rows}, environment)
-    print(path)
+        print(path)
 
 
 if __name__ == "__main__":

@@ -305,6 +305,35 @@ def test_an_activation_before_se(activation):
         torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5, msg=name)
 
 
+class TwoTails(nn.Module):
+    """The shortcut of one chain is the end of another, in either order."""
+
+    def __init__(self, swapped: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.se = nn.BatchNorm2d(8), nn.BatchNorm2d(8), Tutorial(8)
+        self.relu, self.swapped = nn.ReLU(inplace=True), swapped
+
+    def forward(self, x):
+        if self.swapped:
+            shortcut = self.b(x)
+            return self.relu(shortcut + self.se(self.relu(self.a(x))))
+        u = self.se(self.relu(self.a(x)))
+        return self.relu(u + self.b(x))
+
+
+@NATIVE
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_tail_may_be_the_shortcut_of_another(swapped):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), TwoTails(swapped))
+    fast = accelerate(model, inplace=False).model
+    x = torch.randn(3, 3, 7, 7)
+    found = results(fast, x)
+    for name, wanted in results(model, x).items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5, msg=name)
+    for name, wanted in model.named_buffers():  # no norm runs twice
+        torch.testing.assert_close(fast.get_buffer(name), wanted, msg=name)
+
+
 def test_who_is_named_like_se_is_told_why_it_is_left_alone():
     class SELayer(Tutorial):
         def forward(self, x):

@@ -73,6 +73,10 @@ def test_an_accelerated_network_is_the_same_network(network):
         shaken = [output(n, m.to(t), training) for m in moved for n, t in forms]
         wrong = within_rule(fast, plain, truth, torch.float32, shaken)
         assert wrong is None, (training, wrong)
+    model.train()(x), report.model.train()(x[:2]).sum().backward()
+    for name, counted in model.named_buffers():  # no norm runs twice
+        if name.endswith("num_batches_tracked"):
+            assert report.model.get_buffer(name) == counted, name
 
 
 @torch.no_grad()

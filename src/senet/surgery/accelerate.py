@@ -161,7 +161,10 @@ class _Accelerator:
             return
         used = {node for node in graph.nodes if node.users}
         for t in tails:
-            _replace(t, graph)
+            made = _replace(t, graph)
+            for other in tails:  # the shortcut of one tail may be the end of another
+                if other.shortcut is t.end:
+                    other.shortcut = made
         # What nobody used before may be there for what it does.
         graph.eliminate_dead_code(is_impure_node=lambda node: node not in used)
         passed = (*inside, *(p for t in tails for p in t.passed))
@@ -177,7 +180,7 @@ class _Accelerator:
         self.report.add(path, found, done="on the passes")
 
 
-def _replace(t: Tail, graph: fx.Graph) -> None:
+def _replace(t: Tail, graph: fx.Graph) -> fx.Node:
     """Put one call in place of the calls of ``t``; these fall away, for nobody uses them."""
     with graph.inserting_before(t.end):
         norm = graph.get_attr(str(t.norm.target))
@@ -187,6 +190,7 @@ def _replace(t: Tail, graph: fx.Graph) -> None:
         else:
             made = graph.call_function(activated, (t.norm.args[0], norm, t.activation, se))
     t.end.replace_all_uses_with(made)
+    return made
 
 
 def _open(block: nn.Module) -> tuple[tuple[str, ...], fx.Graph]:
