@@ -11,7 +11,6 @@ benchmarks.insertion resnet20_cifar plain --lr 0.01``. The record is written onc
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import time
 from dataclasses import replace
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks import record
+from benchmarks import DEVELOPMENT_DATA, record
 from senet import create_model
 from senet.analysis.gates import recording
 from senet.data import Source, loader
@@ -34,11 +33,11 @@ from senet.models.weights import load_state, read_state
 from senet.surgery import insert_se
 from senet.training.config import TrainConfig
 from senet.training.evaluate import Batches, metrics, predict_split
+from senet.training.folder import write_json
 from senet.training.module import Classifier
 from senet.training.recipes import cifar
 from senet.training.schedule import learning_rate
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 FOLDER = Path("runs/insertion")
 # The weights, the share of test images that they are published to get right, and the steps of 128
 # images to train: one epoch has 390.
@@ -53,7 +52,7 @@ RATES = (0.01, 0.001)
 def make(name: str, form: str) -> tuple[nn.Module, int]:
     """The published network, and the parameters that SE adds to it."""
     model = create_model(name)
-    load_state(model, read_state(DATA / "weights" / NETWORKS[name][0]))
+    load_state(model, read_state(DEVELOPMENT_DATA / "weights" / NETWORKS[name][0]))
     before = sum(p.numel() for p in model.parameters())
     if form == "SE":
         torch.manual_seed(0)
@@ -104,12 +103,8 @@ def fine_tune(model: nn.Module, config: TrainConfig, source: Source, steps: int)
 
 
 def evaluate(model: nn.Module, source: Source) -> tuple[np.ndarray, dict[str, float]]:
-    """The logits of all test images, and the accuracy and loss that they make.
-
-    Of a copy: what is moved to its layout in inference mode can no longer be trained.
-    """
-    twin = copy.deepcopy(model)
-    labels, logits = predict_split(twin, source.test, source.preprocessing, device="cpu")
+    """The logits of all test images, and the accuracy and loss that they make."""
+    labels, logits = predict_split(model, source.test, source.preprocessing, device="cpu")
     found = metrics(labels, logits, source.classes)
     return logits, {"accuracy": found["accuracy"], "loss": found["loss"]}
 
@@ -135,18 +130,20 @@ def main() -> None:
     parser.add_argument("form", nargs="?", choices=FORMS, help="one form of it")
     parser.add_argument("--lr", type=float, choices=RATES, help="one learning rate")
     options = parser.parse_args()
+    if not DEVELOPMENT_DATA.is_dir():
+        parser.error(f"this needs the development data, and there is no {DEVELOPMENT_DATA}")
     record.keep_memory("benchmarks.insertion")
     torch.set_num_threads(2)
     environment = record.environment()
     preprocessing = replace(IMAGENET, size=32, crop=1.0)  # akamaster's: the numbers of ImageNet
-    source = open_mosaic(DATA / "cifar10", val_share=0.0, preprocessing=preprocessing)
+    source = open_mosaic(DEVELOPMENT_DATA / "cifar10", val_share=0.0, preprocessing=preprocessing)
     FOLDER.mkdir(parents=True, exist_ok=True)
     names = [options.network] if options.network else NETWORKS
     forms = [options.form] if options.form else FORMS
     rates = [options.lr] if options.lr else RATES
     for chosen in product(names, rates, forms):
         if not kept(*chosen).exists():
-            kept(*chosen).write_text(json.dumps(run(*chosen, source), indent=1))
+            write_json(kept(*chosen), run(*chosen, source))
     every = [kept(*chosen) for chosen in product(NETWORKS, RATES, FORMS)]
     if all(file.exists() for file in every):
         rows = [json.loads(file.read_text()) for file in every]

@@ -14,6 +14,7 @@ import torch
 
 import senet
 from senet.ops import backend
+from senet.training.folder import write_aside
 
 RESULTS = Path(__file__).parent / "results"
 # With these in the environment glibc gives no memory back.
@@ -69,9 +70,13 @@ def of_today(name: str, environment: dict[str, Any]) -> dict[str, Any] | None:
 
 def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:
     """Keep ``tables`` in ``results/<date>-<name>.json``; a record of the same day is replaced."""
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{environment['date']}-{name}.json"
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n")
-    aside.replace(path)
+    keep(path, tables, environment)
     return path
+
+
+def keep(path: Path, tables: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Write a record, so that whatever happens meanwhile, the old one or the new one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n"
+    write_aside(path, content.encode())

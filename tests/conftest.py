@@ -1,14 +1,11 @@
 """What all tests share."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from benchmarks import DEVELOPMENT_DATA
 from benchmarks.world import load
 from senet.ops import backend
-
-DEVELOPMENT_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)

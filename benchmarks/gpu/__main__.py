@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import record
+from benchmarks import DEVELOPMENT_DATA, record
 from benchmarks.gpu import machine, networks, passes, tails, tests, training, weights
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.images import DEVELOPMENT_DATA
 from benchmarks.gpu.ledger import Ledger
 
 # Stage: the share of the minutes that are left when it begins, where all are run.

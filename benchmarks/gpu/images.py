@@ -20,8 +20,6 @@ from senet.data.transforms import generator
 from senet.models import Preprocessing
 from senet.training.config import TrainConfig
 
-DEVELOPMENT_DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
-
 
 @dataclass(frozen=True)
 class Images:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from benchmarks import record
+
 Row = dict[str, Any]
 
 
@@ -87,11 +89,7 @@ class Ledger:
         self.rows = [row for row in self.rows if "begun" not in row]
 
     def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"environment": self.environment, "tables": {f"gpu-{self.name}": self.rows}}
-        aside = self.path.with_suffix(".tmp")
-        aside.write_text(json.dumps(content, indent=1) + "\n")
-        aside.replace(self.path)
+        record.keep(self.path, {f"gpu-{self.name}": self.rows}, self.environment)
 
 
 def _outcome(what: Callable[[], Row]) -> Row:

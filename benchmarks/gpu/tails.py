@@ -77,7 +77,7 @@ def _row(
         "plain, ours": fused(copy.deepcopy(bn), None),
         "plain, eager": eager(copy.deepcopy(bn), None),
     }
-    maps = _maps(shape, type_, device)
+    maps = on_cpu.maps_of(shape, type_, device)
     calls = {name: _step(module, *maps) for name, module in modules.items()}
     if not small:  # compiling takes a C++ compiler and a while
         torch.compiler.reset()
@@ -92,15 +92,6 @@ def _row(
         calls |= {f"{name}, graph": captured(call, device) for name, call in calls.items()}
     ms = in_turn(calls, device, rounds=3 if small else 20, cold=True)
     return {"backend": backend.of(torch.empty(1, 1, 1, device=device)).__name__, "ms": ms}
-
-
-def _maps(shape: tuple[int, ...], type_: torch.dtype, device: torch.device) -> list[Tensor]:
-    """The input, the shortcut, and the gradient that is sent back."""
-    layout = {"memory_format": torch.channels_last}
-    x, shortcut, sent = (
-        torch.randn(shape, device=device).to(type_).contiguous(**layout) for _ in range(3)
-    )
-    return [x.requires_grad_(), shortcut.requires_grad_(), sent]
 
 
 def _step(module: nn.Module, x: Tensor, shortcut: Tensor, sent: Tensor) -> Callable[[], None]:

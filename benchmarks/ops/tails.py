@@ -41,7 +41,7 @@ class Fused(Eager):
 def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
     """Milliseconds of a forward and backward of every form, all taken in turn."""
     bn, se = nn.BatchNorm2d(shape[1]), SqueezeExcitation(shape[1])
-    maps = _maps(shape, torch.float32)
+    maps = maps_of(shape, torch.float32)
     forms = {
         "SE fused": _call(Fused(bn, se), *maps),
         "SE eager": _call(Eager(bn, se), *maps),
@@ -50,16 +50,20 @@ def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
         "plain eager": _call(Eager(bn, None), *maps),
     }
     # Eager layers want one type for maps and weights; half precision is autocast's business there.
-    maps = _maps(shape, torch.bfloat16)
+    maps = maps_of(shape, torch.bfloat16)
     forms["SE fused, bfloat16"] = _call(Fused(bn, se), *maps)
     forms["plain fused, bfloat16"] = _call(Fused(bn, None), *maps)
     return in_turn(forms, repeats)
 
 
-def _maps(shape: tuple[int, ...], type_: torch.dtype) -> list[torch.Tensor]:
+def maps_of(
+    shape: tuple[int, ...], type_: torch.dtype, device: torch.device | str = "cpu"
+) -> list[torch.Tensor]:
     """The input, the shortcut, and the gradient that is sent back."""
     layout = {"memory_format": torch.channels_last}
-    x, shortcut, sent = (torch.randn(shape).to(type_).contiguous(**layout) for _ in range(3))
+    x, shortcut, sent = (
+        torch.randn(shape, device=device).to(type_).contiguous(**layout) for _ in range(3)
+    )
     return [x.requires_grad_(), shortcut.requires_grad_(), sent]
 
 
