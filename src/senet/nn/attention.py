@@ -32,7 +32,7 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def forward(self, u: Tensor) -> Tensor:
-        if self.fuses() and backend.fuses(u) and u.numel():
+        if backend.fuses(u) and u.numel() and self.fuses():  # which walks through the modules
             return fused.squeeze_excite(u, self.excitation())
         return rescale(u, self.gates(u))
 

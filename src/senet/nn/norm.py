@@ -74,7 +74,7 @@ def norm_act_se(
     """
     name = name_of(activation)
     inside = se if isinstance(se, Attention) and se.fuses() else None
-    if name is not None and _fuses(x, bn, inside, None):
+    if name is not None and _is_plain(bn) and pays(x, bn, inside, None):
         y = activated_tail(x, bn, name, inside)
         se = None if se is inside else se
     elif name == "relu":
@@ -199,11 +199,16 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.I
 
 def _fuses(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | None) -> bool:
     """Whether the passes do what these modules would do, nobody watches them, and it pays."""
-    if type(bn) not in _NORMS or hooked(bn):  # a subclass may add an activation, or anything
+    if not _is_plain(bn):
         return False
     if se is not None and not (isinstance(se, Attention) and se.fuses()):
         return False
     return pays(x, bn, se, shortcut)
+
+
+def _is_plain(bn: nn.Module) -> bool:
+    """Whether it is a norm and no more: a subclass may add an activation, or anything."""
+    return type(bn) in _NORMS and not hooked(bn)
 
 
 def pays(x: Tensor, bn: nn.Module, se: nn.Module | None, shortcut: Tensor | None) -> bool:
