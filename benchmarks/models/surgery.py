@@ -77,7 +77,7 @@ def make(network: str, **options: Any) -> nn.Module:
     library, name = network.split(":")
     if library == "timm":
         return load().timm.create_model(name, **options)
-    if name == "googlenet":
+    if name in ("googlenet", "inception_v3"):  # their initialisation is slow
         options |= {"init_weights": False, "aux_logits": False}
     return load().torchvision.models.get_model(name, **options)
 

@@ -6,57 +6,44 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.models.surgery import make
 from senet.surgery import insert_se
 from tests.models.agreement import scramble
 
 # Networks, and in how many places SE is put.
 INSERTED = {
-    ("timm", "resnet50"): 16,
-    ("timm", "resnet26d"): 8,
-    ("timm", "resnetv2_50"): 16,
-    ("timm", "res2net50_26w_4s"): 16,
-    ("timm", "regnetx_002"): 13,
-    ("timm", "gernet_s"): 14,
-    ("timm", "dla34"): 12,
-    ("timm", "mobilenetv2_100"): 17,
-    ("timm", "mobilenetv3_small_100"): 2,
-    ("timm", "ghostnet_100"): 9,
-    ("timm", "tf_efficientnet_lite0"): 16,
-    ("timm", "mobilevit_xxs"): 7,
-    ("torchvision", "resnet18"): 8,
-    ("torchvision", "resnext50_32x4d"): 16,
-    ("torchvision", "mobilenet_v2"): 17,
-    ("torchvision", "mobilenet_v3_small"): 2,
-    ("torchvision", "mnasnet0_5"): 17,
-    ("torchvision", "googlenet"): 9,
-    ("torchvision", "inception_v3"): 11,
-    ("torchvision", "squeezenet1_1"): 8,
+    "timm:resnet50": 16,
+    "timm:resnet26d": 8,
+    "timm:resnetv2_50": 16,
+    "timm:res2net50_26w_4s": 16,
+    "timm:regnetx_002": 13,
+    "timm:gernet_s": 14,
+    "timm:dla34": 12,
+    "timm:mobilenetv2_100": 17,
+    "timm:mobilenetv3_small_100": 2,
+    "timm:ghostnet_100": 9,
+    "timm:tf_efficientnet_lite0": 16,
+    "timm:mobilevit_xxs": 7,
+    "torchvision:resnet18": 8,
+    "torchvision:resnext50_32x4d": 16,
+    "torchvision:mobilenet_v2": 17,
+    "torchvision:mobilenet_v3_small": 2,
+    "torchvision:mnasnet0_5": 17,
+    "torchvision:googlenet": 9,
+    "torchvision:inception_v3": 11,
+    "torchvision:squeezenet1_1": 8,
 }
 # Networks that are left alone, at how many places, and why.
 LEFT_ALONE = {
-    ("timm", "legacy_seresnet18"): (8, "is there already"),
-    ("timm", "convnext_atto"): (12, "ends in mul, not in a convolution"),
-    ("timm", "poolformer_s12"): (12, "ends in Scale, not in a convolution"),
-    ("timm", "vit_tiny_patch16_224"): (1, "no residual branch, no inverted residual"),
-    ("torchvision", "efficientnet_b0"): (16, "is there already"),
-    ("torchvision", "convnext_tiny"): (18, "ends in mul, not in a convolution"),
-    ("torchvision", "densenet121"): (4, "not all that it concatenates is its own"),
-    ("torchvision", "vgg11"): (1, "no residual branch, no inverted residual"),
+    "timm:legacy_seresnet18": (8, "is there already"),
+    "timm:convnext_atto": (12, "ends in mul, not in a convolution"),
+    "timm:poolformer_s12": (12, "ends in Scale, not in a convolution"),
+    "timm:vit_tiny_patch16_224": (1, "no residual branch, no inverted residual"),
+    "torchvision:efficientnet_b0": (16, "is there already"),
+    "torchvision:convnext_tiny": (18, "ends in mul, not in a convolution"),
+    "torchvision:densenet121": (4, "not all that it concatenates is its own"),
+    "torchvision:vgg11": (1, "no residual branch, no inverted residual"),
 }
-
-
-def names(networks):
-    return pytest.mark.parametrize(
-        ("library", "name"), list(networks), ids=["-".join(network) for network in networks]
-    )
-
-
-def make(world, library: str, name: str) -> nn.Module:
-    if library == "timm":
-        return world.timm.create_model(name, num_classes=10)
-    slow = name in ("googlenet", "inception_v3")
-    options = {"init_weights": False, "aux_logits": False} if slow else {}
-    return world.torchvision.models.get_model(name, num_classes=10, **options)
 
 
 def settle(model: nn.Module, x: torch.Tensor) -> None:
@@ -77,10 +64,11 @@ def gradients(model: nn.Module, x: torch.Tensor, keys: list[str]) -> dict[str, f
     return {key: model.get_parameter(key).grad.abs().max().item() for key in keys}
 
 
-@names(INSERTED)
-def test_a_network_computes_what_it_did_and_can_learn_se(world, library, name):
-    model = make(world, library, name)
-    size = 96 if name == "inception_v3" else 64
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("network", INSERTED)
+def test_a_network_computes_what_it_did_and_can_learn_se(network):
+    model = make(network, num_classes=10)
+    size = 96 if network == "torchvision:inception_v3" else 64
     x = torch.randn(2, 3, size, size)
     settle(model, x)
     state = copy.deepcopy(model.state_dict())
@@ -91,7 +79,7 @@ def test_a_network_computes_what_it_did_and_can_learn_se(world, library, name):
         torch.testing.assert_close(model(x), before, rtol=1e-5, atol=1e-5 * before.abs().max())
     assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
 
-    assert len(report.changed) == INSERTED[library, name], report
+    assert len(report.changed) == INSERTED[network], report
     blocks = [model.get_submodule(f"{finding.path}.se") for finding in report.changed]
     for finding, se in zip(report.changed, blocks, strict=True):
         assert finding.found.endswith(f" {se.fc1.in_channels} channels")
@@ -108,13 +96,14 @@ def test_a_network_computes_what_it_did_and_can_learn_se(world, library, name):
     assert all(gradients(model, x, new).values())
 
 
-@names(LEFT_ALONE)
-def test_a_network_that_has_no_place_is_left_alone(world, library, name):
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("network", LEFT_ALONE)
+def test_a_network_that_has_no_place_is_left_alone(network):
     with torch.device("meta"):
-        model = make(world, library, name)
-    keys, count = list(model.state_dict()), LEFT_ALONE[library, name][0]
+        model = make(network, num_classes=10)
+    keys, count = list(model.state_dict()), LEFT_ALONE[network][0]
     report = insert_se(model)
     assert not report.changed
     assert len(report.left_alone) == count, report
-    assert all(LEFT_ALONE[library, name][1] in finding.why for finding in report.left_alone), report
+    assert all(LEFT_ALONE[network][1] in finding.why for finding in report.left_alone), report
     assert list(model.state_dict()) == keys
