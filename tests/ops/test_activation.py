@@ -1,10 +1,11 @@
-"""Slopes are PyTorch's, at the corners too."""
+"""Values and gradients are PyTorch's, at the corners and for infinities and NaN, too."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from senet.ops.activation import ACTIVATIONS
+from tests.ops import corners
 
 CORNERS = torch.tensor([-3.0, -0.0, 0.0, 3.0, 6.0])
 
@@ -17,3 +18,16 @@ def test_values_and_slopes_are_pytorchs(name, type_):
     torch.testing.assert_close(ACTIVATIONS[name].function(u), wanted, rtol=0, atol=0)
     (slope,) = torch.autograd.grad(wanted.sum(), u)
     torch.testing.assert_close(ACTIVATIONS[name].slope(u.detach()), slope)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_gradients_are_pytorchs_where_they_are_not_finite(name):
+    u, dy, du = corners.of(name)
+    torch.testing.assert_close(ACTIVATIONS[name].backward(dy, u), du, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_gradients_have_gradients(name):
+    u = (torch.randn(50, dtype=torch.float64) * 3).requires_grad_()
+    dy = torch.randn(50, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(ACTIVATIONS[name].backward, (dy, u))

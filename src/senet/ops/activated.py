@@ -1,149 +1,191 @@
-"""Squeeze-and-excitation after an activation, as MobileNetV3, EfficientNet and RegNetY have it.
+"""The same pair with an activation between norm and squeeze.
 
-The unit is: convolution output x → batch norm → activation f → SE. The squeeze of f(u) follows from
-no sum that the statistics pass holds; so it takes one more reading pass, and the forward has three.
+The unit of MobileNetV3, EfficientNet and RegNetY is: convolution output x → batch norm → activation
+f → SE. The squeeze of f(u) follows from no sum that the statistics pass holds, so it takes one more
+reading pass, and the forward has three.
 Let b index images, c channels and n the N positions of the map, M = B·N, and take x about its mean:
 x̂ = x − μ. Only x, y and their gradients are maps; all else is ``[B, C]`` or ``[C]``.
 
 Forward, with a = γ/σ. The activation is computed wherever it is needed, and never kept:
 
     u = a x̂ + β
-    z = meanₙ f(u)         the squeeze
-    y = s f(u)             with s = excite(z)
+    z = meanₙ f(u)         act_squeeze; then s = anything of z
+    y = s f(u)             act_scale
 
 Backward. The gradient of u is du = f'(u) (s dy + e), with e = dz/N, since f(u) reaches the loss
-through the scale and, by its mean, through the gate. One reading pass gives five sums over n:
+through the scale and, by its mean, through the gate. ``act_scale`` makes one reading pass, that
+gives five sums over n, and sends dy itself, s, s S1, s S2, C1 and C2 on to ``act_squeeze``:
 
     S1 = Σ dy f'(u)        C1 = Σ f'(u)
     S2 = Σ dy f'(u) x̂      C2 = Σ f'(u) x̂      ds = Σ dy f(u)
 
-ds goes back through the two small layers, to dz and e. With these
+Autograd takes ds through the gate, to dz. With e
 
     T1 = Σ_b (s S1 + e C1) = dβ            which is the sum of du over the batch,
     T2 = Σ_b (s S2 + e C2) = σ dγ          and that of du x̂
-    dx = a du − L − K x̂                    with L = a T1/M and K = a T2/(σ² M)
+    dx = a du − L − K x̂                    with L = a T1/M and K = a T2/(σ² M): the second pass
 
-In evaluation μ and σ are constants, so L = K = 0. Without SE s = 1 and e = 0, and of the sums S1
-and S2 remain; without batch norm a = 1, β = 0 and x̂ = x. For the backward x alone is kept, where
-plain PyTorch keeps x, u and f(u).
+In evaluation μ and σ are constants, so L = K = 0. Without a gate s = 1 and e = 0, and of the sums
+S1 and S2 remain; without batch norm a = 1, β = 0 and x̂ = x. For the backward x alone is kept,
+where plain PyTorch keeps x, u and f(u).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from senet.ops import once, passes, synchronise
-from senet.ops.excitation import Excitation, excite, excite_backward
-from senet.ops.norm import Norm, learns, sizes, slope, statistics, unbiased
+from senet.ops import passes, synchronise
+from senet.ops.norm import Affine, Norm, affine, sizes, track
 from senet.ops.precision import full_precision, wide
+from senet.ops.tail import affine_of, again, bare, needs_gradient, own, plain_passes, stand_in
 
 
-def norm_act_se(
-    x: Tensor, bn: Norm | None, activation: str, se: Excitation | None = None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """y = se(f(bn(x))), with the norm or the SE left out that is not given.
+class Activated(NamedTuple):
+    """The map f(norm(x)), squeezed and not yet written: what :func:`act_scale` makes y of.
+
+    Attributes:
+        z: meanₙ f(u), ``[B, C]``; ``None`` where nobody asked for it.
+        x: the map.
+        norm: its batch norm, or ``None``.
+        of: the affine map that ``norm`` is to x.
+        activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
+        links: stand-ins without memory whose gradients :func:`act_scale` sends to
+            :func:`act_squeeze`: dy like x; s, s S1, s S2, C1, C2, ``[B, C]``. None in inference.
+    """
+
+    z: Tensor | None
+    x: Tensor
+    norm: Norm | None
+    of: Affine
+    activation: str
+    links: tuple[Tensor, ...] = ()
+
+
+def act_squeeze(x: Tensor, norm: Norm | None, activation: str, squeeze: bool = True) -> Activated:
+    """Take the statistics of x, and the squeeze of the activation of its batch norm.
 
     Args:
         x: map ``[B, C, *space]`` that a convolution made.
-        bn: its batch norm, or ``None`` where that has been folded into the convolution.
+        norm: its batch norm, or ``None``. Running statistics are moved as PyTorch moves them.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
-        se: the SE block after the activation.
-
-    Returns:
-        y, like ``x``; and the mean and the unbiased variance of the batch, ``[C]``, for running
-        statistics: ``None`` where the statistics were given.
+        squeeze: whether z is wanted: a pass of its own.
 
     Raises:
-        ValueError: if the statistics of a single value are asked for.
-        RuntimeError: in a second backward pass (gradients of gradients).
+        ValueError: if the batch decides the statistics, and has a single value a channel.
 
     Example:
-        >>> y, mean, var = norm_act_se(torch.tensor([[[1.0, 3.0]]]), Norm(None, None), "hardswish")
-        >>> y, mean, var
-        (tensor([[[-0.3333,  0.6667]]]), tensor([2.]), tensor([2.]))
+        >>> act_squeeze(torch.tensor([[[-1.0, 3.0]]]), None, "relu").z
+        tensor([[1.5000]])
     """
-    learn = learns(x, bn)
-    γ, β, μ, var, eps, group = bn or (None, None, None, None, 0.0, None)
-    w1, b1, w2, b2, *kind = se or (None, None, None, None)
-    given = x, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, activation, kind
-    if torch.is_grad_enabled():
-        return _Unit.apply(*given)  # type: ignore[return-value]
-    return _forward(*given)[:3]  # nothing is kept for a backward, and no time spent on it
+    γ, β = (None, None) if norm is None else (norm.weight, norm.bias)
+    if not needs_gradient(x, γ, β):
+        z, of = _squeeze(x, norm, activation, squeeze)
+        return Activated(z, x, norm, of, activation)
+    z, of, *links = _ActSqueeze.apply(x, γ, β, norm, activation, squeeze)  # type: ignore[misc]
+    return Activated(z, x, norm, of, activation, tuple(links))
 
 
-def _forward(x, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, activation, kind):
-    """The first half of the formulas at the head of this file, in their order.
+def act_scale(h: Activated, s: Tensor | None = None) -> Tensor:
+    """Return y = s f(u), of the type and layout of x.
 
-    Returns y; the mean and the unbiased variance of the batch, or ``None``; what the backward
-    needs; and M.
+    Args:
+        h: of :func:`act_squeeze`; for one call of this function.
+        s: gates ``[B, C]``; ``None`` is 1.
+
+    Example:
+        >>> h = act_squeeze(torch.tensor([[[-1.0, 3.0]]]), None, "relu")
+        >>> act_scale(h, torch.tensor([[2.0]]))
+        tensor([[[0., 6.]]])
     """
-    N, M = sizes(x)
-    γ, β, μ, var, w1, b1, w2, b2 = (wide(v, x) for v in (γ, β, μ, var, w1, b1, w2, b2))
-    z = h = s = None
+    if not needs_gradient(s, *h.links):
+        return _scale(h.x, h.of, s, h.activation)
+    γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
+    return _ActScale.apply(h.x, γ, β, s, h.norm, h.of, h.activation, *h.links)  # type: ignore[return-value]
+
+
+def _squeeze(
+    x: Tensor, norm: Norm | None, activation: str, squeeze: bool
+) -> tuple[Tensor | None, Affine]:
     with full_precision(x):
-        if learn:
-            μ, var, M, *_ = statistics(x, group)
-        σ = None if var is None else torch.sqrt(var + eps)
-        a = slope(γ, σ, x)
-        β = torch.zeros_like(a) if β is None else β
-        if kind:
-            z = passes.pooled(x, μ, a, β, activation) / N
-            h, s = excite(z, Excitation(w1, b1, w2, b2, *kind))
-        y = passes.activate(x, μ, a, β, s, activation)
-
-    saved = x, γ, β, μ, σ, z, h, s, w1, w2
-    if not learn or var is None:
-        return y, None, None, saved, M
-    return y, μ, unbiased(var, M), saved, M
+        of = affine(x, norm)
+        track(norm, of)
+        if not squeeze:
+            return None, of
+        return passes.pooled(x, of.μ, of.a, of.β, activation) / sizes(x)[0], of
 
 
-class _Unit(torch.autograd.Function):
-    """The formulas with their gradients."""
+def _scale(x: Tensor, of: Affine, s: Tensor | None, activation: str) -> Tensor:
+    with full_precision(x):
+        return passes.activate(x, of.μ, of.a, of.β, wide(s, x), activation)
+
+
+class _ActSqueeze(torch.autograd.Function):
+    """x → z, and the links that bring dy, s, s S1, s S2, C1 and C2 back."""
 
     @staticmethod
-    def forward(ctx: Any, x, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, activation, kind):
-        y, μ, var, saved, M = _forward(
-            x, γ, β, μ, var, w1, b1, w2, b2, learn, eps, group, activation, kind
-        )
-        ctx.save_for_backward(*saved)
-        ctx.options = M, learn, group, activation, kind
-        if learn:
-            ctx.mark_non_differentiable(μ, var)
-        return y, μ, var
+    def forward(ctx: Any, x, γ, β, norm, activation, squeeze):
+        z, of = _squeeze(x, norm, activation, squeeze)
+        of = own(of, norm)
+        ctx.save_for_backward(x, γ, β, *of[:-1])
+        ctx.norm, ctx.M, ctx.activation = bare(norm), of.M, activation
+        ctx.set_materialize_grads(False)
+        return z, of, stand_in(x), *(stand_in(of.a.expand(x.shape[:2])) for _ in range(5))
 
     @staticmethod
-    def backward(ctx: Any, dy, *_):  # type: ignore[override]
-        x, γ, β, μ, σ, z, h, s, w1, w2 = ctx.saved_tensors
-        M, learn, group, activation, kind = ctx.options
+    def backward(ctx: Any, dz, _of, dy, s, sS1, sS2, C1, C2):  # type: ignore[override]
+        if dy is None and dz is None:
+            return None, None, None, None, None, None
+        x, γ, β, *constants = ctx.saved_tensors
+        norm, f, (N, _) = ctx.norm, ctx.activation, sizes(x)
         need_x, need_γ, need_β, *_ = ctx.needs_input_grad
-        N, _ = sizes(x)
-        dx = dγ = dβ = E = K = L = None
-        excitation = [None, None, None, None]
-        with torch.no_grad(), full_precision(x):
-            a = slope(γ, σ, x)
-            A = a.expand(x.shape[:2])
-            if learn or kind or need_γ or need_β:
-                S1, S2, *more = passes.grad_pooled(dy, x, μ, a, β, activation, bool(kind))
-                if not kind:
-                    T1, T2 = S1.sum(0), S2.sum(0)
-                else:
-                    ds, C1, C2 = more
-                    se = Excitation(w1, None, w2, None, *kind)
-                    dz, *excitation = excite_backward(ds, z, h, s, se)
-                    e = dz / N
-                    T1, T2 = (s * S1 + e * C1).sum(0), (s * S2 + e * C2).sum(0)
-                    A, E = a * s, a * e
-                if σ is not None:
-                    dγ, dβ = T2 / σ, T1
-                if learn:
-                    assert σ is not None
-                    if group is not None:
-                        T1, T2 = synchronise.sums(T1, T2, group)
-                    L, K = a * T1 / M, a * T2 / (σ * σ * M)
+        with plain_passes(dy, dz), full_precision(x):
+            of = again(x, γ, β, norm, affine_of(constants, ctx.M), squeeze=False)
+            if dy is None:  # z alone was used
+                dy = torch.zeros_like(x)
+                s = sS1 = sS2 = torch.zeros_like(dz)
+                _, _, _, C1, C2 = passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, True)
+            E = K = L = dγ = dβ = None
+            if dz is not None:
+                e = dz / N
+                sS1, sS2, E = sS1 + e * C1, sS2 + e * C2, of.a * e
+            if of.σ is not None:
+                T1, T2 = sS1.sum(0), sS2.sum(0)
+                dγ, dβ = (T2 / of.σ if need_γ else None), (T1 if need_β else None)
+                if norm.training:
+                    if norm.group is not None:
+                        T1, T2 = synchronise.sums(T1, T2, norm.group)
+                    L, K = of.a * T1 / of.M, of.a * T2 / (of.σ * of.σ * of.M)
+            dx = None
             if need_x:
-                dx = passes.grad_activate(dy, x, μ, a, β, activation, A, E, K, L)
-        grads = once.needed((dx, dγ, dβ, None, None, *excitation), ctx.needs_input_grad)
-        return (*grads, None, None, None, None, None)
+                A = of.a * s
+                dx = passes.grad_activate(dy, x, of.μ, of.a, of.β, f, A, E, K, L)
+        return dx, dγ, dβ, None, None, None
+
+
+class _ActScale(torch.autograd.Function):
+    """s and the links → y. x, γ and β are inputs for the second derivative's sake."""
+
+    @staticmethod
+    def forward(ctx: Any, x, γ, β, s, norm, of, activation, *links):
+        ctx.save_for_backward(x, γ, β, s, *of[:-1])
+        ctx.norm, ctx.M, ctx.activation = bare(norm), of.M, activation
+        return _scale(x, of, s, activation)
+
+    @staticmethod
+    def backward(ctx: Any, dy):  # type: ignore[override]
+        x, γ, β, s, *constants = ctx.saved_tensors
+        f, need_s, need_links = ctx.activation, ctx.needs_input_grad[3], ctx.needs_input_grad[7:]
+        ds = C1 = C2 = None
+        with plain_passes(dy), full_precision(x):
+            of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=False)
+            S1, S2, *more = passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, s is not None)
+            if s is None:
+                s = torch.ones_like(S1)
+            else:
+                s, (ds, C1, C2) = wide(s, x), more
+                S1, S2 = s * S1, s * S2
+        links = (dy, s, S1, S2, C1, C2) if any(need_links) else (None,) * len(need_links)
+        return None, None, None, ds if need_s else None, None, None, None, *links

@@ -1,4 +1,4 @@
-"""Which backend runs the four passes, and why; how to force one.
+"""Which backend runs the passes, and why; how to force one.
 
 ``auto`` takes the fastest that can run: *triton* for maps on a GPU, *native* for maps on the CPU,
 and *eager*, plain PyTorch, for everything else. A backend that was asked for by name and cannot run
@@ -11,6 +11,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 import torch
@@ -21,14 +22,18 @@ from senet.ops import eager
 
 NAMES = ("eager", "native", "triton")
 
-_forced: str = os.environ.get("SENET_BACKEND", "auto")
+_ASKED = os.environ.get("SENET_BACKEND", "auto")
+_forced = ContextVar("senet_backend", default=_ASKED)
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run everything inside on the backend ``name``: ``"auto"`` or one of :data:`NAMES`.
+    """Run everything inside, in this thread, on the backend ``name``.
 
     The same for a whole process: set the environment variable ``SENET_BACKEND``.
+
+    Args:
+        name: ``"auto"`` or one of :data:`NAMES`.
 
     Raises:
         ValueError: if there is no such backend, or it cannot run here (the message says why).
@@ -41,20 +46,19 @@ def use(name: str) -> Iterator[None]:
         >>> total
         tensor([[9., 9.]])
     """
-    global _forced
     if name != "auto":
         _require(name)
-    before, _forced = _forced, name
+    token = _forced.set(name)
     try:
         yield
     finally:
-        _forced = before
+        _forced.reset(token)
 
 
 def of(x: Tensor) -> ModuleType:
     """The backend for the map ``x``."""
-    if _forced != "auto":
-        return _require(_forced)
+    if (forced := _forced.get()) != "auto":
+        return _require(forced)
     name = {"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager")
     if missing(name) or _traced() or not _ready[name].takes(x):
         return eager
@@ -62,30 +66,33 @@ def of(x: Tensor) -> ModuleType:
 
 
 # Numbers of a map on the CPU from which the passes gain more than the calls between them cost, with
-# SE and without: `python -m benchmarks.ops.small` measures it.
-LEAST, LEAST_WITHOUT_SE = 1 << 17, 1 << 19
+# a gate and without: `python -m benchmarks.ops.small` measures it.
+LEAST, LEAST_WITHOUT_GATE = 1 << 17, 1 << 19
 
 
-def fuses(x: Tensor, se: bool = True) -> bool:
-    """Whether ``x`` is worth fused passes: its backend has kernels, and it is large enough.
+def pays(x: Tensor, numbers: int, gate: bool) -> bool:
+    """Whether a tail on the passes is faster than plain PyTorch.
 
-    Where it is not, plain PyTorch runs the network module by module: as fast as the four passes in
-    plain PyTorch, and differentiable as often as one likes. A backend that was asked for by name
-    gets every map.
+    A backend that was asked for by name gets every map.
 
     Args:
-        x: a feature map.
-        se: whether there is SE in the passes.
+        x: a map, or what stands for one while a network is captured.
+        numbers: of the map.
+        gate: whether something is between squeeze and scale.
+
+    Example:
+        >>> pays(torch.empty(8), 8, gate=True)
+        False
     """
-    if of(x) is eager:  # also while exporting, when a size must not decide
+    if of(x) is eager or not numbers:
         return False
-    if _forced != "auto" or x.device.type != "cpu":
+    if _forced.get() != "auto" or x.device.type != "cpu":
         return True
-    return x.numel() >= (LEAST if se else LEAST_WITHOUT_SE)
+    return numbers >= (LEAST if gate else LEAST_WITHOUT_GATE)
 
 
 def _traced() -> bool:
-    """Whether the network is being exported or transformed by ``torch.func``, as no kernel can."""
+    """Whether a network is being exported or transformed by ``torch.func``, as no kernel can."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     return torch.jit.is_tracing() or _functorch.peek_interpreter_stack() is not None
@@ -100,8 +107,8 @@ def explain() -> str:
         'eager: ready'
     """
     lines = [f"{name}: {missing(name) or 'ready'}" for name in NAMES]
-    if _forced != "auto":
-        lines.append(f"forced: {_forced}")
+    if (forced := _forced.get()) != "auto":
+        lines.append(f"forced: {forced}")
     return "\n".join(lines)
 
 

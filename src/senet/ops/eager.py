@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from senet.ops.activation import ACTIVATIONS
+from senet.ops.mask import as_map
 
 
 def takes(x: Tensor) -> bool:
@@ -23,41 +24,45 @@ def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def affine(
-    x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None, relu: bool
-) -> Tensor:
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: bool = False,
+) -> Tensor | tuple[Tensor, Tensor | None]:
     y = _map(A, x) * _about(x, pivot) + _map(D, x)
     if shortcut is not None:
         y = y + shortcut
     if relu:
         y = y.relu()
-    return y.to(x.dtype)
+    y = y.to(x.dtype)
+    return (y, y if relu else None) if keep else y
 
 
-def grad_moments(
-    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    g = _wide(_through(dy, y))
-    return _over_space(g), _over_space(g * _about(x, pivot))
+def grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    g = dy if mask is None else dy.masked_fill(as_map(mask, x) <= 0, 0)
+    return g, _over_space(_wide(g)), _over_space(_wide(g) * _about(x, pivot))
 
 
 def grad_affine(
-    dy: Tensor,
-    y: Tensor | None,
+    g: Tensor,
     x: Tensor | None,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
     K: Tensor | None,
-    shortcut: bool,
-) -> tuple[Tensor, Tensor | None]:
-    g = _through(dy, y)
-    dx = _map(A, dy) * g
+) -> Tensor:
+    dx = _map(A, g) * g
     if E is not None:
-        dx = dx + _map(E, dy)
+        dx = dx + _map(E, g)
     if K is not None:
         assert x is not None
-        dx = dx - _channel(K, dy) * _about(x, pivot)
-    return dx.to(dy.dtype), (g if shortcut else None)
+        dx = dx - _channel(K, g) * _about(x, pivot)
+    return dx.to(g.dtype)
 
 
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
@@ -84,9 +89,10 @@ def grad_pooled(
     se: bool,
 ) -> list[Tensor]:
     f, dy, u = ACTIVATIONS[activation], _wide(dy), _normed(x, pivot, a, b)
-    slope, x = f.slope(u), _about(x, pivot)
-    sums = [dy * slope, dy * slope * x]
+    g, x = f.backward(dy, u), _about(x, pivot)
+    sums = [g, g * x]
     if se:
+        slope = f.slope(u)
         sums += [dy * f.function(u), slope, slope * x]
     return [_over_space(terms) for terms in sums]
 
@@ -103,10 +109,10 @@ def grad_activate(
     K: Tensor | None,
     L: Tensor | None,
 ) -> Tensor:
-    g = _map(A, x) * dy
+    dv = _map(A, x) * dy
     if E is not None:
-        g = g + _map(E, x)
-    dx = ACTIVATIONS[activation].slope(_normed(x, pivot, a, b)) * g
+        dv = dv + _map(E, x)
+    dx = ACTIVATIONS[activation].backward(dv, _normed(x, pivot, a, b))
     if L is not None:
         dx = dx - _channel(L, x)
     if K is not None:
@@ -117,11 +123,6 @@ def grad_activate(
 def _normed(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
     """u = a (x − p) + b."""
     return _channel(a, x) * _about(x, pivot) + _channel(b, x)
-
-
-def _through(dy: Tensor, y: Tensor | None) -> Tensor:
-    """The gradient behind the ReLU that made ``y``: dy where y > 0, else 0."""
-    return dy if y is None else dy.where(y > 0, 0)
 
 
 def _about(x: Tensor, pivot: Tensor | None) -> Tensor:

@@ -12,29 +12,106 @@ import torch
 from torch import Tensor
 
 from senet.ops import passes, synchronise
+from senet.ops.precision import wide
 
 
 class Norm(NamedTuple):
-    """The batch norm of a tail.
+    """The arguments of :func:`torch.nn.functional.batch_norm`, in its order.
 
     Attributes:
+        running_mean: ``[C]``; moved by the batch in training, μ itself in evaluation. ``None``
+            where no statistics are kept: then the batch always decides.
+        running_var: likewise, σ² − eps.
         weight: γ, ``[C]``, or ``None`` for 1.
         bias: β, ``[C]``, or ``None`` for 0.
-        mean: μ where it is a constant (evaluation), ``None`` where the batch decides it.
-        var: σ² − eps, likewise.
-        eps: is added to the variance.
+        training: whether the batch decides μ and σ.
+        momentum: weight of the batch in the running statistics.
+        eps: added to the variance.
         group: the processes over whose batches statistics are taken (SyncBatchNorm), or ``None``.
     """
 
-    weight: Tensor | None
-    bias: Tensor | None
-    mean: Tensor | None = None
-    var: Tensor | None = None
+    running_mean: Tensor | None = None
+    running_var: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    training: bool = False
+    momentum: float = 0.1
     eps: float = 1e-5
     group: Any = None
 
+    @property
+    def learns(self) -> bool:
+        """Whether the batch decides its own statistics."""
+        return self.training or self.running_mean is None
 
-class Batch(NamedTuple):
+
+class Affine(NamedTuple):
+    """u = a (x − μ) + β, and what the pass that took the statistics knows besides.
+
+    Attributes:
+        μ: ``[C]``, or ``None`` for 0.
+        var: σ² − eps, ``[C]``, or ``None`` where there is no norm.
+        σ: ``[C]``, likewise.
+        a: γ/σ, ``[C]``.
+        β: ``[C]``.
+        m: meanₙ (x − μ), ``[B, C]``, or ``None`` where no pass has taken it.
+        M: values a channel, of all processes together.
+    """
+
+    μ: Tensor | None
+    var: Tensor | None
+    σ: Tensor | None
+    a: Tensor
+    β: Tensor
+    m: Tensor | None
+    M: Any
+
+
+def affine(x: Tensor, norm: Norm | None) -> Affine:
+    """Return the affine map that ``norm`` is to ``x``. One reading pass where the batch decides.
+
+    Raises:
+        ValueError: if the batch decides, and has a single value a channel.
+    """
+    N, M = sizes(x)
+    if norm is None:
+        one = torch.ones(x.shape[1], dtype=passes.accumulator(x.dtype), device=x.device)
+        return Affine(None, None, None, one, torch.zeros_like(one), None, M)
+    γ, β, m = wide(norm.weight, x), wide(norm.bias, x), None
+    if norm.learns:
+        μ, var, M, pivot, total = _statistics(x, norm.group)
+        m = total / N - (μ - pivot)
+    else:
+        μ, var = wide(norm.running_mean, x), wide(norm.running_var, x)
+    σ = torch.sqrt(var + norm.eps)
+    a = 1 / σ if γ is None else γ / σ
+    return Affine(μ, var, σ, a, torch.zeros_like(a) if β is None else β, m, M)
+
+
+def track(norm: Norm | None, of: Affine) -> None:
+    """Move the running statistics towards those of the batch, as PyTorch's batch norm does."""
+    if norm is None or not norm.training or norm.running_mean is None:
+        return
+    assert of.μ is not None
+    assert of.var is not None
+    assert norm.running_var is not None
+    var = of.var * (of.M / (of.M - 1))  # unbiased
+    for running, batch in ((norm.running_mean, of.μ), (norm.running_var, var)):
+        # Through `data`, since PyTorch's batch norm, which keeps them for its backward and may have
+        # been called before, moves them without autograd's notice as well.
+        if running.dtype == batch.dtype:
+            running.data.lerp_(batch, norm.momentum)
+        else:
+            running.data.copy_(torch.lerp(running.to(batch.dtype), batch, norm.momentum))
+
+
+def sizes(x: Tensor) -> tuple[int, Any]:
+    """Return N and M = B·N."""
+    N = math.prod(x.shape[2:])
+    return N, x.shape[0] * N
+
+
+class _Batch(NamedTuple):
     """What one pass finds out about a batch.
 
     Attributes:
@@ -52,58 +129,31 @@ class Batch(NamedTuple):
     total: Tensor
 
 
-def learns(x: Tensor, bn: Norm | None) -> bool:
-    """Whether the batch decides its own statistics.
-
-    Raises:
-        ValueError: if these would be of a single value a channel.
-    """
-    learn = bn is not None and bn.mean is None
-    if learn and x.numel() <= x.shape[1]:
+def _statistics(x: Tensor, group: Any) -> _Batch:
+    """Take mean and variance of the batch, in one pass."""
+    _, M = sizes(x)
+    if M <= 1:
         raise ValueError(
             f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
         )
-    return learn
-
-
-def statistics(x: Tensor, group: Any) -> Batch:
-    """Mean and variance of the batch, in one pass."""
-    _, M = sizes(x)
     pivot = _pivot(x)
     total, squares = passes.moments(x, pivot)
     shift = total.sum(0) / M
-    var = (squares.sum(0) / M - shift * shift).clamp_(min=0)
+    var = (squares.sum(0) / M - shift * shift).clamp(min=0)
     μ = pivot + shift
     if group is not None:
         μ, var, M = synchronise.statistics(μ, var, M, group)
-    return Batch(μ, var, M, pivot, total)
-
-
-def unbiased(var: Tensor, M: Any) -> Tensor:
-    """What batch norm keeps for evaluation."""
-    return var * (M / (M - 1))
-
-
-def slope(γ: Tensor | None, σ: Tensor | None, x: Tensor) -> Tensor:
-    """a = γ/σ, where a missing γ or σ is 1."""
-    if σ is None:
-        return torch.ones(x.shape[1], dtype=passes.accumulator(x.dtype), device=x.device)
-    return 1 / σ if γ is None else γ / σ
-
-
-def sizes(x: Tensor) -> tuple[int, Any]:
-    """N and M = B·N."""
-    N = math.prod(x.shape[2:])
-    return N, x.shape[0] * N
+    return _Batch(μ, var, M, pivot, total)
 
 
 def _pivot(x: Tensor) -> Tensor:
-    """A number near the mean of each channel: the mean of some positions of a few images.
+    """Return a number near the mean of each channel: the mean of some positions of a few images.
 
     About it the sum of squares does not cancel, however large the mean is. The positions are spread
     over the image, since at its border the padding of a convolution makes values unlike the others.
+    Any number would do, so no gradient flows through it.
     """
-    positions = x[:4].flatten(2).movedim(1, -1)
+    positions = x.detach()[:4].flatten(2).movedim(1, -1)
     step = max(positions.shape[1] // 8, 1)
     few = positions[:, step // 2 :: step].reshape(-1, x.shape[1])
     return few.mean(0, dtype=passes.accumulator(x.dtype))

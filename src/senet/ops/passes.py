@@ -6,16 +6,17 @@ what keeps sums of squares, and gradients of the variance, exact when the mean i
 standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said, in float32
 (float64 for a float64 map) whatever the type of the map: the type of :func:`accumulator`.
 
-===============  =======================================================================
+===============  =============================================================================
 ``moments``      Σₙ (x − p) and Σₙ (x − p)²
-``affine``       y = activation(A (x − p) + D + shortcut)
-``grad_moments`` S1 = Σₙ g and S2 = Σₙ g (x − p), with g = dy where y > 0, else 0
-``grad_affine``  dx = A g + E − K (x − p) and dshortcut = g
-===============  =======================================================================
+``affine``       y = A (x − p) + D + shortcut, or relu of that, and its mask
+``grad_scale``   g = dy where the mask lets it through, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p)
+``grad_affine``  dx = A g + E − K (x − p)
+===============  =============================================================================
 
-These four are enough where SE follows batch norm. Where an activation f stands between the two,
-there are four more, with u = a (x − p) + b for numbers a and b of a channel, ``[C]``. f is a name
-of :data:`senet.ops.activation.ACTIVATIONS`:
+These four are enough where SE follows batch norm: ``grad_scale`` goes back to s, ``grad_affine``,
+once the gradient of s has been through the gate, on to x. Where an activation f stands between the
+two, there are four more, with u = a (x − p) + b for numbers a and b of a channel, ``[C]``. f is a
+name of :data:`senet.ops.activation.ACTIVATIONS`:
 
 =================  =====================================================================
 ``pooled``         Σₙ f(u)
@@ -25,8 +26,12 @@ of :data:`senet.ops.activation.ACTIVATIONS`:
 ``grad_activate``  dx = f'(u) (A dy + E) − L − K (x − p)
 =================  =====================================================================
 
-A backend is a module with these functions. This file fixes what they may rely on (one dense
-layout for all maps of a call: contiguous or channels-last) and hands the call to the backend that
+Where an activation is flat, no gradient passes, were it infinite or NaN: backends select, and never
+multiply by a slope of 0.
+
+A backend is a module with these functions. This file fixes what they may rely on (one dense layout
+for all maps of a call, contiguous or channels-last; all else of the shape, type and device that it
+should have, or ValueError says what came instead) and hands the call to the backend that
 :mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` says in plain PyTorch what each must return.
 ``allow_in_graph``: torch.compile's front end must not look inside, for it does not know how a
 gradient lies in memory; further down, where it does, the passes are traced like all else.
@@ -34,12 +39,15 @@ gradient lies in memory; further down, where it does, the passes are traced like
 
 from __future__ import annotations
 
-from typing import overload
+from collections.abc import Mapping
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from senet.ops import backend
+from senet.ops import mask as masks
+from senet.ops.activation import ACTIVATIONS
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -50,10 +58,31 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 @torch.compiler.allow_in_graph
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     """Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
-    x = _dense(x)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot})
     return backend.of(x).moments(x, pivot)
 
 
+@overload
+def affine(
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+    keep: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def affine(
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: Literal[True],
+) -> tuple[Tensor, Tensor | None]: ...
 @torch.compiler.allow_in_graph
 def affine(
     x: Tensor,
@@ -62,57 +91,65 @@ def affine(
     D: Tensor,
     shortcut: Tensor | None = None,
     relu: bool = False,
-) -> Tensor:
+    keep: bool = False,
+) -> Tensor | tuple[Tensor, Tensor | None]:
     """y = A (x − p) + D + shortcut, then ReLU if asked. Reads ``x`` and ``shortcut``, writes ``y``.
 
-    ``A`` and ``D`` are ``[B, C]``; ``y`` has the type and the layout of ``x``.
+    ``A`` and ``D`` are ``[B, C]``; ``y`` has the type and the layout of ``x``. With ``keep`` also
+    returns what :func:`grad_scale` must know of the ReLU, a :mod:`~senet.ops.mask`, in the form
+    that makes forward and backward together the fastest; ``None`` where there is no ReLU.
     """
-    x = _dense(x)
-    return backend.of(x).affine(x, pivot, A, D, _like(shortcut, x), relu)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot}, {"A": A, "D": D})
+    return backend.of(x).affine(x, pivot, A, D, _like(shortcut, x, "shortcut"), relu, keep)
 
 
 @torch.compiler.allow_in_graph
-def grad_moments(
-    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """S1 = Σₙ g and S2 = Σₙ g (x − p), each ``[B, C]``. Reads ``dy``, ``y`` and ``x`` once.
+def grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """g = dy where the mask lets it through, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p), ``[B, C]``.
 
-    ``y`` is the output of a pass that ended in ReLU, and ``None`` where it did not: then g = dy.
+    Reads ``dy``, ``mask`` and ``x`` once, writes ``g``, which is like ``x``. ``mask`` is that of
+    the ReLU that ended :func:`affine` (:mod:`senet.ops.mask`: its output will do), and ``None``
+    where none did: then g *is* ``dy``, and no map is written.
     """
-    x = _dense(x)
-    return backend.of(x).grad_moments(_like(dy, x), _like(y, x), x, pivot)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot})
+    if mask is None or not masks.in_bits(mask):
+        mask = _like(mask, x, "mask")
+    elif mask.shape != (masks.length(x),) or mask.device != x.device or not mask.is_contiguous():
+        wanted = f"uint8 [{masks.length(x)}] on {x.device}, one bit for each number of a map"
+        raise ValueError(f"mask: expected {wanted} {list(x.shape)}, got {_described(mask)}")
+    return backend.of(x).grad_scale(_like(dy, x, "dy"), mask, x, pivot)
 
 
 @torch.compiler.allow_in_graph
 def grad_affine(
-    dy: Tensor,
-    y: Tensor | None,
+    g: Tensor,
     x: Tensor,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
     K: Tensor | None,
-    shortcut: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """dx = A g + E − K (x − p), and with ``shortcut`` also dshortcut = g (else ``None``).
+) -> Tensor:
+    """dx = A g + E − K (x − p), like ``x``. Reads ``g`` and ``x``, writes ``dx``.
 
     ``A`` and ``E`` are ``[B, C]``, ``K`` is ``[C]``. ``E`` of ``None`` is zero; so is ``K`` (the
     statistics were constants), and then ``x`` only lends its layout and is not read: a backend
-    gets ``None``. Where there was no activation, g is dy itself, so no second map is written:
-    dshortcut *is* ``dy``.
+    gets ``None``.
     """
-    x = _dense(x)
-    dy = _like(dy, x)
-    dx, g = backend.of(dy).grad_affine(
-        dy, _like(y, x), None if K is None else x, pivot, A, E, K, shortcut and y is not None
-    )
-    return dx, (dy if y is None else g) if shortcut else None
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot, "K": K}, {"A": A, "E": E})
+    g = _like(g, x, "g")
+    return backend.of(g).grad_affine(g, None if K is None else x, pivot, A, E, K)
 
 
 @torch.compiler.allow_in_graph
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
     """Σₙ f(u), ``[B, C]``. Reads ``x`` once."""
-    x = _dense(x)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot, "a": a, "b": b}, activation=activation)
     return backend.of(x).pooled(x, pivot, a, b, activation)
 
 
@@ -121,7 +158,8 @@ def activate(
     x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
 ) -> Tensor:
     """y = S f(u), like ``x``. Reads ``x``, writes ``y``. ``S`` is ``[B, C]``, and ``None`` is 1."""
-    x = _dense(x)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot, "a": a, "b": b}, {"S": S}, activation)
     return backend.of(x).activate(x, pivot, a, b, S, activation)
 
 
@@ -139,8 +177,9 @@ def grad_pooled(
 
     Reads ``dy`` and ``x`` once.
     """
-    x = _dense(x)
-    return backend.of(x).grad_pooled(_like(dy, x), x, pivot, a, b, activation, se)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot, "a": a, "b": b}, activation=activation)
+    return backend.of(x).grad_pooled(_like(dy, x, "dy"), x, pivot, a, b, activation, se)
 
 
 @torch.compiler.allow_in_graph
@@ -160,24 +199,33 @@ def grad_activate(
 
     ``A`` and ``E`` are ``[B, C]``, ``K`` and ``L`` are ``[C]``; what is ``None`` is zero.
     """
-    x = _dense(x)
-    return backend.of(x).grad_activate(_like(dy, x), x, pivot, a, b, activation, A, E, K, L)
+    x = _dense(x, "x")
+    _check(x, {"pivot": pivot, "a": a, "b": b, "K": K, "L": L}, {"A": A, "E": E}, activation)
+    dy = _like(dy, x, "dy")
+    return backend.of(x).grad_activate(dy, x, pivot, a, b, activation, A, E, K, L)
 
 
-def _dense(x: Tensor) -> Tensor:
-    """``x`` in one of the two layouts that the backends read: contiguous, or channels last."""
+def _dense(x: Tensor, name: str) -> Tensor:
+    """The map ``x`` in one of the two layouts that backends read: contiguous, or channels last."""
+    if x.dim() < 2 or not x.is_floating_point():
+        raise ValueError(f"{name}: expected a map [B, C, *space] of floats, got {_described(x)}")
     return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
 
 
 @overload
-def _like(x: Tensor, model: Tensor) -> Tensor: ...
+def _like(x: Tensor, model: Tensor, name: str) -> Tensor: ...
 @overload
-def _like(x: None, model: Tensor) -> None: ...
-def _like(x: Tensor | None, model: Tensor) -> Tensor | None:
+def _like(x: None, model: Tensor, name: str) -> None: ...
+@overload
+def _like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None: ...
+def _like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None:
     """``x`` in the layout and type of ``model``, so that one index walks all maps of a call."""
     if x is None:
         return None
-    assert x.shape == model.shape, (x.shape, model.shape)
+    if x.shape != model.shape or x.device != model.device:
+        raise ValueError(
+            f"{name}: expected a map {list(model.shape)} on {model.device}, got {_described(x)}"
+        )
     if x.stride() == model.stride() and x.dtype == model.dtype:
         return x
     x = x.to(model.dtype)
@@ -191,3 +239,39 @@ def is_channels_last(x: Tensor) -> bool:
     if x.dim() == 4:
         return x.is_contiguous(memory_format=torch.channels_last)
     return x.movedim(1, -1).is_contiguous()
+
+
+def _check(
+    x: Tensor,
+    of_channels: Mapping[str, Tensor | None],
+    of_images: Mapping[str, Tensor | None] | None = None,
+    activation: str = "relu",
+) -> None:
+    """Hold the arrays ``[C]`` and ``[B, C]`` that go with the map ``x`` against what they must be.
+
+    Raises:
+        ValueError: if one has another shape, type or device, or there is no such activation.
+    """
+    type_, device = accumulator(x.dtype), x.device
+    per_channel = x.shape[1:2]
+    for name, v in of_channels.items():
+        if v is not None and (v.shape != per_channel or v.dtype != type_ or v.device != device):
+            raise _unlike(name, v, per_channel, x, "a channel")
+    per_image = x.shape[:2]
+    for name, v in of_images.items() if of_images else ():
+        if v is not None and (v.shape != per_image or v.dtype != type_ or v.device != device):
+            raise _unlike(name, v, per_image, x, "an image and channel")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation: expected one of {list(ACTIVATIONS)}, got {activation!r}")
+
+
+def _unlike(name: str, v: Tensor, shape: torch.Size, x: Tensor, each: str) -> ValueError:
+    wanted = f"{str(accumulator(x.dtype))[6:]} {list(shape)} on {x.device}"
+    return ValueError(
+        f"{name}: expected {wanted}, one number {each} of a map {list(x.shape)}, "
+        f"got {_described(v)}"
+    )
+
+
+def _described(v: Tensor) -> str:
+    return f"{str(v.dtype)[6:]} {list(v.shape)} on {v.device}"

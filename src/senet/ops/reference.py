@@ -8,7 +8,9 @@ convolution has made the map ``u`` (the transformation, equation 1); then
     y = scale(u, s)                     the map with its channels rescaled
 
 Nothing here is clever and nothing is fused: every faster form in this project is tested against
-these lines.
+these lines. The blocks of :mod:`senet.nn` are made of :func:`squeeze` and :func:`scale`, with
+modules between them. Both look at how many dimensions the map has, so each is one node in a graph
+of ``torch.fx``; TorchScript compiles them, ``torch.jit.trace`` and TorchDynamo see through them.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.nn import functional as F
+
+fx.wrap("squeeze")
+fx.wrap("scale")
 
 
 def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
     """Equation 2: the mean of every channel over all positions, or over those that count.
 
     The sum is taken in float32 at least: in half precision the sum over a large map overflows, and
-    over any map it loses digits.
+    over any map it loses digits. PyTorch's ``mean`` does so by itself.
 
     Args:
         u: feature map ``[B, C, *space]``, with any number of spatial dimensions.
@@ -44,32 +49,33 @@ def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
         >>> squeeze(u, torch.tensor([[True, False]]))
         tensor([[1., 5.]])
     """
-    wide = torch.promote_types(u.dtype, torch.float32)
     if mask is None:
-        return u.flatten(2).mean(2, dtype=wide).to(u.dtype)
-    seen = flat_mask(u, mask)
+        return u.flatten(2).mean(2)
+    seen = mask_of(u, mask)
     # Filled, not multiplied: whatever stands in the padding, NaN too, it adds nothing.
-    total = u.flatten(2).masked_fill(~seen, 0).sum(2, dtype=wide)
-    return (total / seen.sum(2).clamp(min=1)).to(u.dtype)
+    filled = u.masked_fill(~seen, 0).flatten(2)
+    total = filled.sum(2, dtype=torch.promote_types(u.dtype, torch.float32))
+    return (total / seen.flatten(2).sum(2).clamp(min=1)).to(u.dtype)
 
 
-def flat_mask(u: Tensor, mask: Tensor) -> Tensor:
-    """A mask of the positions of ``u``, ``[B, *space]`` or ``[B, 1, *space]``, as ``[B, 1, N]``.
+def mask_of(u: Tensor, mask: Tensor) -> Tensor:
+    """A mask of the positions of ``u``, ``[B, *space]`` or ``[B, 1, *space]``, as the latter.
 
     Raises:
         ValueError: if it is of another shape, or not boolean.
 
     Example:
-        >>> flat_mask(torch.zeros(1, 8, 2, 2), torch.tensor([[[True, True], [True, False]]]))
-        tensor([[[ True,  True,  True, False]]])
+        >>> mask_of(torch.zeros(1, 8, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool)).shape
+        torch.Size([1, 1, 2, 2])
     """
-    shape = (u.shape[0], *u.shape[2:])
-    if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (shape[0], 1, *shape[1:])):
-        raise ValueError(
-            f"the mask of a map {tuple(u.shape)} must be boolean, true where a position counts, of "
-            f"shape {shape}; got {mask.dtype} of shape {tuple(mask.shape)}"
-        )
-    return mask.reshape(shape[0], 1, -1)
+    if not torch.jit.is_scripting():  # which cannot say it
+        shape = (u.shape[0], *u.shape[2:])
+        if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (shape[0], 1, *shape[1:])):
+            raise ValueError(
+                f"the mask of a map {tuple(u.shape)} must be boolean, true where a position "
+                f"counts, of shape {shape}; got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+    return mask.reshape_as(u[:, :1])
 
 
 def excite(
@@ -100,19 +106,31 @@ def excite(
     return gate(F.linear(activation(F.linear(z, w1, b1)), w2, b2))
 
 
-def scale(u: Tensor, s: Tensor) -> Tensor:
+def scale(u: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
     """Equation 4: every channel of every image times its gate.
 
     Args:
         u: feature map ``[B, C, *space]``.
-        s: gates ``[B, C]``.
+        s: gates ``[B, C]`` or ``[B, C, 1, 1]``; or one a position too, of the dimensions of ``u``.
+        mask: the positions that count, as for :func:`squeeze`; the others come out as 0. What
+            stands there, NaN too, then has no part in the gradient of ``s``, which is a sum over
+            positions.
 
     Returns:
-        s · u, like ``u``.
+        s · u, of the shape, the type and the memory format of ``u``.
+
+    Raises:
+        ValueError: if the mask does not fit the map.
 
     Example:
         >>> scale(torch.ones(1, 2, 2), torch.tensor([[0.5, 2.0]]))
         tensor([[[0.5000, 0.5000],
                  [2.0000, 2.0000]]])
     """
-    return u * s.reshape(s.shape + (1,) * (u.dim() - 2))
+    if mask is not None:
+        u = u.masked_fill(~mask_of(u, mask), 0)
+    if s.dim() != u.dim():
+        s = s.reshape([s.shape[0], s.shape[1]] + [1] * (u.dim() - 2))
+    if s.dtype != u.dtype:  # autocast has made them shorter, or longer
+        s = s.to(u.dtype)
+    return u * s

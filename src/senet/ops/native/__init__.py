@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from typing import overload
 
 import torch
 from torch import Tensor
 
+from senet.ops import mask as masks
 from senet.ops.native import library
 
 _c = library.load()
@@ -21,6 +23,7 @@ _c = library.load()
 # As in passes.c.
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
+_WORD = 16
 
 
 def takes(x: Tensor) -> bool:
@@ -33,34 +36,48 @@ def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def affine(
-    x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None, relu: bool
-) -> Tensor:
-    return _ops.affine.default(x, pivot, A, D, shortcut, relu)
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: bool = False,
+) -> Tensor | tuple[Tensor, Tensor | None]:
+    if keep and relu and keeps_bits(x):
+        return _ops.affine_with_mask.default(x, pivot, A, D, shortcut)
+    y = _ops.affine.default(x, pivot, A, D, shortcut, relu)
+    return (y, y if relu else None) if keep else y
 
 
-def grad_moments(
-    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    return _ops.grad_moments.default(dy, y, x, pivot)
+def keeps_bits(x: Tensor) -> bool:
+    """Whether the mask of a ReLU behind ``x`` is kept in bits: the backward reads one map less.
+
+    Measured by ``python -m benchmarks.ops.passes --masks``, forward and backward together: float32
+    maps gain, but not those with short contiguous rows. Maps of a shorter type are read so fast
+    that writing the bits costs what they save.
+    """
+    return x.dtype == torch.float32 and has_words(x) and (_by_channels(x) or _row(x) >= 128)
+
+
+def grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    if mask is not None and masks.in_bits(mask) and not has_words(x):
+        mask = masks.as_map(mask, x)
+    *g, S1, S2 = _ops.grad_scale.default(dy, mask, x, pivot)
+    return g[0] if g else dy, S1, S2
 
 
 def grad_affine(
-    dy: Tensor,
-    y: Tensor | None,
+    g: Tensor,
     x: Tensor | None,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
     K: Tensor | None,
-    shortcut: bool,
-) -> tuple[Tensor, Tensor | None]:
-    if K is None:
-        x = None
-    if y is None or not shortcut:
-        (dx,) = _ops.grad_affine.default(dy, y, x, pivot, A, E, K, False)
-        return dx, (dy if shortcut else None)
-    dx, g = _ops.grad_affine.default(dy, y, x, pivot, A, E, K, True)
-    return dx, g
+) -> Tensor:
+    return _ops.grad_affine.default(g, None if K is None else x, pivot, A, E, K)
 
 
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
@@ -99,7 +116,7 @@ def grad_activate(
 
 
 def _moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
-    pivot = _vector(pivot)
+    pivot = _of_channels(pivot, x)
     sums, squares = _sums_of(x, 2)
     _check(
         _c.senet_moments(
@@ -110,9 +127,15 @@ def _moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _affine(
-    x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None, relu: bool
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+    bits: Tensor | None = None,
 ) -> Tensor:
-    pivot, A, D = _vector(pivot), _vector(A), _vector(D)
+    pivot, A, D = _of_channels(pivot, x), _of_images(A, x), _of_images(D, x)
     y = torch.empty_like(x)
     _c.senet_affine(
         x.data_ptr(),
@@ -122,61 +145,74 @@ def _affine(
         _address(shortcut),
         relu,
         y.data_ptr(),
+        _address(bits),
         *_layout(x, shortcut),
     )
     return y
 
 
-def _grad_moments(
-    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
+def _affine_with_mask(
+    x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    pivot = _vector(pivot)
-    S1, S2 = _sums_of(x, 2)
+    bits = _bits_of(x)
+    _check_bits(bits, x)
+    return _affine(x, pivot, A, D, shortcut, True, bits), bits
+
+
+def _grad_scale(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None) -> list[Tensor]:
+    pivot = _of_channels(pivot, x)
+    y = bits = None
+    if mask is not None and masks.in_bits(mask):
+        _check_bits(mask, x)
+        bits = mask
+    else:
+        y = mask
+    results = _scaled(dy, mask, x, pivot)
+    g, S1, S2 = results if mask is not None else (None, *results)
     _check(
-        _c.senet_grad_moments(
+        _c.senet_grad_scale(
             dy.data_ptr(),
             _address(y),
+            _address(bits),
             x.data_ptr(),
             _address(pivot),
+            _address(g),
             S1.data_ptr(),
             S2.data_ptr(),
             *_layout(x, dy, y),
         )
     )
-    return S1, S2
+    return results
 
 
 def _grad_affine(
-    dy: Tensor,
-    y: Tensor | None,
+    g: Tensor,
     x: Tensor | None,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
     K: Tensor | None,
-    shortcut: bool,
-) -> list[Tensor]:
-    assert y is not None or not shortcut, "without a ReLU dshortcut is dy"
-    pivot, A, E, K = _vector(pivot), _vector(A), _vector(E), _vector(K)
-    grads = _grads_of(dy, y, x, pivot, A, E, K, shortcut)
-    dx, dshortcut = grads[0], grads[1] if shortcut else None
+) -> Tensor:
+    pivot, K = _of_channels(pivot, g), _of_channels(K, g)
+    A, E = _of_images(A, g), _of_images(E, g)
+    if K is not None and x is None:
+        raise ValueError("with K, dx needs x")
+    dx = torch.empty_like(g)
     _c.senet_grad_affine(
-        dy.data_ptr(),
-        _address(y),
+        g.data_ptr(),
         _address(x),
         _address(pivot),
         A.data_ptr(),
         _address(E),
         _address(K),
         dx.data_ptr(),
-        _address(dshortcut),
-        *_layout(dy, y, x),
+        *_layout(g, x),
     )
-    return grads
+    return dx
 
 
 def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
-    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
+    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
     (sums,) = _sums_of(x, 1)
     _check(
         _c.senet_pooled(
@@ -195,7 +231,8 @@ def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: s
 def _activate(
     x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
 ) -> Tensor:
-    pivot, a, b, S = _vector(pivot), _vector(a), _vector(b), _vector(S)
+    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
+    S = _of_images(S, x)
     y = torch.empty_like(x)
     _c.senet_activate(
         x.data_ptr(),
@@ -213,7 +250,7 @@ def _activate(
 def _grad_pooled(
     dy: Tensor, x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str, se: bool
 ) -> list[Tensor]:
-    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
+    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
     sums = _sums_of(x, 5 if se else 2)
     addresses = (ctypes.c_void_p * len(sums))(*(s.data_ptr() for s in sums))
     _check(
@@ -244,8 +281,9 @@ def _grad_activate(
     K: Tensor | None,
     L: Tensor | None,
 ) -> Tensor:
-    pivot, a, b = _vector(pivot), _vector(a), _vector(b)
-    A, E, K, L = _vector(A), _vector(E), _vector(K), _vector(L)
+    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
+    A, E = _of_images(A, x), _of_images(E, x)
+    K, L = _of_channels(K, x), _of_channels(L, x)
     dx = torch.empty_like(dy)
     _c.senet_grad_activate(
         dy.data_ptr(),
@@ -271,20 +309,52 @@ def _sums_of(x: Tensor, number: int) -> list[Tensor]:
     return [x.new_empty(x.shape[:2], dtype=torch.float32) for _ in range(number)]
 
 
-def _grads_of(dy: Tensor, y, x, pivot, A, E, K, shortcut: bool) -> list[Tensor]:
-    return [torch.empty_like(dy) for _ in range(1 + shortcut)]
+def _bits_of(x: Tensor) -> Tensor:
+    return x.new_empty(masks.length(x), dtype=torch.uint8)
+
+
+def _scaled(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None) -> list[Tensor]:
+    g = [] if mask is None else [torch.empty_like(dy)]
+    return [*g, *_sums_of(x, 2)]
+
+
+# What C is given is checked here once more, for whoever calls an operator directly: shapes say how
+# far it reads.
 
 
 @overload
-def _vector(v: Tensor) -> Tensor: ...
+def _of_channels(v: Tensor, x: Tensor) -> Tensor: ...
 @overload
-def _vector(v: None) -> None: ...
+def _of_channels(v: None, x: Tensor) -> None: ...
 @overload
-def _vector(v: Tensor | None) -> Tensor | None: ...
-def _vector(v: Tensor | None) -> Tensor | None:
-    """A ``[B, C]`` or ``[C]`` array as C reads it."""
-    assert v is None or v.dtype == torch.float32, v
-    return None if v is None else v.contiguous()
+def _of_channels(v: Tensor | None, x: Tensor) -> Tensor | None: ...
+def _of_channels(v: Tensor | None, x: Tensor) -> Tensor | None:
+    """A ``[C]`` array as C reads it."""
+    return None if v is None else _vector(v, x.shape[1:2])
+
+
+@overload
+def _of_images(v: Tensor, x: Tensor) -> Tensor: ...
+@overload
+def _of_images(v: None, x: Tensor) -> None: ...
+@overload
+def _of_images(v: Tensor | None, x: Tensor) -> Tensor | None: ...
+def _of_images(v: Tensor | None, x: Tensor) -> Tensor | None:
+    """A ``[B, C]`` array as C reads it."""
+    return None if v is None else _vector(v, x.shape[:2])
+
+
+def _vector(v: Tensor, shape: torch.Size) -> Tensor:
+    if v.shape != shape or v.dtype != torch.float32:
+        raise ValueError(f"expected float32 {list(shape)}, got {str(v.dtype)[6:]} {list(v.shape)}")
+    return v.contiguous()
+
+
+def _check_bits(bits: Tensor, x: Tensor) -> None:
+    if not has_words(x):
+        raise ValueError(f"a mask in bits must have whole words of {_WORD}, not {_described(x)}")
+    if bits.shape != (masks.length(x),) or not bits.is_contiguous():
+        raise ValueError(f"expected uint8 [{masks.length(x)}], got {_described(bits)}")
 
 
 def _address(x: Tensor | None) -> int | None:
@@ -301,12 +371,35 @@ def _layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int,
     B, C, *space = x.shape
     N = math.prod(space)
     contiguous = x.is_contiguous()
-    assert contiguous or _is_channels_last(x), x.stride()
+    if x.dtype not in _TYPES or not (contiguous or _is_channels_last(x)):
+        raise ValueError(f"expected a dense map of one of {list(_TYPES)}, got {_described(x)}")
     for other in others:
-        assert other is None or _lies_like(other, x, contiguous), (x.stride(), other.stride())
-    # Where there is one position only, the two layouts are one; the second walk is the faster.
-    images, columns = (B * C, 1) if contiguous and N != 1 else (B, C)
+        if other is not None and not _lies_like(other, x, contiguous):
+            raise ValueError(f"maps must lie alike, got {_described(x)} and {_described(other)}")
+    images, columns = (B, C) if _by_channels(x) else (B * C, 1)
     return images, N, columns, C, _TYPES[x.dtype], torch.get_num_threads()
+
+
+def _by_channels(x: Tensor) -> bool:
+    """Whether C walks ``x`` in rows of channels, and not of positions.
+
+    Where there is one position only, the two layouts are one; the first walk is the faster.
+    """
+    return not x.is_contiguous() or math.prod(x.shape[2:]) == 1
+
+
+def _row(x: Tensor) -> int:
+    """The numbers of a row of ``x``: what lies next to one another, of one position or channel."""
+    return x.shape[1] if _by_channels(x) else math.prod(x.shape[2:])
+
+
+def has_words(x: Tensor) -> bool:
+    """Whether rows of ``x`` begin and end with a word of a mask in bits."""
+    return _row(x) % _WORD == 0 and sys.byteorder == "little"
+
+
+def _described(x: Tensor) -> str:
+    return f"{str(x.dtype)[6:]} {list(x.shape)} of strides {list(x.stride())}"
 
 
 def _lies_like(other: Tensor, x: Tensor, contiguous: bool) -> bool:
@@ -321,7 +414,6 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.movedim(1, -1).is_contiguous()
 
 
-_MAPS = "Tensor dy, Tensor? y, Tensor? x, Tensor? pivot, Tensor A, Tensor? E, Tensor? K"
 _NORMED = "Tensor x, Tensor? pivot, Tensor a, Tensor b"
 _OPERATORS = {
     "moments(Tensor x, Tensor? pivot) -> (Tensor, Tensor)": (
@@ -332,11 +424,19 @@ _OPERATORS = {
         _affine,
         lambda x, *_: torch.empty_like(x),
     ),
-    "grad_moments(Tensor dy, Tensor? y, Tensor x, Tensor? pivot) -> (Tensor, Tensor)": (
-        _grad_moments,
-        lambda dy, y, x, pivot: tuple(_sums_of(x, 2)),
+    "grad_scale(Tensor dy, Tensor? mask, Tensor x, Tensor? pivot) -> Tensor[]": (
+        _grad_scale,
+        _scaled,
     ),
-    f"grad_affine({_MAPS}, bool shortcut) -> Tensor[]": (_grad_affine, _grads_of),
+    "grad_affine(Tensor g, Tensor? x, Tensor? pivot, Tensor A, Tensor? E, Tensor? K) -> Tensor": (
+        _grad_affine,
+        lambda g, *_: torch.empty_like(g),
+    ),
+    "affine_with_mask(Tensor x, Tensor? pivot, Tensor A, Tensor D, Tensor? shortcut)"
+    " -> (Tensor, Tensor)": (
+        _affine_with_mask,
+        lambda x, *_: (torch.empty_like(x), _bits_of(x)),
+    ),
     f"pooled({_NORMED}, str activation) -> Tensor": (_pooled, lambda x, *_: _sums_of(x, 1)[0]),
     f"activate({_NORMED}, Tensor? S, str activation) -> Tensor": (
         _activate,

@@ -71,9 +71,9 @@ def _declare(library: ctypes.CDLL) -> None:
     pointer, number, flag = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
     layout = [number] * 4 + [flag, flag]  # images, rows, columns, channels; type, threads
     library.senet_moments.argtypes = [pointer] * 4 + layout
-    library.senet_affine.argtypes = [pointer] * 5 + [flag, pointer, *layout]
-    library.senet_grad_moments.argtypes = [pointer] * 6 + layout
-    library.senet_grad_affine.argtypes = [pointer] * 9 + layout
+    library.senet_affine.argtypes = [pointer] * 5 + [flag, pointer, pointer, *layout]
+    library.senet_grad_scale.argtypes = [pointer] * 8 + layout
+    library.senet_grad_affine.argtypes = [pointer] * 7 + layout
     library.senet_pooled.argtypes = [pointer] * 4 + [flag, pointer, *layout]
     library.senet_activate.argtypes = [pointer] * 5 + [flag, pointer, *layout]
     library.senet_grad_pooled.argtypes = [pointer] * 5 + [flag, pointer, flag, *layout]

@@ -1,9 +1,9 @@
 /* The streaming passes on the CPU, in C and OpenMP. The contract is senet/ops/passes.py:
  *
  *     moments        sum (x - p)  and  sum (x - p)^2
- *     affine         y = relu(A (x - p) + D + shortcut)
- *     grad_moments   sum g  and  sum g (x - p),  with g = dy where y > 0, else 0
- *     grad_affine    dx = A g + E - K (x - p)  and  dshortcut = g
+ *     affine         y = relu(A (x - p) + D + shortcut), and the mask of the ReLU
+ *     grad_scale     g = dy where the mask lets it through, else 0;  sum g  and  sum g (x - p)
+ *     grad_affine    dx = A g + E - K (x - p)
  *
  * and where an activation f stands between norm and SE, with u = a (x - p) + b:
  *
@@ -13,12 +13,15 @@
  *                    and sum dy f(u),  sum f'(u)  and  sum f'(u) (x - p)
  *     grad_activate  dx = f'(u) (A dy + E) - L - K (x - p)
  *
+ * Where an activation is flat no gradient passes, were it infinite: it is selected, not multiplied by 0.
+ *
  * A call fills in a `job`. run() deals its items out to the threads, and each item is a `panel` of the
  * maps that is walked row by row; each number of a map is read once and written once. The walks are
  * plain loops that compilers turn into vector instructions, compiled for several sets of these.
  *
  * Sums are taken in float over short stretches, and the stretches are added in double. How a map is
- * cut depends on its shape alone: results do not depend on the number of threads.
+ * cut depends on its shape alone: results do not depend on the number of threads. Every pass walks
+ * memory forwards, whole rows at a time: the processor foresees that, and is not told what to fetch.
  */
 
 #include <math.h>
@@ -34,13 +37,15 @@
 
 /* Chosen by measurement; results are right for any. */
 enum {
-    WIDTH = 1024,       /* columns of a panel at most: its vectors stay in the first cache, */
-    NARROW = 512,       /* also where a pass has many of them */
+    WIDTH = 2048,       /* columns of a panel at most: its vectors stay in the nearest caches, */
+    NARROW = 1024,      /* also where a pass has many of them */
+    PAD = 272,          /* numbers between rooms, or all would share the same few places there */
+    LONG = 1024,        /* columns of rows that are summed four at a time */
     SUMS = 5,           /* that a pass takes at most */
     JOINED = 128,       /* rows of the map are joined up to about this width */
     LANES = 16,         /* sums that a single column is dealt out to */
+    WORD = 16,          /* numbers whose bits of a mask are written and read at once */
     STRETCH = 16,       /* rows that are summed in float, before they are added in double */
-    AHEAD = 2048,       /* numbers from those that are worked on to those that are fetched */
     ITEMS = 256,        /* items that a map is cut into, if it is large enough, */
     SMALLEST = 1 << 14, /* that an item keeps this many numbers */
     PARALLEL = 1 << 16, /* numbers of a map that are worth more than one thread */
@@ -50,6 +55,7 @@ enum {
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
 INLINE long larger(long a, long b) { return a > b ? a : b; }
 INLINE long rounded_up(long a, long b) { return (a + b - 1) / b; }
+INLINE long in_words(long numbers) { return rounded_up(numbers, WORD) * WORD; }
 
 /* ------------------------------------------------------------------ numbers of a map <-> float */
 
@@ -147,21 +153,25 @@ INLINE float sigmoid(float u)
     return 1 / (1 + p * 0x1p64f);                        /* where this may */
 }
 
-/* f(u) and f'(u). At the corners the slopes are PyTorch's. */
+/* f(u) and f'(u), and whether f is flat there. At the corners, and for NaN, as PyTorch has it. */
 typedef struct {
     float value, slope;
+    int flat;
 } activated;
 
 INLINE activated activate(activation f, float u)
 {
-    if (f == RELU) return (activated){u < 0 ? 0 : u, u > 0 ? 1 : 0};
-    if (f == RELU6) return (activated){u < 0 ? 0 : u > 6 ? 6 : u, u > 0 && u < 6 ? 1 : 0};
+    if (f == RELU) return (activated){u < 0 ? 0 : u, 1, u <= 0};
+    if (f == RELU6) return (activated){u < 0 ? 0 : u > 6 ? 6 : u, 1, !(u > 0 && u < 6)};
     if (f == HARDSWISH)
         return (activated){u * (between(-0.0f, u + 3, 6) * (1 / 6.0f)),
-                           u <= -3 ? 0 : u >= 3 ? 1 : u * (1 / 3.0f) + 0.5f};
+                           u >= 3 ? 1 : (u + 1.5f) * (1 / 3.0f), u <= -3};
     float s = sigmoid(u), v = u * s;
-    return (activated){v, s + v * (1 - s)};
+    return (activated){v, s + v * (1 - s), 0};
 }
+
+/* f'(u) times a gradient. */
+INLINE float back_through(activated f, float gradient) { return f.flat ? 0 : f.slope * gradient; }
 
 /* ------------------------------------------------------------------------------ jobs and panels */
 
@@ -180,10 +190,11 @@ typedef struct {
     long joined;                                  /* rows of the map in one row of a panel */
 
     const void *dy, *y, *x, *shortcut;
+    uint8_t *bits; /* of the mask of a ReLU, one for each number of a map */
     const float *pivot, *a, *b, *A, *D, *E, *K, *L, *S;
     int relu;
     activation f;
-    void *out, *dshortcut;
+    void *out;
     float *sums[SUMS]; /* each [B, C] */
     double *partial;   /* of each part, [images, parts, sums, columns], if there are several */
 } job;
@@ -285,57 +296,94 @@ INLINE void settle(type T, void *map, long start, long numbers, const float *roo
         for (long k = 0; k < numbers; k++) store(FLOAT16, map, start + k, room[k]);
 }
 
-/* Asks for the numbers of a map that will be read a while from now: where several maps are read side
- * by side, and several rows of each, the processor does not foresee it. */
-INLINE void fetch(type T, const void *map, long start, long numbers)
+/* Copies number i of a map, or writes 0 where the condition does not hold. */
+INLINE void copy_if(type T, void *to, const void *from, long i, int condition)
 {
-    const char *first = (const char *)map + (start + AHEAD) * size_of[T];
-    for (long k = 0; k < numbers * size_of[T]; k += 64) __builtin_prefetch(first + k);
+    if (T == FLOAT32)
+        ((float *)to)[i] = condition ? ((const float *)from)[i] : 0;
+    else
+        ((uint16_t *)to)[i] = condition ? ((const uint16_t *)from)[i] : 0;
 }
 
-INLINE float gradient(type T, const job *j, int through_relu, long i)
+/* ----------------------------------------------------------------------------- the mask in bits
+ *
+ * Bit i % 8 of byte i / 8 says whether the ReLU let number i of the map through. It is written and read
+ * in words, the lower byte first; no word belongs to two rows, or to two items. */
+
+/* Whether y, which a ReLU made, is neither 0 nor -0: NaN is let through. */
+INLINE int is_let_through(type T, const void *y, long i)
 {
-    float dy = load(T, j->dy, i);
-    return !through_relu || load(T, j->y, i) > 0 ? dy : 0;
+    return T == FLOAT32 ? ((const uint32_t *)y)[i] << 1 != 0
+                        : (uint16_t)(((const uint16_t *)y)[i] << 1) != 0;
+}
+
+INLINE void keep_mask(type T, const void *y, uint8_t *bits, long start, long numbers)
+{
+    for (long i = start; i < start + numbers; i += WORD) {
+        uint32_t all = 0;
+#pragma omp simd reduction(| : all)
+        for (int k = 0; k < WORD; k++) all |= is_let_through(T, y, i + k) ? 1u << k : 0;
+        const uint16_t word = all;
+        memcpy(bits + i / 8, &word, sizeof word);
+    }
+}
+
+INLINE uint16_t mask_from(const uint8_t *bits, long i)
+{
+    uint16_t word;
+    memcpy(&word, bits + i / 8, sizeof word);
+    return word;
 }
 
 /* ------------------------------------------------------------------------------------- the sums */
 
-typedef enum { MOMENTS, GRAD_MOMENTS, GRAD_MOMENTS_RELU, POOLED, GRAD_POOLED, GRAD_POOLED_SE } way;
+typedef enum {
+    MOMENTS,
+    GRAD_SCALE,
+    GRAD_SCALE_Y,    /* behind a ReLU whose output is y, */
+    GRAD_SCALE_BITS, /* or whose mask is kept in bits */
+    POOLED,
+    GRAD_POOLED,
+    GRAD_POOLED_SE,
+} way;
 
 INLINE int number_of_sums(way w) { return w == POOLED ? 1 : w == GRAD_POOLED_SE ? 5 : 2; }
 
-/* Adds `rows` rows of `width` numbers to the sums of their columns: several at once, so that the sums
- * are loaded and stored less often. Sum k of column c is sum[k step + c]. */
+/* Adds `rows` rows of `width` numbers to the sums of their columns. Sum k of column c is
+ * sum[k step + c]. Behind a ReLU writes g, too. */
 INLINE void add_rows(type T, const job *j, way w, int each, long start, int rows, long width,
                      long stride, const float *p, float *sum, const long step)
 {
-    fetch(T, j->x, start, rows * width);
-    if (w != MOMENTS) fetch(T, j->dy, start, rows * width);
-    if (w == GRAD_MOMENTS_RELU) fetch(T, j->y, start, rows * width);
+    const long piece = w == GRAD_SCALE_BITS ? WORD : larger(1, width);
+    for (long left = 0; left < width; left += piece) {
+        uint16_t mask[4] = {0};
+        if (w == GRAD_SCALE_BITS)
+            for (int r = 0; r < rows; r++) mask[r] = mask_from(j->bits, start + r * stride + left);
 #pragma omp simd
-    for (long c = 0; c < width; c++)
+        for (long k = 0; k < piece; k++)
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            long i = start + r * stride + c;
-            float v = load(T, j->x, i) - p[each * c];
-            float u = w == MOMENTS ? v : gradient(T, j, w == GRAD_MOMENTS_RELU, i);
-            sum[c] += u;
-            sum[step + c] += u * v;
-        }
+            for (int r = 0; r < rows; r++) {
+                long c = left + k, i = start + r * stride + c;
+                float v = load(T, j->x, i) - p[each * c];
+                float u = w == MOMENTS ? v : load(T, j->dy, i);
+                if (w == GRAD_SCALE_Y || w == GRAD_SCALE_BITS) {
+                    int through = w == GRAD_SCALE_Y ? !(load(T, j->y, i) <= 0) : mask[r] & 1 << k;
+                    u = through ? u : 0;
+                    copy_if(T, j->out, j->dy, i, through);
+                }
+                sum[c] += u;
+                sum[step + c] += u * v;
+            }
+    }
 }
 
 /* The same through an activation, where a row by itself is work enough. */
 INLINE void add_activated(type T, const job *j, way w, activation f, int each, long start, long width,
                           constants v, float *sum, const long step)
 {
-    float room[2][WIDTH];
-    const float *x = floats(T, j->x, start, width, room[0]), *dy = NULL;
-    fetch(T, j->x, start, width);
-    if (w != POOLED) {
-        dy = floats(T, j->dy, start, width, room[1]);
-        fetch(T, j->dy, start, width);
-    }
+    float room[2][WIDTH + PAD];
+    const float *x = floats(T, j->x, start, width, room[0]);
+    const float *dy = w == POOLED ? NULL : floats(T, j->dy, start, width, room[1]);
 #pragma omp simd
     for (long i = 0; i < width; i++) {
         long c = each * i;
@@ -344,13 +392,13 @@ INLINE void add_activated(type T, const job *j, way w, activation f, int each, l
         if (w == POOLED) {
             sum[i] += out.value;
         } else {
-            float g = dy[i] * out.slope;
+            float g = back_through(out, dy[i]), slope = back_through(out, 1);
             sum[i] += g;
             sum[step + i] += g * centred;
             if (w == GRAD_POOLED_SE) {
                 sum[2 * step + i] += dy[i] * out.value;
-                sum[3 * step + i] += out.slope;
-                sum[4 * step + i] += out.slope * centred;
+                sum[3 * step + i] += slope;
+                sum[4 * step + i] += slope * centred;
             }
         }
     }
@@ -372,6 +420,7 @@ INLINE void sum_columns(type T, const job *j, way w, activation f, const panel *
     enum { STEP = WIDTH + LANES };
     const int sums = number_of_sums(w);
     const long stretch = sums > 2 ? 2 * STRETCH : STRETCH; /* adding up five sums takes its time */
+    const int at_once = w < POOLED && p->width > LONG;     /* sums are loaded and stored less often */
     float wide[3][WIDTH], sum[SUMS * STEP];
     const constants v = spread_constants(1, wide, j, p);
     for (int k = 0; k < sums; k++) memset(total[k], 0, p->width * sizeof **total);
@@ -380,7 +429,7 @@ INLINE void sum_columns(type T, const job *j, way w, activation f, const panel *
     for (long top = 0; top < rows; top += stretch) {
         for (int k = 0; k < sums; k++) memset(sum + k * STEP, 0, p->width * sizeof *sum);
         long r = top, i = p->start + top * p->stride;
-        for (; w < POOLED && r + 4 <= smaller(top + stretch, p->rows); r += 4, i += 4 * p->stride)
+        for (; at_once && r + 4 <= smaller(top + stretch, p->rows); r += 4, i += 4 * p->stride)
             add(T, j, w, f, 1, i, 4, p->width, p->stride, v, sum, STEP);
         for (; r < smaller(top + stretch, rows); r++, i += p->stride)
             add(T, j, w, f, 1, i, 1, r < p->rows ? p->width : p->tail, 0, v, sum, STEP);
@@ -437,14 +486,12 @@ INLINE void sum_panel(type T, const job *j, way w, activation f, int each, const
                 j->partial[(p->part * sums + k) * j->map.columns + p->left + c] = total[k][c];
 }
 
-/* -------------------------------------------------------------- ------------------- the maps */
+/* ------------------------------------------------------------------------------------- the maps */
 
 INLINE void affine_row(type T, const job *j, int add, int each, long start, long width, const float *p,
                        const float *A, const float *D)
 {
     const float floor = j->relu ? 0 : -INFINITY;
-    fetch(T, j->x, start, width);
-    if (add) fetch(T, j->shortcut, start, width);
 #pragma omp simd
     for (long n = 0; n < width; n++) {
         long i = start + n, c = each * n;
@@ -460,30 +507,26 @@ INLINE void affine_panel(type T, const job *j, int add, int each, const panel *p
     const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), 0, p);
     const float *A = spread(each, wide[1], of_image(j->A, p), 0, p);
     const float *D = spread(each, wide[2], of_image(j->D, p), 0, p);
-    for (long r = 0; r <= p->rows; r++)
-        affine_row(T, j, add, each, p->start + r * p->stride, r < p->rows ? p->width : p->tail, pivot,
-                   A, D);
-}
-
-INLINE void grad_affine_row(type T, const job *j, int relu, int use_x, int both, int each, long start,
-                            long width, const float *p, const float *A, const float *E, const float *K)
-{
-    fetch(T, j->dy, start, width);
-    if (relu) fetch(T, j->y, start, width);
-    if (use_x) fetch(T, j->x, start, width);
-#pragma omp simd
-    for (long n = 0; n < width; n++) {
-        long i = start + n, c = each * n;
-        float g = gradient(T, j, relu, i);
-        float dx = A[c] * g + E[c];
-        if (use_x) dx -= K[c] * (load(T, j->x, i) - p[c]);
-        store(T, j->out, i, dx);
-        if (both) store(T, j->dshortcut, i, g);
+    for (long r = 0; r <= p->rows; r++) {
+        const long start = p->start + r * p->stride, width = r < p->rows ? p->width : p->tail;
+        affine_row(T, j, add, each, start, width, pivot, A, D);
+        if (j->bits) keep_mask(T, j->out, j->bits, start, width);
     }
 }
 
-INLINE void grad_affine_panel(type T, const job *j, int relu, int use_x, int both, int each,
-                              const panel *p)
+INLINE void grad_affine_row(type T, const job *j, int use_x, int each, long start, long width,
+                            const float *p, const float *A, const float *E, const float *K)
+{
+#pragma omp simd
+    for (long n = 0; n < width; n++) {
+        long i = start + n, c = each * n;
+        float dx = A[c] * load(T, j->dy, i) + E[c];
+        if (use_x) dx -= K[c] * (load(T, j->x, i) - p[c]);
+        store(T, j->out, i, dx);
+    }
+}
+
+INLINE void grad_affine_panel(type T, const job *j, int use_x, int each, const panel *p)
 {
     float wide[4][WIDTH];
     const float *pivot = spread(each, wide[0], of_channel(j->pivot, j, p), 0, p);
@@ -491,17 +534,16 @@ INLINE void grad_affine_panel(type T, const job *j, int relu, int use_x, int bot
     const float *E = spread(each, wide[2], of_image(j->E, p), 0, p);
     const float *K = spread(each, wide[3], of_channel(j->K, j, p), 0, p);
     for (long r = 0; r <= p->rows; r++)
-        grad_affine_row(T, j, relu, use_x, both, each, p->start + r * p->stride,
-                        r < p->rows ? p->width : p->tail, pivot, A, E, K);
+        grad_affine_row(T, j, use_x, each, p->start + r * p->stride, r < p->rows ? p->width : p->tail,
+                        pivot, A, E, K);
 }
 
 INLINE void activate_row(type T, const job *j, activation f, int each, long start, long width,
                          constants v, const float *S)
 {
-    float room[2][WIDTH];
+    float room[2][WIDTH + PAD];
     const float *x = floats(T, j->x, start, width, room[0]);
     float *y = draft(T, j->out, start, room[1]);
-    fetch(T, j->x, start, width);
 #pragma omp simd
     for (long i = 0; i < width; i++) {
         long c = each * i;
@@ -523,18 +565,15 @@ INLINE void grad_activate_row(type T, const job *j, activation f, int learn, int
                               long width, constants v, const float *A, const float *E,
                               const float *K, const float *L)
 {
-    float room[3][NARROW];
+    float room[3][NARROW + PAD];
     const float *x = floats(T, j->x, start, width, room[0]);
     const float *dy = floats(T, j->dy, start, width, room[1]);
     float *dx = draft(T, j->out, start, room[2]);
-    fetch(T, j->x, start, width);
-    fetch(T, j->dy, start, width);
 #pragma omp simd
     for (long i = 0; i < width; i++) {
         long c = each * i;
         float centred = x[i] - v.p[c];
-        float slope = activate(f, v.a[c] * centred + v.b[c]).slope;
-        float du = slope * (A[c] * dy[i] + E[c]);
+        float du = back_through(activate(f, v.a[c] * centred + v.b[c]), A[c] * dy[i] + E[c]);
         dx[i] = learn ? du - L[c] - K[c] * centred : du;
     }
     settle(T, j->out, start, width, dx);
@@ -579,7 +618,7 @@ typedef void item_function(const job *, long image, long part, long block);
 
 typedef struct {
     const char *name;
-    item_function *moments, *affine, *grad_moments, *grad_affine;
+    item_function *moments, *affine, *grad_scale, *grad_affine;
     item_function *pooled, *activate, *grad_pooled, *grad_activate;
 } instruction_set;
 
@@ -595,18 +634,19 @@ typedef struct {
         WITH_TYPE(j, WITH(add, j->shortcut, WITH(each, j->map.columns > 1,                            \
             affine_panel(T, j, add, each, &p))))                                                      \
     }                                                                                                 \
-    target static void grad_moments_##isa(const job *j, long image, long part, long block)            \
+    target static void grad_scale_##isa(const job *j, long image, long part, long block)              \
     {                                                                                                 \
         panel p = cut(j, image, part, block);                                                         \
-        WITH_TYPE(j, WITH(relu, j->y, WITH(each, j->map.columns > 1,                                  \
-            sum_panel(T, j, relu ? GRAD_MOMENTS_RELU : GRAD_MOMENTS, RELU, each, &p))))               \
+        WITH_TYPE(j, WITH(each, j->map.columns > 1,                                                   \
+            if (j->y) sum_panel(T, j, GRAD_SCALE_Y, RELU, each, &p);                                  \
+            else if (j->bits) sum_panel(T, j, GRAD_SCALE_BITS, RELU, each, &p);                       \
+            else sum_panel(T, j, GRAD_SCALE, RELU, each, &p)))                                        \
     }                                                                                                 \
     target static void grad_affine_##isa(const job *j, long image, long part, long block)             \
     {                                                                                                 \
         panel p = cut(j, image, part, block);                                                         \
-        WITH_TYPE(j, WITH(relu, j->y, WITH(use_x, j->K, WITH(both, relu && j->dshortcut,              \
-            WITH(each, j->map.columns > 1,                                                            \
-                grad_affine_panel(T, j, relu, use_x, both, each, &p))))))                             \
+        WITH_TYPE(j, WITH(use_x, j->K, WITH(each, j->map.columns > 1,                                 \
+            grad_affine_panel(T, j, use_x, each, &p))))                                               \
     }                                                                                                 \
     target static void pooled_##isa(const job *j, long image, long part, long block)                  \
     {                                                                                                 \
@@ -633,7 +673,7 @@ typedef struct {
             grad_activate_panel(j->map.T, j, f, learn, each, &p))))                                   \
     }                                                                                                 \
     static const instruction_set isa = {                                                              \
-        #isa,         moments_##isa,  affine_##isa,      grad_moments_##isa,  grad_affine_##isa,      \
+        #isa,         moments_##isa,  affine_##isa,      grad_scale_##isa,    grad_affine_##isa,      \
         pooled_##isa, activate_##isa, grad_pooled_##isa, grad_activate_##isa,                         \
     };
 
@@ -664,10 +704,11 @@ static const instruction_set *in_use = &baseline;
 static job plan(layout map, long width, long fewest_rows)
 {
     const long columns = larger(1, map.columns), rows = larger(1, map.rows);
-    long block_columns = rounded_up(columns, rounded_up(columns, width));
+    /* Cuts lie between the words of a mask. */
+    long block_columns = in_words(rounded_up(columns, rounded_up(columns, width)));
     long blocks = rounded_up(columns, block_columns);
     long parts = smaller(ITEMS / (map.images * blocks + 1), rows * columns / blocks / SMALLEST);
-    long part_rows = rounded_up(rows, larger(1, smaller(parts, rows / fewest_rows)));
+    long part_rows = in_words(rounded_up(rows, larger(1, smaller(parts, rows / fewest_rows))));
     return (job){
         .map = map,
         .blocks = blocks,
@@ -751,32 +792,34 @@ int senet_moments(const void *x, const float *pivot, float *sums, float *squares
     return run_sums(in_use->moments, j, 2, threads);
 }
 
+/* With `bits` keeps the mask of the ReLU there. */
 void senet_affine(const void *x, const float *pivot, const float *A, const float *D,
-                  const void *shortcut, int relu, void *y, LAYOUT, int threads)
+                  const void *shortcut, int relu, void *y, uint8_t *bits, LAYOUT, int threads)
 {
     job j = plan(THE_LAYOUT, WIDTH, 1);
-    j.x = x, j.pivot = pivot, j.A = A, j.D = D, j.shortcut = shortcut, j.relu = relu, j.out = y;
+    j.x = x, j.pivot = pivot, j.A = A, j.D = D, j.shortcut = shortcut, j.relu = relu;
+    j.out = y, j.bits = bits;
     expect_large_pages(y, &j.map);
     run(in_use->affine, &j, threads);
 }
 
-int senet_grad_moments(const void *dy, const void *y, const void *x, const float *pivot, float *S1,
-                       float *S2, LAYOUT, int threads)
+/* Behind a ReLU, of which there is either the output or the mask in bits, writes `g`; else g is dy. */
+int senet_grad_scale(const void *dy, const void *y, uint8_t *bits, const void *x, const float *pivot,
+                     void *g, float *S1, float *S2, LAYOUT, int threads)
 {
     job j = plan(THE_LAYOUT, WIDTH, 4 * STRETCH);
-    j.dy = dy, j.y = y, j.x = x, j.pivot = pivot, j.sums[0] = S1, j.sums[1] = S2;
-    return run_sums(in_use->grad_moments, j, 2, threads);
+    j.dy = dy, j.y = y, j.bits = bits, j.x = x, j.pivot = pivot;
+    j.out = g, j.sums[0] = S1, j.sums[1] = S2;
+    if (g) expect_large_pages(g, &j.map);
+    return run_sums(in_use->grad_scale, j, 2, threads);
 }
 
-void senet_grad_affine(const void *dy, const void *y, const void *x, const float *pivot,
-                       const float *A, const float *E, const float *K, void *dx, void *dshortcut,
-                       LAYOUT, int threads)
+void senet_grad_affine(const void *g, const void *x, const float *pivot, const float *A,
+                       const float *E, const float *K, void *dx, LAYOUT, int threads)
 {
     job j = plan(THE_LAYOUT, WIDTH, 1);
-    j.dy = dy, j.y = y, j.x = x, j.pivot = pivot, j.A = A, j.E = E, j.K = K;
-    j.out = dx, j.dshortcut = dshortcut;
+    j.dy = g, j.x = x, j.pivot = pivot, j.A = A, j.E = E, j.K = K, j.out = dx;
     expect_large_pages(dx, &j.map);
-    if (dshortcut) expect_large_pages(dshortcut, &j.map);
     run(in_use->grad_affine, &j, threads);
 }
 

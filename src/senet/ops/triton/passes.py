@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.library import triton_op
 from triton import language as tl
 
+from senet.ops.mask import as_map
 from senet.ops.passes import accumulator
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton asks the same, at each @jit
@@ -85,14 +86,26 @@ def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
         return tuple(_add_stretches(sums, squares))  # type: ignore[return-value]
 
 
-@triton_op("senet::affine", mutates_args=())
 def affine(
+    x: Tensor,
+    pivot: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: bool = False,
+) -> Tensor | tuple[Tensor, Tensor | None]:
+    y = _affine_op(x, pivot, A, D, shortcut, relu)
+    return (y, y if relu else None) if keep else y
+
+
+@triton_op("senet::affine", mutates_args=())
+def _affine_op(
     x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None, relu: bool
 ) -> Tensor:
     y = torch.empty_like(x)
     if x.numel() == 0:
         return y
-    assert A.dtype == D.dtype == accumulator(x.dtype), (A.dtype, D.dtype)
     walk = _walk(x)
     A, A_step = _by_image(A)
     D, D_step = _by_image(D)
@@ -103,60 +116,47 @@ def affine(
     return y
 
 
-@triton_op("senet::grad_moments", mutates_args=())
-def grad_moments(
-    dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    y = None if mask is None else as_map(mask, x)
+    *g, S1, S2 = _grad_scale_op(dy, y, x, pivot)
+    return g[0] if g else dy, S1, S2
+
+
+@triton_op("senet::grad_scale", mutates_args=())
+def _grad_scale_op(dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None) -> list[Tensor]:
+    """g, S1 and S2; without ``y`` the sums alone, for an operator must not return its argument."""
+    g = None if y is None else torch.empty_like(dy)
+    written = [] if g is None else [g]
     if x.numel() == 0:
-        return _no_sums(x), _no_sums(x)
+        return [*written, _no_sums(x), _no_sums(x)]
     walk = _walk(x)
     S1, S2 = _room(x, walk), _room(x, walk)
     with torch.cuda.device_of(x):
-        wrap_triton(_grad_moments)[walk.grid](dy, y, x, _dense(pivot), S1, S2, **walk.sizes)
-        return tuple(_add_stretches(S1, S2))  # type: ignore[return-value]
-
-
-def grad_affine(
-    dy: Tensor,
-    y: Tensor | None,
-    x: Tensor | None,
-    pivot: Tensor | None,
-    A: Tensor,
-    E: Tensor | None,
-    K: Tensor | None,
-    shortcut: bool,
-) -> tuple[Tensor, Tensor | None]:
-    dx, g = _grad_affine_op(dy, y, x, pivot, A, E, K, shortcut)
-    return dx, (g if shortcut else None)
+        wrap_triton(_grad_scale)[walk.grid](dy, y, x, _dense(pivot), g, S1, S2, **walk.sizes)
+        return [*written, *_add_stretches(S1, S2)]
 
 
 @triton_op("senet::grad_affine", mutates_args=())
-def _grad_affine_op(
-    dy: Tensor,
-    y: Tensor | None,
+def grad_affine(
+    g: Tensor,
     x: Tensor | None,
     pivot: Tensor | None,
     A: Tensor,
     E: Tensor | None,
     K: Tensor | None,
-    shortcut: bool,
-) -> tuple[Tensor, Tensor]:
-    """An operator returns tensors, never ``None``: without ``shortcut``, g is empty."""
-    dx = torch.empty_like(dy)
-    g = torch.empty_like(dy) if shortcut else dy.new_empty(0)
-    if dy.numel() == 0:
-        return dx, g
-    assert A.dtype == accumulator(dy.dtype), A.dtype
-    walk = _walk(dy)
+) -> Tensor:
+    dx = torch.empty_like(g)
+    if g.numel() == 0:
+        return dx
+    walk = _walk(g)
     A, A_step = _by_image(A)
     E, E_step = (None, 0) if E is None else _by_image(E)
     pivot, K = _dense(pivot), _dense(K)
-    dshortcut = g if shortcut else None
-    with torch.cuda.device_of(dy):
-        wrap_triton(_grad_affine)[walk.grid](
-            dy, y, x, pivot, A, E, K, dx, dshortcut, A_step, E_step, **walk.sizes
-        )
-    return dx, g
+    with torch.cuda.device_of(g):
+        wrap_triton(_grad_affine)[walk.grid](g, x, pivot, A, E, K, dx, A_step, E_step, **walk.sizes)
+    return dx
 
 
 @triton_op("senet::pooled", mutates_args=())
@@ -289,10 +289,10 @@ def _affine(x, pivot, A, D, shortcut, y, A_step, D_step, B, C, N, tiles, stretch
 
 
 @_kernel
-def _grad_moments(dy, y, x, pivot, S1, S2, B, C, N, tiles, stretches,
-                  CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
-                  R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """S1 = Σₙ g and S2 = Σₙ g (x − p)."""
+def _grad_scale(dy, y, x, pivot, g, S1, S2, B, C, N, tiles, stretches,
+                CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+                R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """g = 0 where y <= 0, else dy; S1 = Σₙ g and S2 = Σₙ g (x − p)."""
     wide: tl.constexpr = S1.dtype.element_ty
     C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
     image, block, stretch, start, stop = _own(
@@ -304,19 +304,22 @@ def _grad_moments(dy, y, x, pivot, S1, S2, B, C, N, tiles, stretches,
     s2 = tl.zeros([R_TILE, N_TILE], wide)
     for n in range(start, stop, N_TILE):
         at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        g = _through(dy, y, at, inside).to(wide)
-        s1 += g
-        s2 += g * (tl.load(x + at, inside, other=0).to(wide) - p)
+        sent = tl.load(dy + at, inside, other=0)
+        if y is not None:
+            sent = tl.where(tl.load(y + at, inside, other=0) <= 0, 0.0, sent)
+            tl.store(g + at, sent, inside)
+        s1 += sent.to(wide)
+        s2 += sent.to(wide) * (tl.load(x + at, inside, other=0).to(wide) - p)
     here = (stretch * B + b) * C + c
     tl.store(S1 + here, tl.sum(s1, 1), owned)
     tl.store(S2 + here, tl.sum(s2, 1), owned)
 
 
 @_kernel
-def _grad_affine(dy, y, x, pivot, A, E, K, dx, dshortcut, A_step, E_step, B, C, N,
-                 tiles, stretches, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _grad_affine(g, x, pivot, A, E, K, dx, A_step, E_step, B, C, N, tiles, stretches,
+                 CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
                  R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """dx = A g + E − K (x − p) and dshortcut = g."""
+    """dx = A g + E − K (x − p)."""
     wide: tl.constexpr = A.dtype.element_ty
     C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
     image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
@@ -329,15 +332,12 @@ def _grad_affine(dy, y, x, pivot, A, E, K, dx, dshortcut, A_step, E_step, B, C, 
         p = _pivot(pivot, c, owned)
     for n in range(start, stop, N_TILE):
         at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        g = _through(dy, y, at, inside)
-        out = a * g.to(wide)
+        out = a * tl.load(g + at, inside, other=0).to(wide)
         if E is not None:
             out += e
         if K is not None:
             out -= k * (tl.load(x + at, inside, other=0).to(wide) - p)
         tl.store(dx + at, out.to(dx.dtype.element_ty), inside)
-        if dshortcut is not None:
-            tl.store(dshortcut + at, g, inside)
 
 
 @_kernel
@@ -358,8 +358,7 @@ def _pooled(x, pivot, a, b, sums, B, C, N, tiles, stretches,
     for n in range(start, stop, N_TILE):
         at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
         u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
-        v, _f = _activated(u, ACTIVATION)
-        total += tl.where(inside, v, 0.0)
+        total += tl.where(inside, _activated(u, ACTIVATION), 0.0)
     tl.store(sums + (stretch * B + row) * C + c, tl.sum(total, 1), owned)
 
 
@@ -380,7 +379,7 @@ def _activate(x, pivot, a, b, S, y, S_step, B, C, N, tiles, stretches,
     for n in range(start, stop, N_TILE):
         at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
         u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
-        out, _f = _activated(u, ACTIVATION)
+        out = _activated(u, ACTIVATION)
         if S is not None:
             out *= s
         tl.store(y + at, out.to(y.dtype.element_ty), inside)
@@ -409,13 +408,14 @@ def _grad_pooled(dy, x, pivot, a, b, S1, S2, ds, C1, C2, B, C, N, tiles, stretch
     for n in range(start, stop, N_TILE):
         at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
         d = tl.load(x + at, inside, other=0).to(wide) - p
-        g = tl.load(dy + at, inside, other=0).to(wide)
-        v, f = _activated(gain * d + level, ACTIVATION)
-        s1 += g * f
-        s2 += g * f * d
+        sent = tl.load(dy + at, inside, other=0).to(wide)
+        u = gain * d + level
+        g = _back_through(sent, u, ACTIVATION)
+        s1 += g
+        s2 += g * d
         if ds is not None:
-            f = tl.where(inside, f, 0.0)
-            s3 += g * v
+            s3 += sent * _activated(u, ACTIVATION)
+            f = tl.where(inside, _back_through(1.0, u, ACTIVATION), 0.0)
             c1 += f
             c2 += f * d
     here = (stretch * B + row) * C + c
@@ -452,8 +452,7 @@ def _grad_activate(dy, x, pivot, a, b, A, E, K, L, dx, A_step, E_step, B, C, N, 
         g = scale * tl.load(dy + at, inside, other=0).to(wide)
         if E is not None:
             g += e
-        _v, f = _activated(gain * d + level, ACTIVATION)
-        out = f * g
+        out = _back_through(g, gain * d + level, ACTIVATION)
         if L is not None:
             out -= mean
         if K is not None:
@@ -463,22 +462,33 @@ def _grad_activate(dy, x, pivot, a, b, A, E, K, L, dx, A_step, E_step, B, C, N, 
 
 @triton.jit
 def _activated(u, ACTIVATION: tl.constexpr):
-    """f(u) and f'(u), which at its corners is PyTorch's; what is not used is left out."""
+    """f(u)."""
     if ACTIVATION == "silu":
-        s = 1 / (1 + tl.exp(-u))
-        v = u * s
-        slope = s + v * (1 - s)
+        v = u / (1 + tl.exp(-u))
     elif ACTIVATION == "hardswish":
         v = u * tl.where(u <= -3, 0.0, tl.where(u < 3, (u + 3) / 6, 1.0))
-        slope = tl.where(u <= -3, 0.0, tl.where(u < 3, u / 3 + 0.5, 1.0))
     elif ACTIVATION == "relu6":
         v = tl.where(u < 0, 0.0, tl.where(u > 6, 6.0, u))
-        slope = tl.where((u > 0) & (u < 6), 1.0, 0.0)
     else:
         tl.static_assert(ACTIVATION == "relu")
         v = tl.where(u < 0, 0.0, u)
-        slope = tl.where(u > 0, 1.0, 0.0)
-    return v, slope
+    return v
+
+
+@triton.jit
+def _back_through(dv, u, ACTIVATION: tl.constexpr):
+    """f'(u) dv; where f is flat 0, whatever dv is. At the corners, and for NaN, as in PyTorch."""
+    if ACTIVATION == "silu":
+        s = 1 / (1 + tl.exp(-u))
+        du = (s * (1 + u * (1 - s))) * dv
+    elif ACTIVATION == "hardswish":
+        du = tl.where(u <= -3, 0.0, tl.where(u >= 3, 1.0, u / 3 + 0.5) * dv)
+    elif ACTIVATION == "relu6":
+        du = tl.where((u > 0) & (u < 6), dv, 0.0)
+    else:
+        tl.static_assert(ACTIVATION == "relu")
+        du = tl.where(u <= 0, 0.0, dv)
+    return du
 
 
 @triton.jit
@@ -539,15 +549,6 @@ def _tile(image, block, n, B, C, N, CHANNELS_LAST: tl.constexpr,
         at = (row.to(tl.int64) * N + n) + (rows * N + positions)
         inside = (row + rows < B * C) & (n + positions < N)
     return at, inside
-
-
-@triton.jit
-def _through(dy, y, at, inside):
-    """g: dy where y > 0, else 0."""
-    g = tl.load(dy + at, inside, other=0)
-    if y is not None:
-        g = tl.where(tl.load(y + at, inside, other=0) > 0, g, 0.0)
-    return g
 
 
 @triton.jit

@@ -1,0 +1,307 @@
+"""Squeeze-and-excitation on the passes that batch norm makes anyway.
+
+The tail of a residual branch is: convolution output x → batch norm → SE → + shortcut → ReLU → y.
+Let b index images, c channels and n the N positions of the map, M = B·N, and take x about its
+mean: x̂ = x − μ. Only x̂, y, g and their gradients are maps; all else is ``[B, C]`` or ``[C]``.
+
+Batch norm is an affine map a channel, u = a x̂ + β with a = γ/σ. Hence
+
+    z = a m + β            the squeeze of u, from m = meanₙ x̂, which the statistics pass holds
+    A = s a,  D = s β      scaling u by s is folding s into the affine map
+    y = relu(A x̂ + D + shortcut)
+
+What stands between the two, s = f(z), is arithmetic on ``[B, C]`` arrays and may be anything. So
+there is a pair of operations, and f is ordinary PyTorch with its own autograd:
+
+    h = norm_squeeze(x, norm)              one reading pass; h.z is z
+    s = f(h.z)                             whatever the network says
+    y = norm_scale(h, s, shortcut, relu)   one reading and writing pass
+
+Backward, with g = dy where the ReLU let through, else 0. ``norm_scale`` makes one pass, that writes
+g, which is also the shortcut's gradient, and sums S1 = Σₙ g and S2 = Σₙ g x̂. Then
+
+    ds = a S2 + β S1       which autograd takes through f, to dz and to all parameters of f
+
+and sends g, A, s S1 and s S2 on to ``norm_squeeze``, as the "gradients" of the links of h:
+
+    T1 = Σ_b (s S1 + dz)   = dβ
+    T2 = Σ_b (s S2 + dz m) = σ dγ
+    dx = A g + E − K x̂     with E = a (dz/N − T1/M) and K = a T2 / (σ² M): the second pass
+
+In evaluation μ and σ are constants, so K = 0 and E = a dz/N. Without a gate s = 1 and dz = 0;
+without a norm a = 1, β = 0 and x̂ = x. Where the backward is itself to be differentiated, the same
+lines run in plain PyTorch, on statistics that are taken again from x (:func:`again`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor  # type: ignore[attr-defined]
+from torch.nn import functional as F
+
+from senet.ops import backend, passes, synchronise
+from senet.ops.norm import Affine, Norm, affine, sizes, track
+from senet.ops.precision import full_precision, wide
+
+
+class Squeezed(NamedTuple):
+    """The map u = norm(x), squeezed and not yet written: what :func:`norm_scale` makes y of.
+
+    Attributes:
+        z: meanₙ u, ``[B, C]``; ``None`` where nobody asked for it.
+        x: the map.
+        norm: its batch norm, or ``None``.
+        of: the affine map that ``norm`` is to x.
+        links: stand-ins without memory whose gradients :func:`norm_scale` sends to
+            :func:`norm_squeeze`: g like x, and A, s S1, s S2, ``[B, C]``. Empty in inference.
+    """
+
+    z: Tensor | None
+    x: Tensor
+    norm: Norm | None
+    of: Affine
+    links: tuple[Tensor, ...] = ()
+
+
+def norm_squeeze(
+    x: Tensor, norm: Norm | None, squeeze: bool = True, mean: Tensor | None = None
+) -> Squeezed:
+    """Take the statistics of x, and the squeeze of its batch norm, in one reading pass.
+
+    Args:
+        x: map ``[B, C, *space]`` that a convolution made.
+        norm: its batch norm, or ``None``, and then x itself is squeezed. Running statistics are
+            moved as PyTorch moves them.
+        squeeze: whether z is wanted.
+        mean: meanₙ x, ``[B, C]``, where it is known already (:func:`mean_after`); for inference: no
+            gradient flows through it.
+
+    Raises:
+        ValueError: if the batch decides the statistics, and has a single value a channel.
+
+    Example:
+        >>> h = norm_squeeze(torch.tensor([[[1.0, 3.0]]]), None)
+        >>> h.z
+        tensor([[2.]])
+        >>> norm_scale(h, torch.tensor([[0.5]]))
+        tensor([[[0.5000, 1.5000]]])
+    """
+    γ, β = (None, None) if norm is None else (norm.weight, norm.bias)
+    if not needs_gradient(x, γ, β):
+        z, of = _squeeze(x, norm, squeeze, mean)
+        return Squeezed(z, x, norm, of)
+    z, of, *links = _NormSqueeze.apply(x, γ, β, norm, squeeze)  # type: ignore[misc]
+    return Squeezed(z, x, norm, of, tuple(links))
+
+
+def norm_scale(
+    h: Squeezed, s: Tensor | None = None, shortcut: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """Return y = relu(s u + shortcut), with the parts that are not given left out.
+
+    Args:
+        h: of :func:`norm_squeeze`; for one call of this function.
+        s: gates ``[B, C]``.
+        shortcut: of the shape of x.
+        relu: whether a ReLU ends the tail.
+
+    Returns:
+        y, of the type and layout of x.
+
+    Example:
+        >>> x = torch.tensor([[[1.0, 3.0]]])
+        >>> norm_scale(norm_squeeze(x, Norm(training=True, eps=0.0)), shortcut=x, relu=True)
+        tensor([[[0., 4.]]])
+    """
+    if not needs_gradient(s, shortcut, *h.links):
+        return _scale(h.x, h.of, s, shortcut, relu, keep=False)[0]
+    γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
+    return _NormScale.apply(h.x, γ, β, s, shortcut, h.norm, h.of, relu, *h.links)  # type: ignore[return-value]
+
+
+def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return meanₙ (W h + b) = W meanₙ h + b: the mean after a 1×1 convolution, before it runs.
+
+    Args:
+        h: what the convolution reads, ``[B, C', *space]``.
+        weight: ``[C, C']``; bias: ``[C]`` or ``None``.
+
+    Returns:
+        ``[B, C]``, float32 for maps of a shorter type.
+
+    Example:
+        >>> mean_after(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[10.0]]), None)
+        tensor([[20.]])
+    """
+    N, _ = sizes(h)
+    with full_precision(h):
+        return F.linear(passes.moments(h, None)[0] / N, wide(weight, h), wide(bias, h))
+
+
+def _squeeze(
+    x: Tensor, norm: Norm | None, squeeze: bool, mean: Tensor | None = None
+) -> tuple[Tensor | None, Affine]:
+    """z, and the affine map that ``norm`` is."""
+    with full_precision(x):
+        of = affine(x, norm)
+        track(norm, of)
+        if not squeeze:
+            return None, of
+        m: Any = of.m
+        if m is None and mean is not None:
+            m = mean if of.μ is None else mean - of.μ
+        elif m is None:
+            m = passes.moments(x, of.μ)[0] / sizes(x)[0]
+        assert m is not None
+        return of.a * m + of.β, of._replace(m=m)
+
+
+def _scale(
+    x: Tensor, of: Affine, s: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """y, and what the backward needs of the ReLU."""
+    with full_precision(x):
+        s = wide(s, x)
+        if s is None:
+            A, D = of.a.expand(x.shape[:2]), of.β.expand(x.shape[:2])
+        else:
+            A, D = s * of.a, s * of.β
+        made: Any = passes.affine(x, of.μ, A, D, shortcut, relu, keep)
+    return made if keep else (made, None)
+
+
+class _NormSqueeze(torch.autograd.Function):
+    """x → z, and the links that bring g, A, s S1 and s S2 back."""
+
+    @staticmethod
+    def forward(ctx: Any, x, γ, β, norm, squeeze):
+        z, of = _squeeze(x, norm, squeeze)
+        of = own(of, norm)
+        ctx.save_for_backward(x, γ, β, *of[:-1])
+        ctx.norm, ctx.M = bare(norm), of.M
+        ctx.set_materialize_grads(False)
+        return z, of, stand_in(x), *(stand_in(of.a.expand(x.shape[:2])) for _ in range(3))
+
+    @staticmethod
+    def backward(ctx: Any, dz, _of, g, A, sS1, sS2):  # type: ignore[override]
+        if g is None and dz is None:
+            return None, None, None, None, None
+        x, γ, β, *constants = ctx.saved_tensors
+        norm, (N, _) = ctx.norm, sizes(x)
+        need_x, need_γ, need_β, *_ = ctx.needs_input_grad
+        with plain_passes(g, dz), full_precision(x):
+            of = again(x, γ, β, norm, affine_of(constants, ctx.M), squeeze=dz is not None)
+            if g is None:  # z alone was used
+                g, A = torch.zeros_like(x), torch.zeros_like(dz)
+                sS1 = sS2 = A
+            E = K = dγ = dβ = None
+            if dz is not None:
+                sS1, sS2, E = sS1 + dz, sS2 + dz * of.m, of.a * dz / N
+            if of.σ is not None:
+                T1, T2 = sS1.sum(0), sS2.sum(0)
+                dγ, dβ = (T2 / of.σ if need_γ else None), (T1 if need_β else None)
+                if norm.training:
+                    if norm.group is not None:
+                        T1, T2 = synchronise.sums(T1, T2, norm.group)
+                    E = (0 if E is None else E) - of.a * T1 / of.M
+                    E, K = E.expand(x.shape[:2]), of.a * T2 / (of.σ * of.σ * of.M)
+            dx = passes.grad_affine(g, x, of.μ, A, E, K) if need_x else None
+        return dx, dγ, dβ, None, None
+
+
+class _NormScale(torch.autograd.Function):
+    """s, the shortcut and the links → y. x, γ and β are inputs for the second derivative's sake."""
+
+    @staticmethod
+    def forward(ctx: Any, x, γ, β, s, shortcut, norm, of, relu, *links):
+        y, mask = _scale(x, of, s, shortcut, relu, keep=True)
+        ctx.save_for_backward(x, γ, β, s, mask, *of[:-1])
+        ctx.norm, ctx.M = bare(norm), of.M
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy):  # type: ignore[override]
+        x, γ, β, s, mask, *constants = ctx.saved_tensors
+        _, _, _, need_s, need_shortcut, _, _, _, *need_links = ctx.needs_input_grad
+        with plain_passes(dy), full_precision(x):
+            of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=False)
+            g, S1, S2 = passes.grad_scale(dy, mask, x, of.μ)
+            if s is None:
+                ds, A = None, of.a.expand(x.shape[:2])
+            else:
+                ds, s = of.a * S2 + of.β * S1, wide(s, x)
+                A, S1, S2 = s * of.a, s * S1, s * S2
+        links = (g, A, S1, S2) if any(need_links) else (None,) * len(need_links)
+        return (
+            *(None, None, None),
+            ds if need_s else None,
+            g if need_shortcut else None,
+            *(None, None, None),
+            *links,
+        )
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether autograd is to know of an operation on ``tensors``."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def stand_in(model: Tensor) -> Tensor:
+    """Return a tensor of the shape and type of ``model`` that takes no memory."""
+    return model.new_empty(()).expand(model.shape)
+
+
+def own(of: Affine, norm: Norm | None) -> Affine:
+    """``of`` with no tensor that a later batch would move: running statistics are copied."""
+    if norm is None or norm.learns:
+        return of
+    assert of.μ is not None
+    assert of.var is not None
+    return of._replace(μ=of.μ.clone(), var=of.var.clone())
+
+
+def bare(norm: Norm | None) -> Norm | None:
+    """How ``norm`` takes its statistics, without any tensor."""
+    return None if norm is None else Norm(training=norm.learns, eps=norm.eps, group=norm.group)
+
+
+def affine_of(saved: Sequence[Any], M: Any) -> Affine:
+    """The affine map whose tensors were kept for the backward."""
+    μ, var, σ, a, β, m = saved
+    return Affine(μ, var, σ, a, β, m, M)
+
+
+def plain_passes(*gradients: Tensor | None) -> AbstractContextManager[object]:
+    """A backward that is itself to be differentiated, or has a batch of gradients: plain PyTorch.
+
+    Such a batch, of ``is_grads_batched``, is a tensor that no kernel can read.
+    """
+    batched = not torch.compiler.is_compiling() and any(
+        g is not None and is_legacy_batchedtensor(g) for g in gradients
+    )
+    return backend.use("eager") if batched or torch.is_grad_enabled() else nullcontext()
+
+
+def again(
+    x: Tensor, γ: Tensor | None, β: Tensor | None, norm: Norm | None, of: Affine, squeeze: bool
+) -> Affine:
+    """``of``, or where a backward is itself to be differentiated, the same as a function of x."""
+    if not torch.is_grad_enabled() or norm is None:
+        return of
+    if norm.group is not None:
+        raise RuntimeError(
+            "batch statistics over several processes have no second derivative: take it in one "
+            "process, or with the norms in evaluation"
+        )
+    norm = norm._replace(weight=γ, bias=β)
+    if not norm.training:
+        norm = norm._replace(running_mean=of.μ, running_var=of.var)
+    of = affine(x, norm)
+    if squeeze and of.m is None:
+        of = of._replace(m=passes.moments(x, of.μ)[0] / sizes(x)[0])
+    return of

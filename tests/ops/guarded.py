@@ -1,0 +1,110 @@
+"""Runs every pass of the C library on arrays that border on memory which must not be touched.
+
+``python -m tests.ops.guarded``. Before the first byte of an array, or after its last one, there is
+a page that may be neither read nor written: whoever does is stopped by the system. Arguments and
+results alike; those that the passes make for themselves are made here, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import mmap
+from itertools import product
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from senet.ops import native
+from tests.ops.test_native import ACTIVATED, LAYOUTS, NAMES, SHAPES, TYPES, WITH_WORDS, Maps
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+NOTHING = 0  # PROT_NONE
+
+
+class Guard:
+    """Makes arrays that border on forbidden pages: at their end, or at their beginning."""
+
+    def __init__(self, at_end: bool):
+        self.at_end, self.mapped = at_end, []
+
+    def empty(self, like: Tensor, shape=None, dtype: torch.dtype | None = None) -> Tensor:
+        """In the layout of ``like``; or contiguous, of another shape."""
+        dtype, size = dtype or like.dtype, like.shape if shape is None else torch.Size(shape)
+        flat = self._flat(size.numel() * dtype.itemsize, dtype)
+        return flat.as_strided(size, like.stride()) if shape is None else flat.view(size)
+
+    def copy(self, value):
+        if not isinstance(value, Tensor):
+            return value
+        return self.empty(value).copy_(value)
+
+    def release(self) -> None:
+        for address, length in self.mapped:
+            _libc.munmap(address, length)
+        self.mapped.clear()
+
+    def _flat(self, bytes_: int, dtype: torch.dtype) -> Tensor:
+        if bytes_ == 0:
+            return torch.empty(0, dtype=dtype)
+        page = mmap.PAGESIZE
+        inside = (bytes_ + page - 1) // page * page
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        address = _libc.mmap(
+            None, inside + 2 * page, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0
+        )
+        for forbidden in (address, address + page + inside):
+            assert _libc.mprotect(forbidden, page, NOTHING) == 0
+        self.mapped.append((address, inside + 2 * page))
+        start = address + page + (inside - bytes_ if self.at_end else 0)
+        return torch.frombuffer((ctypes.c_char * bytes_).from_address(start), dtype=dtype)
+
+
+def run(maps: Maps, at_end: bool) -> None:
+    """Every pass on ``maps``."""
+    guard = Guard(at_end)
+    with (
+        mock.patch.object(torch, "empty_like", guard.empty),
+        mock.patch.object(native, "_sums_of", lambda x, n: [_sums(guard, x) for _ in range(n)]),
+        mock.patch.object(native, "_bits_of", lambda x: _bits(guard, x)),
+    ):
+        for name in NAMES + ACTIVATED:
+            getattr(native, name)(*map(guard.copy, maps.call(name)))
+        if native.has_words(maps.x):
+            x, p, A, D, shortcut, _ = map(guard.copy, maps.call("affine"))
+            _, bits = torch.ops.senet_native.affine_with_mask(x, p, A, D, shortcut)
+            native.grad_scale(guard.copy(maps.dy), bits, x, p)
+    guard.release()
+
+
+def _sums(guard: Guard, x: Tensor) -> Tensor:
+    return guard.empty(x, x.shape[:2], torch.float32)
+
+
+def _bits(guard: Guard, x: Tensor) -> Tensor:
+    return guard.empty(x, [native.masks.length(x)], torch.uint8)
+
+
+def main() -> None:
+    faulthandler.enable()
+    torch.set_num_threads(1)
+    shapes = [(B, C, *space) for B, C, space in SHAPES]
+    shapes += [shape for of_layout in WITH_WORDS.values() for shape in of_layout]
+    for instruction_set in (b"avx512", b"avx2", b"baseline"):
+        if native._c.senet_instruction_set(instruction_set) is None:
+            continue
+        for shape, type_, layout in product(shapes, TYPES, LAYOUTS):
+            maps = Maps(shape, type_, layout)
+            for at_end in (True, False):
+                run(maps, at_end)
+    print("nothing else was touched")
+
+
+if __name__ == "__main__":
+    main()
