@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from senet.models import create_model
 from senet.models.cost import parameters
-from senet.models.shake_shake import Mix, Shake, ShakeBasic, TwoFlows
+from senet.models.shake_shake import Shake, ShakeBasic, TwoFlows, mix
 from tests.models.agreement import scramble, shapes_of
 
 
@@ -45,7 +45,7 @@ def test_a_mixture_has_other_shares_backwards():
     a, b = (torch.randn(3, 4, 4, 4, requires_grad=True) for _ in range(2))
     share = torch.tensor([0.0, 0.25, 1.0]).reshape(3, 1, 1, 1)
     again = torch.tensor([0.5, 1.0, 0.1]).reshape(3, 1, 1, 1)
-    y = Mix.apply(a, b, share, again)
+    y = mix(a, b, share, again)
     torch.testing.assert_close(y, share * a + (1 - share) * b)
     sent = torch.randn_like(y)
     y.backward(sent)

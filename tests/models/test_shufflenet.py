@@ -74,14 +74,14 @@ def test_the_halving_unit_ends_in_the_relu_of_the_paper():
     assert 0 < (y[:, :36] == 0).float().mean() < 1
 
 
-@pytest.mark.parametrize("place", ["compress", "depthwise", "expand"])
-def test_relu_follows_all_convolutions_of_a_unit_but_the_depthwise(place):
+@pytest.mark.parametrize("place", ["compress", "depthwise", "expand", "relu"])
+def test_relu_follows_the_first_convolution_of_a_unit_and_its_addition(place):
     unit = ShuffleUnit(24, 24, stride=1, grouped=True, stage=3, se=None).eval()
     outputs = {}
     for name, module in unit.named_children():
         module.register_forward_hook(lambda _, x, y, name=name: outputs.update({name: y}))
     unit(torch.randn(2, 24, 8, 8))
-    assert (outputs[place].min() < 0) == (place == "depthwise")
+    assert (outputs[place].min() < 0) == (place in ("depthwise", "expand"))
 
 
 def test_a_unit_lets_its_groups_see_each_other():

@@ -54,6 +54,34 @@ def test_timm_legacy_senet_loads_in_its_arrangement(world):
     agree(create_model("se_resnet50", stride_on="1x1", stem_pool="ceil"), theirs)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        ("se_resnet50", "legacy_seresnet50", {"stem_pool": "ceil", "stride_on": "1x1"}),
+        ("se_resnext50_32x4d", "legacy_seresnext50_32x4d", {"stem_pool": "ceil"}),
+        ("senet154", "legacy_senet154", {"stem_pool": "ceil"}),
+        ("se_resnet50", "seresnet50", {}),
+    ],
+)
+@torch.no_grad()
+def test_a_port_of_a_caffe_network_is_known_by_its_names(world, tmp_path, ours, theirs, options):
+    """The file says nothing of itself; in another form its tensors fit, and the logits are off."""
+    port = scramble(world.timm.create_model(theirs, num_classes=7)).eval()
+    torch.save(port.state_dict(), tmp_path / "port.pth")
+    model = create_model(ours, weights=tmp_path / "port.pth").eval()
+    assert model.architecture.options == options
+    x = torch.randn(1, 3, 96, 96)
+    torch.testing.assert_close(model(x), port(x), rtol=1e-4, atol=1e-4 * port(x).abs().max())
+
+
+def test_options_of_the_user_come_before_those_of_a_port(world, tmp_path):
+    port = world.timm.create_model("legacy_seresnet50", num_classes=7)
+    torch.save({f"module.{k}": v for k, v in port.state_dict().items()}, tmp_path / "port.pth")
+    model = create_model("se_resnet50", weights=tmp_path / "port.pth", stride_on="3x3")
+    assert model.architecture.options == {"stem_pool": "ceil", "stride_on": "3x3"}
+    assert (model.maxpool.padding, model.layer2[0].conv1.stride) == (0, (1, 1))
+
+
 def test_torchvision_state_dict_loads_and_agrees(world):
     agree(create_model("resnet50"), scramble(world.torchvision.models.resnet50()))
 

@@ -1,12 +1,14 @@
 """What every block that stands for SE must do, whatever it computes."""
 
 import copy
+import io
+import operator
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 from senet.nn import (
     Attention,
@@ -15,13 +17,13 @@ from senet.nn import (
     EfficientChannelAttention,
     GatherExcite,
     SqueezeExcitation,
-    norm_act,
 )
-from senet.ops import backend
 
 BLOCKS = {
     "se": SqueezeExcitation,
+    "se, max": partial(SqueezeExcitation, reduction=2, squeeze="max"),
     "se, no squeeze": partial(SqueezeExcitation, squeeze="none"),
+    "se, scaled": partial(SqueezeExcitation, gate="scaled_sigmoid"),
     "eca": EfficientChannelAttention,
     "ese": EffectiveSqueezeExcitation,
     "scse": ConcurrentSqueezeExcitation,
@@ -58,20 +60,15 @@ def test_each_image_is_gated_by_itself(block):
     torch.testing.assert_close(block(u)[1:2], block(u[1:2]))
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_it_stands_in_the_tail_of_a_residual_branch(block, training):
-    bn = nn.BatchNorm2d(32).train(training)
-    nn.init.uniform_(bn.weight, 0.5, 1.5)
-    nn.init.normal_(bn.bias)
-    other = copy.deepcopy(bn)
-    x, shortcut = torch.randn(2, 32, 5, 5), torch.randn(2, 32, 5, 5)
-    fused = gradients(lambda x: norm_act(x, bn, block, shortcut), x, bn, block)
-    with backend.use("eager"):
-        plain = gradients(lambda x: F.relu(block(other(x)) + shortcut), x, other, block)
-    for got, wanted in zip(fused, plain, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
-    for key, value in other.state_dict().items():
-        torch.testing.assert_close(bn.state_dict()[key], value)
+def test_a_block_of_another_type_than_the_map_does_the_same_at_every_size(block):
+    """As plain PyTorch: layers refuse the map, and a block without layers takes it."""
+    for side in (64, 8, 1):
+        u = torch.randn(1, 32, side, side).bfloat16()
+        if isinstance(block, GatherExcite):
+            assert block(u).dtype == u.dtype
+        else:
+            with pytest.raises(RuntimeError, match=r"same|Mismatched"):
+                block(u)
 
 
 @pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -111,8 +108,121 @@ def test_the_gate_is_what_is_watched(block):
     u = torch.randn(2, 32, 5, 5)
     block(u)
     assert len(seen) == 1
-    torch.testing.assert_close(seen[0], block.gates(u))
-    assert seen[0].shape in ((2, 32), u.shape)
+    torch.testing.assert_close(seen[0].flatten(1), block.gates(u).flatten(1))
+    assert block.gates(u).shape in ((2, 32), u.shape)
+
+
+# --- every module is called -----------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    """What an adapter does: another module in the place of the old one."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return 0.5 * self.inner(x) - 0.1
+
+
+def wrap(block, path):
+    parent, _, name = path.rpartition(".")
+    setattr(block.get_submodule(parent), name, Wrapped(block.get_submodule(path)))
+
+
+EDITS = {
+    "hook on output": lambda block, path: block.get_submodule(path).register_forward_hook(
+        lambda module, inputs, output: 0.5 * output - 0.1
+    ),
+    "hook on input": lambda block, path: block.get_submodule(path).register_forward_pre_hook(
+        lambda module, inputs: (0.5 * inputs[0] - 0.1,)
+    ),
+    "wrapper": wrap,
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_of_any_submodule_has_its_effect(block, edit):
+    u = torch.randn(2, 32, 5, 5)
+    before = block(u)
+    for path in [name for name, _ in block.named_modules() if name]:
+        edited = copy.deepcopy(block)
+        EDITS[edit](edited, path)
+        assert not torch.allclose(edited(u), before), path
+
+
+def test_hooks_on_the_gradients_of_any_submodule_have_their_effect(block):
+    u = torch.randn(2, 32, 5, 5)
+    for path in [name for name, _ in block.named_modules() if name]:
+        edited = copy.deepcopy(block)
+        edited.get_submodule(path).register_full_backward_hook(
+            lambda module, into, out: tuple(None if g is None else 3 * g for g in into)
+        )
+        before, after = gradients(block, u), gradients(edited, u)
+        assert torch.equal(before[0], after[0])
+        assert not torch.allclose(before[1], after[1]), path
+
+
+def test_pruned_and_parametrised_layers_compute_what_they_say(block):
+    u = torch.randn(2, 32, 5, 5)
+    for path in [p for p, m in block.named_modules() if isinstance(m, nn.Conv1d | nn.Conv2d)]:
+        pruned, other = copy.deepcopy(block), copy.deepcopy(block)
+        prune.l1_unstructured(pruned.get_submodule(path), "weight", 0.5)
+        with torch.no_grad():
+            pruned.get_submodule(path).weight_orig.mul_(1.5)  # the mask is applied anew
+            other.get_submodule(path).weight.mul_(1.5 * pruned.get_submodule(path).weight_mask)
+        torch.testing.assert_close(pruned(u), other(u))
+        normed = copy.deepcopy(block)
+        parametrizations.weight_norm(normed.get_submodule(path))
+        torch.testing.assert_close(normed(u), block(u))
+        with torch.no_grad():
+            normed.get_submodule(path).parametrizations.weight.original0.mul_(2)
+        assert not torch.allclose(normed(u), block(u)), path
+
+
+# --- what reads a module instead of running it ----------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [(7,), (5, 7), (3, 5, 7)], ids=str)
+def test_torchscript_and_tracing(block, space):
+    u = torch.randn(2, 32, *space)
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(block), file)
+    file.seek(0)
+    for form in (torch.jit.load(file), torch.jit.trace(block, u)):
+        torch.testing.assert_close(form(u), block(u))
+
+
+@pytest.mark.parametrize("space", [(7,), (5, 7), (3, 5, 7)], ids=str)
+def test_symbolic_tracing_shows_the_steps_of_the_paper(block, space):
+    without_mask = {"mask": None} if isinstance(block, SqueezeExcitation) else None
+    graph = torch.fx.symbolic_trace(block, without_mask)
+    u = torch.randn(2, 32, *space)
+    torch.testing.assert_close(graph(u), block(u))
+    assert "scale" in [node.name for node in graph.graph.nodes]
+
+
+def test_on_images_one_mean_and_one_product_with_the_map_are_seen(block):
+    """That is what a compiler looks for; nothing converts types where there is nothing to."""
+    one_a_position = block.gates(torch.ones(1, 32, 2, 2)).dim() > 2
+    if one_a_position or isinstance(block, ConcurrentSqueezeExcitation):
+        pytest.skip("the map goes another way too")
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph.graph)
+        return graph.forward
+
+    torch.compile(block, backend=keep, fullgraph=True)(torch.randn(2, 32, 5, 5))
+    (graph,) = graphs
+    u = next(iter(graph.nodes))
+    flat, product = u.users
+    assert (flat.target, product.target) == ("flatten", operator.mul)
+    (z,) = flat.users
+    assert z.target in ("mean", "amax")
+    assert not any(node.target == "to" for node in graph.nodes)
+    assert product.args[1].meta["example_value"].shape == (2, 32, 1, 1)
 
 
 def test_it_exports_as_plain_pytorch_with_a_dynamic_batch(block):

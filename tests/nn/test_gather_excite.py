@@ -48,7 +48,7 @@ def test_real_timm_has_the_same_block(world, extent, size):
 def test_an_extent_out_of_range_is_refused():
     with pytest.raises(ValueError, match="extent must be at least 1, or None for global, got 0"):
         GatherExcite(8, 0)
-    with pytest.raises(ValueError, match=r"1 to 3 spatial dimensions, got \(1, 8, 2, 2, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"1 to 3 spatial dimensions, got \[1, 8, 2, 2, 2, 2\]"):
         GatherExcite(8, 2)(torch.randn(1, 8, 2, 2, 2, 2))
 
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from senet.models.attention import Attend
@@ -44,10 +44,18 @@ class CornerPool(nn.MaxPool2d):
         super().__init__(3, 2, ceil_mode=True)
 
     def forward(self, input: Tensor) -> Tensor:
-        rows, columns = input.shape[2] % 2, input.shape[3] % 2
-        if rows or columns:
-            input = F.pad(input, (0, columns, 0, rows), value=-math.inf)
-        return F.max_pool2d(input, 3, 2, ceil_mode=True)
+        return F.max_pool2d(_even(input), 3, 2, ceil_mode=True)
+
+
+fx.wrap("_even")  # which looks at the size of the map
+
+
+def _even(x: Tensor) -> Tensor:
+    """The map with a row and a column more where there is an odd number of them."""
+    rows, columns = x.shape[2] % 2, x.shape[3] % 2
+    if rows + columns > 0:
+        x = F.pad(x, (0, columns, 0, rows), value=-math.inf)
+    return x
 
 
 MAX = partial(nn.MaxPool2d, 3, 2, ceil_mode=True)

@@ -23,7 +23,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models.attention import Attend
 from senet.models.dialects import rename
@@ -31,7 +30,7 @@ from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
-from senet.nn import ConvNormAct, norm_act
+from senet.nn import ConvNormAct
 
 
 class DenseLayer(nn.Module):
@@ -50,14 +49,16 @@ class DenseLayer(nn.Module):
     def __init__(self, inputs: int, growth: int, stage: int, se: Attend | None) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(4 * growth)
+        self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
         self.se = None if se is None else se(growth, stage)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(norm_act(x, self.norm1))
-        new = self.conv2(norm_act(h, self.norm2))
+        h = self.conv1(self.relu1(self.norm1(x)))
+        new = self.conv2(self.relu2(self.norm2(h)))
         if self.se is not None:
             new = self.se(new)
         return torch.cat((x, new), 1)
@@ -69,10 +70,12 @@ class Transition(nn.Module):
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(inputs)
+        self.relu = nn.ReLU()
         self.conv = nn.Conv2d(inputs, inputs // 2, 1, bias=False)
+        self.pool = nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv(norm_act(x, self.norm)), 2)
+        return self.pool(self.conv(self.relu(self.norm(x))))
 
 
 class DenseNet(Network):
@@ -115,14 +118,15 @@ class DenseNet(Network):
                 channels += growth
             self.add_module(name, block)
         self.norm = nn.BatchNorm2d(channels)
-        self.fc = nn.Linear(channels, num_classes)
+        self.relu = nn.ReLU()
+        self.make_head(channels, num_classes)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:
         return self.maxpool(self.conv1(x))
 
     def finish(self, x: Tensor) -> Tensor:
-        return norm_act(x, self.norm)
+        return self.relu(self.norm(x))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -92,8 +92,7 @@ class EfficientNet(Network):
                     channels, number = outputs, number + 1
             self.add_module(name, layer)
         self.head = unit(channels, HEAD, activation=nn.SiLU)
-        self.dropout = dropout
-        self.fc = nn.Linear(HEAD, num_classes)
+        self.make_head(HEAD, num_classes, dropout)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:

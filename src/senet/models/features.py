@@ -20,10 +20,11 @@ class Pyramid(nn.Module):
     What comes after the last level that is asked for is left out, the classifier too.
 
     Args:
-        network: is taken over, not copied.
+        network: its parts are taken over, not copied.
         levels: rising numbers.
 
     Attributes:
+        network: the parts of it that the maps need, by their names.
         levels: as given.
         channels: of each map.
         strides: of each map: how many pixels of the image one step in it is.
@@ -54,42 +55,38 @@ class Pyramid(nn.Module):
                 f"features={levels} must be rising levels of {network.architecture.name}, which "
                 f"has 0 (the stem) to {deepest}"
             )
+        children = dict(network.named_children())
+        names = list(children)
+        stem_ends = names[names.index(network.stages[0]) - 1]
+        ends = [(stem_ends, *network.stages)[level] for level in levels]
         self.levels = levels
-        self.network = network
-        self.channels, self.strides, ran = self._seen()
-        for name, _ in list(network.named_children()):
-            if name not in ran:  # later stages, the classifier
-                delattr(network, name)
+        self.ends = tuple(ends)
+        # A network is the chain of its children.
+        needed = names[: names.index(ends[-1]) + 1]
+        self.network = nn.ModuleDict({name: children[name] for name in needed})
+        self.channels, self.strides = self._seen(network.architecture.in_channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.network.stem(x)
-        maps = [x] if self.levels[0] == 0 else []
-        for level, stage in enumerate(self.network.stages[: self.levels[-1]], start=1):
-            x = self.network.get_submodule(stage)(x)
-            if level in self.levels:
+        maps: list[Tensor] = []
+        for name, part in self.network.items():
+            x = part(x)
+            if name in self.ends:
                 maps.append(x)
         return maps
 
-    def _seen(self) -> tuple[tuple[int, ...], tuple[int, ...], set[str]]:
-        """Channels and strides of the maps, and the parts of the network that they need.
-
-        Seen by running the network where shapes flow and nothing is computed.
-        """
+    def _seen(self, in_channels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and strides of the maps, seen where shapes flow and nothing is computed."""
         copy = deepcopy(self).eval().to("meta")
-        ran: set[str] = set()
-        for name, part in copy.network.named_children():
-            for module in part.modules():
-                module.register_forward_hook(lambda *_, name=name: ran.add(name))
         # Two images, for a convolution without padding makes a map smaller than its stride says.
         small, large = 256, 512
-        shape = 1, self.network.architecture.in_channels
         with torch.no_grad():
-            maps, wide = (copy(torch.empty(*shape, s, s, device="meta")) for s in (small, large))
+            maps, wide = (
+                copy(torch.empty(1, in_channels, s, s, device="meta")) for s in (small, large)
+            )
         return (
             tuple(x.shape[1] for x in maps),
             tuple(
                 (large - small) // (y.shape[-1] - x.shape[-1])
                 for x, y in zip(maps, wide, strict=True)
             ),
-            ran,
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,10 @@ class Branches(nn.ModuleDict):
             self.outputs += channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.values()], 1)
+        maps: list[Tensor] = []
+        for branch in self.values():
+            maps.append(branch(x))
+        return torch.cat(maps, 1)
 
 
 def build(layer: Layer, inputs: int, eps: float) -> tuple[nn.Module, int]:
@@ -119,7 +122,8 @@ class InceptionNetwork(Network):
     """
 
     stages = ("stage2", "stage3", "stage4", "stage5")
-    stage1: nn.Sequential
+    if TYPE_CHECKING:
+        stage1: nn.Sequential
 
     def __init__(
         self,
@@ -138,8 +142,7 @@ class InceptionNetwork(Network):
                 module, channels = self.block(layer, channels, number, se, eps)
                 stage.add_module(name, module)
             self.add_module(f"stage{number}", stage)
-        self.dropout = dropout
-        self.fc = nn.Linear(channels, num_classes)
+        self.make_head(channels, num_classes, dropout)
         initialise(self, seed)
 
     def block(

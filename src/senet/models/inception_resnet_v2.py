@@ -17,9 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models import inception_v3
 from senet.models.attention import Attend
@@ -112,17 +110,17 @@ class Residual(nn.Module):
         self.branches = Branches(inputs, branch.branches, eps)
         self.conv = nn.Conv2d(self.branches.outputs, inputs, 1)
         self.se = None if se is None else se(inputs, stage)
-        self.scale, self.relu = branch.scale, branch.relu
+        self.scale = branch.scale
+        self.relu = nn.ReLU() if branch.relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.conv(self.branches(x))
         if self.se is not None:
             u = self.se(u)
-        y = torch.add(x, u, alpha=self.scale)
-        return F.relu(y) if self.relu else y
+        return self.relu(x + self.scale * u)
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale}, relu={self.relu}"
+        return f"scale={self.scale}"
 
 
 class InceptionResNetV2(InceptionNetwork):

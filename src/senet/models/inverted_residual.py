@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from senet.models.dialects import rename
@@ -30,7 +31,6 @@ class SameConvNormAct(ConvNormAct):
     less above, where PyTorch's networks have k // 2 on both sides. Columns likewise.
 
     Example:
-        >>> import torch
         >>> SameConvNormAct(3, 8, 3, stride=2)(torch.randn(2, 3, 8, 9)).shape
         torch.Size([2, 8, 4, 5])
     """
@@ -41,21 +41,20 @@ class SameConvNormAct(ConvNormAct):
         # At stride 1 the two paddings are one.
         super().__init__(inputs, outputs, kernel_size, stride, 0 if stride > 1 else None, **options)
 
-    def forward(
-        self,
-        x: Tensor,
-        se: nn.Module | None = None,
-        shortcut: Tensor | None = None,
-        se_after: nn.Module | None = None,
-    ) -> Tensor:
-        stride = self.conv.stride[0]
-        if stride > 1:
-            rows, columns = (
-                max((-(-size // stride) - 1) * stride + kernel - size, 0)
-                for size, kernel in zip(x.shape[2:], self.conv.kernel_size, strict=True)
-            )
-            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return super().forward(x, se, shortcut, se_after)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv.stride[0] > 1:
+            x = _pad_as_tensorflow(x, self.conv.kernel_size[0], self.conv.stride[0])
+        return self.activation(self.bn(self.conv(x)))
+
+
+fx.wrap("_pad_as_tensorflow")  # which looks at the size of the map
+
+
+def _pad_as_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
+    height, width = x.shape[2], x.shape[3]
+    rows = max((-(-height // stride) - 1) * stride + kernel - height, 0)
+    columns = max((-(-width // stride) - 1) * stride + kernel - width, 0)
+    return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
 UNITS: dict[str, type[ConvNormAct]] = {"symmetric": ConvNormAct, "same": SameConvNormAct}
@@ -121,12 +120,13 @@ class InvertedResidual(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        u = self.depthwise(self.expand(x), se_after=self.se)
+        u = self.depthwise(self.expand(x))
+        u = self.project(u if self.se is None else self.se(u))
         if not self.has_shortcut:
-            return self.project(u)
+            return u
         if self.training and self.drop_path > 0:
-            return x + drop_path(self.project(u), self.drop_path)
-        return self.project(u, shortcut=x)
+            u = drop_path(u, self.drop_path)
+        return x + u
 
 
 def drop_path(branch: Tensor, rate: float) -> Tensor:
@@ -138,11 +138,10 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
             mean is kept.
 
     Example:
-        >>> import torch
         >>> drop_path(torch.ones(1000, 1, 1, 1), 0.5).unique()
         tensor([0., 2.])
     """
-    kept = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(1 - rate)
+    kept = torch.empty_like(branch[:, :1, :1, :1]).bernoulli_(1 - rate)
     return branch * (kept / (1 - rate))
 
 
@@ -160,7 +159,6 @@ def translate_blocks(
             blocks tells the variants apart.
 
     Example:
-        >>> import torch
         >>> names = [f"blocks.{i}.0.conv_dw.weight" for i in range(3)]
         >>> list(translate_blocks(dict.fromkeys(names, torch.zeros(1)), [(2, 1)]))[1:]
         ['layer1.1.depthwise.conv.weight', 'layer2.0.depthwise.conv.weight']

@@ -96,7 +96,7 @@ class MobileNet(Network):
                 stage.append(Separable(channels, outputs, stride, activation, i + 2, se))
                 channels = outputs
             self.add_module(name, stage)
-        self.fc = nn.Linear(channels, num_classes)
+        self.make_head(channels, num_classes)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models.attention import Attend
 from senet.models.dialects import rename
@@ -86,8 +85,11 @@ class MobileNetV3(Network):
                 channels = narrow
             self.add_module(name, layer)
         self.head = unit(channels, head, activation=nn.Hardswish)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
         self.hidden = nn.Linear(head, hidden)
-        self.dropout = dropout
+        self.activation = nn.Hardswish()
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(hidden, num_classes)
         initialise(self, seed)
 
@@ -98,8 +100,8 @@ class MobileNetV3(Network):
         return self.head(x)
 
     def classify(self, x: Tensor) -> Tensor:
-        x = F.hardswish(self.hidden(x.mean((2, 3))))
-        return self.fc(F.dropout(x, self.dropout, self.training))
+        x = self.hidden(self.flatten(self.avgpool(x)))
+        return self.fc(self.dropout(self.activation(x)))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

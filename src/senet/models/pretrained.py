@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from senet.models.network import Network
 from senet.models.registry import create_model, entry
 from senet.models.resolve import Weights, find_weights
@@ -67,10 +69,20 @@ def create_pretrained(
     return _create(name, find_weights(word, name), num_classes, in_channels, options, with_head)
 
 
-def needed_options(weights: Weights, name: str) -> dict[str, Any]:
-    """The options that the network ``name`` must have for these weights, as far as is known."""
+def needed_options(
+    weights: Weights, name: str, state: Mapping[str, Tensor] | None = None
+) -> dict[str, Any]:
+    """The options that the network ``name`` must have for these weights, as far as is known.
+
+    Args:
+        weights: a state dict that says nothing of itself is known by the names of its tensors.
+        name: of the network.
+        state: of these weights, where it has been read.
+    """
     known = weights.record
-    return dict(known.architecture.options) if known and known.architecture.name == name else {}
+    if known is None:
+        return entry(name).family.form_of(read_state(weights.file) if state is None else state)
+    return dict(known.architecture.options) if known.architecture.name == name else {}
 
 
 def _create(
@@ -90,7 +102,7 @@ def _create(
         in_channels=known.architecture.in_channels
         if known and in_channels is None
         else in_channels,
-        **{**needed_options(weights, name), **(options or {})},
+        **{**needed_options(weights, name, state), **(options or {})},
     )
     if known:
         model.preprocessing = known.preprocessing.of_channels(model.architecture.in_channels)

@@ -45,15 +45,17 @@ class Bottleneck(nn.Module):
         self.conv1 = ConvNormAct(inputs, width)
         self.conv2 = ConvNormAct(width, width, 3, stride, groups=width // group_width)
         self.se = None if se is None else se(width, stage, squeeze_channels=inputs // 4)
-        self.conv3 = ConvNormAct(width, width)
+        self.conv3 = ConvNormAct(width, width, activation=None)
         self.downsample = None
         if stride > 1 or inputs != width:
             self.downsample = ConvNormAct(inputs, width, stride=stride, activation=None)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        u = self.conv2(self.conv1(x))
+        u = u if self.se is None else self.se(u)
         shortcut = x if self.downsample is None else self.downsample(x)
-        u = self.conv2(self.conv1(x), se_after=self.se)
-        return self.conv3(u, shortcut=shortcut)
+        return self.relu(self.conv3(u) + shortcut)
 
 
 class RegNet(Network):
@@ -101,7 +103,7 @@ class RegNet(Network):
                 stage.append(Bottleneck(channels, width, stride, group_width, i + 2, se))
                 channels = width
             self.add_module(name, stage)
-        self.fc = nn.Linear(channels, num_classes)
+        self.make_head(channels, num_classes)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:

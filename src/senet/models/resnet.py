@@ -1,6 +1,6 @@
 """Residual networks with and without squeeze-and-excitation, for ImageNet and for CIFAR.
 
-Where SE goes is decided in one place, :meth:`Residual.at`. The paper's choice is the end of the
+Where SE goes is decided in one place, :meth:`Residual.se_at`. The paper's choice is the end of the
 residual branch, after its last batch norm and before the addition (Figure 3); the alternatives are
 those of its Figure 5 and Tables 14 and 15.
 
@@ -17,6 +17,7 @@ The keys of the state dicts are torchvision's, and ``se.fc1``, ``se.fc2`` in eac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,6 @@ from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.preprocessing import CIFAR, IMAGENET
 from senet.models.registry import register_twins
-from senet.nn import conv_norm_act, norm_act
 
 PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 
@@ -90,58 +90,31 @@ class Residual(nn.Module):
         downsample: brings the shortcut to the shape of the output, where it has another.
     """
 
-    expansion: int
-    preactivation: bool
-    downsample: nn.Module | None
-    se: nn.Module | None
-    placement: str
+    preactivation = False
 
-    def branch(self, x: Tensor) -> Tensor:
-        """All of the residual branch but its last convolution."""
-        raise NotImplementedError
+    def _make_se(self, design: Design, stage: int, inputs: int, inner: int, outer: int) -> None:
+        channels = {"pre": inputs, "3x3": inner}.get(design.placement, outer)
+        self.placement = design.placement
+        self.se = None if design.se is None else design.se(channels, stage)
 
-    def at(self, place: str) -> nn.Module | None:
-        """The block of attention, if ``place`` is where it goes: Figure 5 of the paper.
+    def se_at(self, place: str, x: Tensor) -> Tensor:
+        """The map ``x``, rescaled by the block of attention if ``place`` is where it goes.
+
+        Figure 5 of the paper, and Table 15:
 
         ``standard``  at the end of the branch, before the addition
         ``pre``       before the branch
         ``post``      after the addition and its ReLU
         ``identity``  on the shortcut
-        ``3x3``       within the branch, after the (first) 3×3 convolution: Table 15
+        ``3x3``       within the branch, after the (first) 3×3 convolution
         """
-        return self.se if place == self.placement else None
-
-    def _attend(self, design: Design, stage: int, inputs: int, inner: int, outer: int) -> None:
-        self.placement = design.placement
-        channels = {"pre": inputs, "3x3": inner}.get(design.placement, outer)
-        self.se = None if design.se is None else design.se(channels, stage)
-
-    def forward(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        if self.se is not None and place == self.placement:
+            return self.se(x)
+        return x
 
 
-def _apply(module: nn.Module | None, x: Tensor) -> Tensor:
-    return x if module is None else module(x)
-
-
-class PostActivation(Residual):
-    """conv → norm → ReLU, and after the last norm the addition: He et al., arXiv 1512.03385."""
-
-    preactivation = False
-
-    def last(self) -> tuple[nn.Conv2d, nn.Module]:
-        """The convolution that ends the branch, and its batch norm."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = _apply(self.at("identity"), _apply(self.downsample, x))
-        h = self.branch(_apply(self.at("pre"), x))
-        y = conv_norm_act(h, *self.last(), self.at("standard"), shortcut)
-        return _apply(self.at("post"), y)
-
-
-class BasicBlock(PostActivation):
-    """Two 3×3 convolutions."""
+class BasicBlock(Residual):
+    """Two 3×3 convolutions: He et al., arXiv 1512.03385, Figure 5 left."""
 
     expansion = 1
 
@@ -159,19 +132,23 @@ class BasicBlock(PostActivation):
             raise ValueError(f"basic blocks have no groups, got groups={design.groups}")
         self.conv1 = _conv3x3(inputs, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
         self.conv2 = _conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
-        self._attend(design, stage, inputs, width, width)
+        self._make_se(design, stage, inputs, width, width)
         self.downsample = downsample
+        self.relu2 = nn.ReLU()
 
-    def branch(self, x: Tensor) -> Tensor:
-        return norm_act(self.conv1(x), self.bn1, self.at("3x3"))
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.se_at("pre", x)
+        h = self.relu1(self.se_at("3x3", self.bn1(self.conv1(h))))
+        u = self.se_at("standard", self.bn2(self.conv2(h)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.relu2(u + self.se_at("identity", shortcut))
+        return self.se_at("post", y)
 
-    def last(self) -> tuple[nn.Conv2d, nn.Module]:
-        return self.conv2, self.bn2
 
-
-class Bottleneck(PostActivation):
+class Bottleneck(Residual):
     """1×1 down, 3×3 (grouped in ResNeXt), 1×1 up to four times the width."""
 
     expansion = 4
@@ -192,39 +169,31 @@ class Bottleneck(PostActivation):
         strides = (1, stride) if design.stride_on == "3x3" else (stride, 1)
         self.conv1 = _conv1x1(inputs, first, strides[0])
         self.bn1 = nn.BatchNorm2d(first)
+        self.relu1 = nn.ReLU()
         self.conv2 = _conv3x3(first, inner, strides[1], design.groups)
         self.bn2 = nn.BatchNorm2d(inner)
+        self.relu2 = nn.ReLU()
         self.conv3 = _conv1x1(inner, outer)
         self.bn3 = nn.BatchNorm2d(outer)
-        self._attend(design, stage, inputs, inner, outer)
+        self._make_se(design, stage, inputs, inner, outer)
         self.downsample = downsample
-
-    def branch(self, x: Tensor) -> Tensor:
-        x = norm_act(self.conv1(x), self.bn1)
-        return norm_act(self.conv2(x), self.bn2, self.at("3x3"))
-
-    def last(self) -> tuple[nn.Conv2d, nn.Module]:
-        return self.conv3, self.bn3
-
-
-class PreActivation(Residual):
-    """norm → ReLU → conv, and a bare addition: He et al., arXiv 1603.05027."""
-
-    preactivation = True
-    bn1: nn.Module
+        self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        active = norm_act(_apply(self.at("pre"), x), self.bn1)
-        shortcut = x if self.downsample is None else self.downsample(active)
-        shortcut = _apply(self.at("identity"), shortcut)
-        y = _apply(self.at("standard"), self.branch(active)) + shortcut
-        return _apply(self.at("post"), y)
+        h = self.se_at("pre", x)
+        h = self.relu1(self.bn1(self.conv1(h)))
+        h = self.relu2(self.se_at("3x3", self.bn2(self.conv2(h))))
+        u = self.se_at("standard", self.bn3(self.conv3(h)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.relu3(u + self.se_at("identity", shortcut))
+        return self.se_at("post", y)
 
 
-class PreactBasicBlock(PreActivation):
+class PreactBasicBlock(Residual):
     """Two 3×3 convolutions, each after its batch norm and ReLU: the wide networks' block."""
 
     expansion = 1
+    preactivation = True
 
     def __init__(
         self,
@@ -237,20 +206,27 @@ class PreactBasicBlock(PreActivation):
     ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU()
         self.conv1 = _conv3x3(inputs, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv2 = _conv3x3(width, width)
-        self._attend(design, stage, inputs, width, width)
+        self._make_se(design, stage, inputs, width, width)
         self.downsample = downsample
 
-    def branch(self, x: Tensor) -> Tensor:
-        return self.conv2(norm_act(self.conv1(x), self.bn2, self.at("3x3")))
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.relu1(self.bn1(self.se_at("pre", x)))
+        h = self.relu2(self.se_at("3x3", self.bn2(self.conv1(active))))
+        u = self.se_at("standard", self.conv2(h))
+        shortcut = x if self.downsample is None else self.downsample(active)
+        return self.se_at("post", u + self.se_at("identity", shortcut))
 
 
-class PreactBottleneck(PreActivation):
-    """1×1, 3×3, 1×1, each after its batch norm and ReLU."""
+class PreactBottleneck(Residual):
+    """1×1, 3×3, 1×1, each after its batch norm and ReLU: He et al., arXiv 1603.05027."""
 
     expansion = 4
+    preactivation = True
 
     def __init__(
         self,
@@ -264,18 +240,24 @@ class PreactBottleneck(PreActivation):
         super().__init__()
         outer = width * self.expansion
         self.bn1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU()
         self.conv1 = _conv1x1(inputs, width)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv2 = _conv3x3(width, width, stride)
         self.bn3 = nn.BatchNorm2d(width)
+        self.relu3 = nn.ReLU()
         self.conv3 = _conv1x1(width, outer)
-        self._attend(design, stage, inputs, width, outer)
+        self._make_se(design, stage, inputs, width, outer)
         self.downsample = downsample
 
-    def branch(self, x: Tensor) -> Tensor:
-        u = self.conv1(x)
-        u = self.conv2(norm_act(u, self.bn2))
-        return self.conv3(norm_act(u, self.bn3, self.at("3x3")))
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.relu1(self.bn1(self.se_at("pre", x)))
+        h = self.relu2(self.bn2(self.conv1(active)))
+        h = self.relu3(self.se_at("3x3", self.bn3(self.conv2(h))))
+        u = self.se_at("standard", self.conv3(h))
+        shortcut = x if self.downsample is None else self.downsample(active)
+        return self.se_at("post", u + self.se_at("identity", shortcut))
 
 
 Block = type[BasicBlock] | type[Bottleneck] | type[PreactBasicBlock] | type[PreactBottleneck]
@@ -306,7 +288,7 @@ class ResNet(Network):
             published weights) or ``"1x1"`` (the original).
         dropout: share of the pooled features that training drops before the classifier.
         se: makes the blocks of attention; ``None`` for the plain network.
-        placement: where they go: one of :data:`PLACEMENTS`, see :meth:`Residual.at`.
+        placement: where they go: one of :data:`PLACEMENTS`, see :meth:`Residual.se_at`.
         zero_init_residual: start the last norm of every branch at zero (arXiv 1706.02677).
 
     Shape:
@@ -362,25 +344,29 @@ class ResNet(Network):
                 stage.append(block(channels, width, stride, i + 2, design, downsample))
                 channels = outputs
             self.add_module(name, stage)
-        self.bn_last = nn.BatchNorm2d(channels) if block.preactivation else None
-        self.dropout = dropout
-        self.fc = nn.Linear(channels, num_classes)
+        self.bn_last = None
+        if block.preactivation:
+            self.bn_last, self.relu_last = nn.BatchNorm2d(channels), nn.ReLU()
+        self.make_head(channels, num_classes, dropout)
         initialise(self, seed, zero_init_residual)
 
     def _make_stem(
         self, stem: str, inputs: int, channels: int, preactivation: bool, pool: str
     ) -> None:
         half = channels // 2
-        self.bn1 = None if preactivation else nn.BatchNorm2d(half if stem == "deep" else channels)
-        self.deep, self.maxpool = stem == "deep", None
+        self.bn1 = self.conv2 = self.maxpool = None
         if stem == "cifar":
             self.conv1 = _conv3x3(inputs, channels)
         elif stem == "imagenet":
             self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False)
         else:
             self.conv1 = _conv3x3(inputs, half, stride=2)
-            self.conv2, self.bn2 = _conv3x3(half, half), nn.BatchNorm2d(half)
+        if not preactivation:  # whose blocks begin with norms of their own
+            self.bn1, self.relu = nn.BatchNorm2d(self.conv1.out_channels), nn.ReLU()
+        if stem == "deep":
+            self.conv2, self.bn2, self.relu2 = _conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU()
             self.conv3, self.bn3 = _conv3x3(half, channels), nn.BatchNorm2d(channels)
+            self.relu3 = nn.ReLU()
         if stem != "cifar":
             ceil = pool == "ceil"
             self.maxpool = nn.MaxPool2d(3, 2, padding=0 if ceil else 1, ceil_mode=ceil)
@@ -388,14 +374,14 @@ class ResNet(Network):
     def stem(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
         if self.bn1 is not None:
-            x = norm_act(x, self.bn1)
-        if self.deep:
-            x = norm_act(self.conv2(x), self.bn2)
-            x = norm_act(self.conv3(x), self.bn3)
-        return _apply(self.maxpool, x)
+            x = self.relu(self.bn1(x))
+        if self.conv2 is not None:
+            x = self.relu2(self.bn2(self.conv2(x)))
+            x = self.relu3(self.bn3(self.conv3(x)))
+        return x if self.maxpool is None else self.maxpool(x)
 
     def finish(self, x: Tensor) -> Tensor:
-        return x if self.bn_last is None else norm_act(x, self.bn_last)
+        return x if self.bn_last is None else self.relu_last(self.bn_last(x))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -403,6 +389,23 @@ class ResNet(Network):
             state = rename(state, _DEEP_STEM_ELSEWHERE)
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
+    @classmethod
+    def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The form of the authors' Caffe networks, for state dicts that were ported from them.
+
+        Cadene's and timm's ports are known by their ``layer0``. The SE-ResNets alone, whose 3×3
+        convolutions have no groups, have the stride on the first 1×1.
+        """
+        if not any(_PORTED.match(name) for name in state):
+            return {}
+        ours = cls.translate(state)
+        conv = ours.get("layer1.0.conv2.weight")
+        ungrouped = conv is not None and conv.shape[0] == conv.shape[1]
+        stride = {"stride_on": "1x1"} if ungrouped and "layer1.0.conv3.weight" in ours else {}
+        return {"stem_pool": "ceil", **stride}
+
+
+_PORTED = re.compile(r"(module\.)?layer0\.")
 
 # timm's: convolution, norm, ReLU, …, convolution; and the last norm beside them.
 _DEEP_STEM_ELSEWHERE = (

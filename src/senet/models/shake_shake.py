@@ -35,23 +35,22 @@ from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.preprocessing import CIFAR
 from senet.models.registry import register_twins
-from senet.nn import ConvNormAct, norm_act
+from senet.nn import ConvNormAct
 
 BACKWARDS = ("shake", "even")
 
 
-class Mix(torch.autograd.Function):
-    """share · a + (1 − share) · b forwards, and backwards the same with another share."""
+def mix(a: Tensor, b: Tensor, share: Tensor, backward_share: Tensor) -> Tensor:
+    """Return share · a + (1 − share) · b; the gradient comes back through ``backward_share``.
 
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, share: Tensor, backward_share: Tensor) -> Tensor:
-        ctx.save_for_backward(backward_share)
-        return torch.lerp(b, a, share)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (share,) = ctx.saved_tensors
-        return share * grads[0], (1 - share) * grads[0], None, None
+    Example:
+        >>> a, b = torch.ones(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+        >>> y = mix(a, b, torch.tensor([0.2]), torch.tensor([0.7]))
+        >>> y, *torch.autograd.grad(y, [a, b])
+        (tensor([0.2000], grad_fn=<AddBackward0>), tensor([0.7000]), tensor([0.3000]))
+    """
+    back = torch.lerp(b, a, backward_share)
+    return torch.lerp(b, a, share).detach() + (back - back.detach())
 
 
 class Shake(nn.Module):
@@ -79,9 +78,9 @@ class Shake(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         if not self.training:
             return (a + b) / 2
-        share = torch.rand(len(a), 1, 1, 1, dtype=a.dtype, device=a.device)
+        share = torch.rand_like(a[:, :1, :1, :1])
         again = torch.rand_like(share) if self.backward == "shake" else torch.full_like(share, 0.5)
-        return Mix.apply(a, b, share, again)  # type: ignore[no-any-return]
+        return mix(a, b, share, again)
 
     def extra_repr(self) -> str:
         return f"backward={self.backward!r}"
@@ -103,7 +102,8 @@ class Branch(nn.Module):
         self.se = None if se is None else se(self.last.conv.out_channels, stage)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.first(x), self.se)
+        u = self.last(self.first(x))
+        return u if self.se is None else self.se(u)
 
 
 class TwoFlows(nn.Module):
@@ -125,8 +125,7 @@ class TwoFlows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         moved = F.pad(x, (1, -1, 1, -1))
-        x = torch.cat((self.conv1(x), self.conv2(moved)), 1)
-        return norm_act(x, self.bn, relu=False)
+        return self.bn(torch.cat((self.conv1(x), self.conv2(moved)), 1))
 
 
 class ShakeBlock(nn.Module):
@@ -141,17 +140,22 @@ class ShakeBlock(nn.Module):
         se: makes the blocks of attention.
     """
 
-    preactivation: bool
+    __constants__ = ("preactivation",)
+    preactivation = False
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, stage: int, backward: str, se: Attend | None
     ) -> None:
         super().__init__()
         changes = inputs != outputs or stride > 1
+        if self.preactivation:
+            self.relu = nn.ReLU()
         self.downsample = self.projection(inputs, outputs, stride) if changes else None
         self.branch1 = Branch(*self.branch(inputs, outputs, stride), stage=stage, se=se)
         self.branch2 = Branch(*self.branch(inputs, outputs, stride), stage=stage, se=se)
         self.shake = Shake(backward)
+        if not self.preactivation:
+            self.relu = nn.ReLU()
 
     def projection(self, inputs: int, outputs: int, stride: int) -> nn.Module:
         """The shortcut where the shape changes."""
@@ -162,10 +166,10 @@ class ShakeBlock(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(x) if self.preactivation else x
-        y = self.shake(self.branch1(active), self.branch2(active))
-        y = y + (x if self.downsample is None else self.downsample(active))
-        return y if self.preactivation else F.relu(y)
+        active = self.relu(x) if self.preactivation else x
+        shortcut = x if self.downsample is None else self.downsample(active)
+        y = self.shake(self.branch1(active), self.branch2(active)) + shortcut
+        return y if self.preactivation else self.relu(y)
 
 
 class ShakeBasic(ShakeBlock):
@@ -185,8 +189,6 @@ class ShakeBasic(ShakeBlock):
 
 class ShakeBottleneck(ShakeBlock):
     """1×1, 3×3 in four groups, 1×1 a branch, the ReLU after the sum: section 2.2 of the paper."""
-
-    preactivation = False
 
     def projection(self, inputs: int, outputs: int, stride: int) -> nn.Module:
         return ConvNormAct(inputs, outputs, stride=stride, activation=None)
@@ -236,8 +238,7 @@ class ShakeShake(Network):
         layers, widths = tuple(layers), tuple(widths)
         if len(layers) != len(widths):
             raise ValueError(f"layers={layers} and widths={widths} must name the same stages")
-        self.preactivation = block.preactivation
-        activation = None if self.preactivation else nn.ReLU
+        activation = None if block.preactivation else nn.ReLU
         self.conv1 = ConvNormAct(in_channels, stem_width, 3, activation=activation)
         self.stages = tuple(f"layer{i + 1}" for i in range(len(layers)))
         channels = stem_width
@@ -248,14 +249,15 @@ class ShakeShake(Network):
                 stage.append(block(channels, width, stride, i + 2, backward, se))
                 channels = width
             self.add_module(name, stage)
-        self.fc = nn.Linear(channels, num_classes)
+        self.relu = nn.ReLU() if block.preactivation else None
+        self.make_head(channels, num_classes)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:
         return self.conv1(x)
 
     def finish(self, x: Tensor) -> Tensor:
-        return F.relu(x) if self.preactivation else x
+        return x if self.relu is None else self.relu(x)
 
 
 NETWORKS: dict[str, dict[str, Any]] = {

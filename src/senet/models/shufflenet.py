@@ -16,7 +16,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models.attention import Attend
 from senet.models.dialects import rename
@@ -67,19 +66,22 @@ class ShuffleUnit(nn.Module):
         super().__init__()
         inner = outputs // 4
         branch = outputs - inputs if stride > 1 else outputs
-        self.stride = stride
+        self.groups = GROUPS
         self.compress = ConvNormAct(inputs, inner, groups=GROUPS if grouped else 1)
         self.depthwise = ConvNormAct(inner, inner, 3, stride, groups=inner, activation=None)
-        self.expand = ConvNormAct(inner, branch, groups=GROUPS)
+        self.expand = ConvNormAct(inner, branch, groups=GROUPS, activation=None)
         self.se = None if se is None else se(branch, stage)
+        self.relu = nn.ReLU()
+        self.downsample = None if stride == 1 else nn.AvgPool2d(3, 2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.depthwise(shuffle(self.compress(x), GROUPS))
-        if self.stride == 1:
-            return self.expand(h, self.se, shortcut=x)
+        u = self.expand(self.depthwise(shuffle(self.compress(x), self.groups)))
+        u = u if self.se is None else self.se(u)
+        if self.downsample is None:
+            return self.relu(u + x)
         # The paper's ReLU after the concatenation would find nothing negative in the average. It
         # does not say which comes first; in pytorchcv's trained weights it is the branch.
-        return torch.cat((self.expand(h, self.se), F.avg_pool2d(x, 3, 2, padding=1)), 1)
+        return torch.cat((self.relu(u), self.downsample(x)), 1)
 
 
 class ShuffleNet(Network):
@@ -131,7 +133,7 @@ class ShuffleNet(Network):
                 stage.append(ShuffleUnit(channels, outputs, stride, grouped, number + 1, se))
                 channels = outputs
             self.add_module(f"stage{number}", stage)
-        self.fc = nn.Linear(channels, num_classes)
+        self.make_head(channels, num_classes)
         initialise(self, seed)
 
     def stem(self, x: Tensor) -> Tensor:

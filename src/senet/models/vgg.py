@@ -11,9 +11,9 @@ and its ReLU have made is the transformation F_tr. The place is :class:`Convolut
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models.attention import Attend
 from senet.models.dialects import rename
@@ -21,7 +21,6 @@ from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
-from senet.nn import norm_act
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """How many there are before each of the five poolings."""
@@ -37,10 +36,11 @@ class Convolution(nn.Module):
         # The batch norm takes this bias away again. Published state dicts have it, so it is here.
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.bn = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU()
         self.se = None if se is None else se(outputs, stage)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = norm_act(self.conv(x), self.bn)
+        x = self.relu(self.bn(self.conv(x)))
         return x if self.se is None else self.se(x)
 
 
@@ -64,7 +64,8 @@ class VGG16(Network):
     """
 
     stages = ("conv2", "conv3", "conv4", "conv5")
-    conv1: nn.Sequential
+    if TYPE_CHECKING:
+        conv1: nn.Sequential
 
     def __init__(
         self,
@@ -87,9 +88,14 @@ class VGG16(Network):
                 channels = width
             self.add_module(f"conv{number}", group)
         self.pool5 = nn.MaxPool2d(2)
-        self.dropout = dropout
+        self.avgpool = nn.AdaptiveAvgPool2d(_SIDE)
+        self.flatten = nn.Flatten()
         self.fc6 = nn.Linear(channels * _SIDE**2, _HIDDEN)
+        self.relu6 = nn.ReLU()
+        self.dropout6 = nn.Dropout(dropout)
         self.fc7 = nn.Linear(_HIDDEN, _HIDDEN)
+        self.relu7 = nn.ReLU()
+        self.dropout7 = nn.Dropout(dropout)
         self.fc = nn.Linear(_HIDDEN, num_classes)
         initialise(self, seed)
 
@@ -100,9 +106,9 @@ class VGG16(Network):
         return self.pool5(x)
 
     def classify(self, x: Tensor) -> Tensor:
-        x = F.adaptive_avg_pool2d(x, _SIDE).flatten(1)
-        for layer in (self.fc6, self.fc7):
-            x = F.dropout(F.relu(layer(x)), self.dropout, self.training)
+        x = self.flatten(self.avgpool(x))
+        x = self.dropout6(self.relu6(self.fc6(x)))
+        x = self.dropout7(self.relu7(self.fc7(x)))
         return self.fc(x)
 
     @classmethod

@@ -5,7 +5,6 @@ from senet.nn.conv import ConvNormAct
 from senet.nn.eca import EfficientChannelAttention
 from senet.nn.effective_se import EffectiveSqueezeExcitation
 from senet.nn.gather_excite import GatherExcite
-from senet.nn.norm import conv_norm_act, norm_act, norm_act_se
 from senet.nn.scse import ConcurrentSqueezeExcitation
 from senet.nn.squeeze_excitation import SqueezeExcitation
 
@@ -17,7 +16,4 @@ __all__ = [
     "EfficientChannelAttention",
     "GatherExcite",
     "SqueezeExcitation",
-    "conv_norm_act",
-    "norm_act",
-    "norm_act_se",
 ]

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from senet.nn.norm import norm_act, norm_act_se
-
 
 class ConvNormAct(nn.Module):
     """A convolution without bias, its batch norm, and an activation.
@@ -19,8 +17,7 @@ class ConvNormAct(nn.Module):
         stride: of the window.
         padding: zeros around the map; by default as many as keep its size at stride 1.
         groups: of the convolution; ``inputs`` for a depthwise one.
-        activation: makes the activation; ``None`` for none. Those of
-            :data:`~senet.nn.activation.ACTIVATIONS` ride on the batch norm's pass.
+        activation: makes the activation; ``None`` for none.
         eps: of the batch norm.
 
     Shape:
@@ -54,18 +51,5 @@ class ConvNormAct(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=eps)
         self.activation = nn.Identity() if activation is None else activation()
 
-    def forward(
-        self,
-        x: Tensor,
-        se: nn.Module | None = None,
-        shortcut: Tensor | None = None,
-        se_after: nn.Module | None = None,
-    ) -> Tensor:
-        """se_after(activation(se(bn(conv(x))) + shortcut)), where what is not given is left out."""
-        x = self.conv(x)
-        if se is None and shortcut is None:
-            return norm_act_se(x, self.bn, self.activation, se_after)
-        relu = type(self.activation) is nn.ReLU
-        x = norm_act(x, self.bn, se, shortcut, relu)
-        x = x if relu else self.activation(x)
-        return x if se_after is None else se_after(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.bn(self.conv(x)))

@@ -45,13 +45,13 @@ class EfficientChannelAttention(Attention):
         self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
         self.gate = nn.Sigmoid()
 
-    def gates(self, u: Tensor) -> Tensor:
+    def excitation(self, u: Tensor) -> Tensor:
         z = reference.squeeze(u)
-        return self.gate(self.conv(z[:, None])[:, 0])
+        return self.gate(self.conv(z.unsqueeze(1)).squeeze(1))
 
 
 def adaptive_kernel_size(channels: int) -> int:
-    """K, the odd number nearest to (log2 C + b) / γ, with the paper's γ = 2 and b = 1.
+    """The odd number k nearest to (log2 C + b) / γ, with the paper's γ = 2 and b = 1.
 
     Between two odd numbers the larger is taken, as in the authors' networks.
 

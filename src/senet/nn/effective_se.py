@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.nn.attention import Attention
-from senet.nn.hooks import hooked
-from senet.ops import fused, reference
+from senet.ops import reference
 
 
 class EffectiveSqueezeExcitation(Attention):
@@ -35,12 +33,6 @@ class EffectiveSqueezeExcitation(Attention):
         self.fc = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Hardsigmoid()
 
-    def gates(self, u: Tensor) -> Tensor:
-        z = reference.squeeze(u)
-        return self.gate(F.linear(z, self.fc.weight.flatten(1), self.fc.bias))
-
-    def fuses(self) -> bool:
-        return not hooked(self)
-
-    def excitation(self) -> fused.Excitation:
-        return fused.Excitation(self.fc.weight.flatten(1), self.fc.bias, None, None, "hardsigmoid")
+    def excitation(self, u: Tensor) -> Tensor:
+        z = reference.squeeze(u)[:, :, None, None]
+        return self.gate(self.fc(z))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from senet.nn.attention import Attention
 from senet.ops import reference
 
-_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+fx.wrap("_gather")  # which calls another pooling for maps of other dimensions
 
 
 class GatherExcite(Attention):
@@ -43,20 +43,30 @@ class GatherExcite(Attention):
         self.extent = extent
         self.gate = nn.Sigmoid()
 
-    def gates(self, u: Tensor) -> Tensor:
+    def excitation(self, u: Tensor) -> Tensor:
         if self.extent is None:
             return self.gate(reference.squeeze(u))
-        return self.gate(F.interpolate(_gather(u, self.extent), u.shape[2:], mode="nearest"))
+        return self.gate(_gather(u, self.extent))
+
+    def gates(self, u: Tensor) -> Tensor:
+        return self.excitation(u)  # [B, C], or with an extent of the shape of u
 
     def extra_repr(self) -> str:
         return f"extent={self.extent}"
 
 
 def _gather(u: Tensor, extent: int) -> Tensor:
-    """Means of windows: ⌈H / extent⌉ by ⌈W / extent⌉ of them."""
-    if u.dim() - 2 not in _POOLS:
+    """Means of windows, ⌈H / extent⌉ by ⌈W / extent⌉ of them, brought back to the size of ``u``."""
+    window, padding = 2 * extent - 1, extent - 1
+    if u.dim() == 3:
+        z = F.avg_pool1d(u, window, extent, padding, count_include_pad=False)
+    elif u.dim() == 4:
+        z = F.avg_pool2d(u, window, extent, padding, count_include_pad=False)
+    elif u.dim() == 5:
+        z = F.avg_pool3d(u, window, extent, padding, count_include_pad=False)
+    else:
         raise ValueError(
-            f"extent={extent} is for maps of 1 to 3 spatial dimensions, got {tuple(u.shape)}: "
+            f"extent={extent} is for maps of 1 to 3 spatial dimensions, got {list(u.shape)}: "
             "take extent=None, global, which is for any"
         )
-    return _POOLS[u.dim() - 2](u, 2 * extent - 1, extent, extent - 1, count_include_pad=False)
+    return F.interpolate(z, u.shape[2:], mode="nearest")

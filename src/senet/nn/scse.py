@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from senet.nn.attention import Attention, rescale
+from senet.nn.attention import Attention
 from senet.nn.squeeze_excitation import bottleneck
 from senet.ops import reference
 
-COMBINE = {"sum": torch.add, "max": torch.maximum}
+COMBINE = ("sum", "max")
 
 
 class ConcurrentSqueezeExcitation(Attention):
@@ -44,29 +44,32 @@ class ConcurrentSqueezeExcitation(Attention):
     def __init__(self, channels: int, reduction: int = 16, *, combine: str = "sum") -> None:
         super().__init__()
         if combine not in COMBINE:
-            raise ValueError(f"combine must be one of {tuple(COMBINE)}, got {combine!r}")
+            raise ValueError(f"combine must be one of {COMBINE}, got {combine!r}")
         squeeze_channels = bottleneck(channels, reduction)
         self.fc1 = nn.Conv2d(channels, squeeze_channels, 1)
+        self.activation = nn.ReLU()
         self.fc2 = nn.Conv2d(squeeze_channels, channels, 1)
-        self.spatial = nn.Conv2d(channels, 1, 1)
-        self.combine = combine
         self.gate = nn.Sigmoid()
+        self.spatial = nn.Conv2d(channels, 1, 1)
+        self.spatial_gate = nn.Sigmoid()
+        self.combine = combine
 
     def forward(self, u: Tensor) -> Tensor:
-        by_channel = rescale(u, self.gates(u))
-        by_position = u * self.spatial_gates(u).to(u.dtype)
-        return COMBINE[self.combine](by_channel, by_position)
+        by_channel = reference.scale(u, self.excitation(u))
+        by_position = reference.scale(u, self.spatial_gates(u))
+        if self.combine == "sum":
+            return by_channel + by_position
+        return torch.maximum(by_channel, by_position)
 
-    def gates(self, u: Tensor) -> Tensor:
-        """S of the channel half, ``[B, C]``."""
-        w1, w2 = self.fc1.weight.flatten(1), self.fc2.weight.flatten(1)
-        z = reference.squeeze(u)
-        return reference.excite(z, w1, self.fc1.bias, w2, self.fc2.bias, gate=self.gate)
+    def excitation(self, u: Tensor) -> Tensor:
+        """The gates s of the channel half, ``[B, C, 1, 1]``."""
+        z = reference.squeeze(u)[:, :, None, None]
+        return self.gate(self.fc2(self.activation(self.fc1(z))))
 
     def spatial_gates(self, u: Tensor) -> Tensor:
-        """Q, ``[B, 1, *space]``: one number a position."""
-        q = self.spatial(u.flatten(2)[..., None])  # two dimensions, whatever the map has
-        return torch.sigmoid(q).reshape(u.shape[0], 1, *u.shape[2:])
+        """The gates q of the spatial half, ``[B, 1, *space]``: one number a position."""
+        q = self.spatial(u.flatten(2).unsqueeze(2))  # two dimensions, whatever the map has
+        return self.spatial_gate(q).reshape_as(u[:, :1])
 
     def extra_repr(self) -> str:
         return f"combine={self.combine!r}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor, fx, nn
 
-from senet.nn.activation import ACTIVATIONS
-from senet.nn.attention import Attention, rescale
-from senet.nn.hooks import hooked
-from senet.ops import fused, reference
+from senet.nn.attention import Attention
+from senet.ops import reference
+
+fx.wrap("peak")
 
 
 class ScaledSigmoid(nn.Module):
@@ -121,11 +120,30 @@ class SqueezeExcitation(Attention):
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 
     def forward(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """S · u, where s sees of ``u`` what ``mask`` lets it see; see :meth:`gates`."""
-        return super().forward(u) if mask is None else rescale(u, self.gates(u, mask))
+        """The map s · u, where s sees of ``u`` what ``mask`` lets it see: see :meth:`gates`.
+
+        Positions that do not count come out as 0.
+        """
+        return reference.scale(u, self.excitation(u, mask), mask)
+
+    def excitation(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The gates s, ``[B, C, 1, 1]``; with ``squeeze="none"`` of the shape of ``u``."""
+        if self.squeeze == "none":
+            if mask is not None:
+                raise ValueError(
+                    'squeeze="none" looks at every position by itself, so a mask changes nothing: '
+                    'leave it out, or take squeeze="avg" or "max"'
+                )
+            z = u.flatten(2).unsqueeze(2)  # two dimensions, whatever the map has
+        elif self.squeeze == "max":
+            z = peak(u, mask)[:, :, None, None]
+        else:
+            z = reference.squeeze(u, mask)[:, :, None, None]
+        s = self.gate(self.fc2(self.activation(self.fc1(z))))
+        return s.reshape_as(u) if self.squeeze == "none" else s
 
     def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """S, ``[B, C]``: what the block makes of the map ``u``, ``[B, C, *space]``.
+        """The gates s, ``[B, C]``, that the block makes of the map ``u``, ``[B, C, *space]``.
 
         With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
 
@@ -137,58 +155,37 @@ class SqueezeExcitation(Attention):
         Raises:
             ValueError: if the mask does not fit the map, or there is no squeeze to mask.
         """
-        if self.squeeze == "none":
-            if mask is not None:
-                raise ValueError(
-                    'squeeze="none" looks at every position by itself, so a mask changes nothing: '
-                    'leave it out, or take squeeze="avg" or "max"'
-                )
-            return self._excite(u)
-        z = reference.squeeze(u, mask) if self.squeeze == "avg" else _peak(u, mask)
-        return self._excite(z)
-
-    def fuses(self) -> bool:
-        known = type(self.activation) in ACTIVATIONS
-        return self.squeeze == "avg" and known and not hooked(self)
-
-    def excitation(self) -> fused.Excitation:
-        fc1, fc2 = self.fc1, self.fc2
-        return fused.Excitation(
-            fc1.weight.flatten(1),
-            fc1.bias,
-            fc2.weight.flatten(1),
-            fc2.bias,
-            self.gate_name,
-            ACTIVATIONS[type(self.activation)],
-        )
-
-    def _excite(self, z: Tensor) -> Tensor:
-        """Equation 3 at every position of ``z``: ``[B, C]``, or a whole map for NoSqueeze."""
-        hidden = self.activation(_pointwise(z, self.fc1))
-        return self.gate(_pointwise(hidden, self.fc2))
+        s = self.excitation(u, mask)
+        return s if self.squeeze == "none" else s.flatten(1)
 
     def extra_repr(self) -> str:
         return f"squeeze={self.squeeze!r}"
 
 
-def _pointwise(z: Tensor, layer: nn.Conv2d) -> Tensor:
-    """The 1×1 convolution ``layer`` on a map with any number of spatial dimensions, or none."""
-    if z.dim() == 2:
-        return F.linear(z, layer.weight.flatten(1), layer.bias)
-    return F.linear(z.movedim(1, -1), layer.weight.flatten(1), layer.bias).movedim(-1, 1)
+def peak(u: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The maximum of every channel over all positions, or those of the mask; 0 over none.
 
+    Args:
+        u: the map, ``[B, C, *space]``.
+        mask: as for :func:`senet.ops.reference.squeeze`.
 
-def _peak(u: Tensor, mask: Tensor | None) -> Tensor:
-    """The maximum of every channel over all positions, or those of the mask; 0 over none."""
+    Returns:
+        The maxima, ``[B, C]``.
+
+    Example:
+        >>> import torch
+        >>> peak(torch.tensor([[[1.0, 3.0], [5.0, 7.0]]]))
+        tensor([[3., 7.]])
+    """
     if mask is None:
         return u.flatten(2).amax(2)
-    seen = reference.flat_mask(u, mask)
-    peak = u.flatten(2).masked_fill(~seen, -math.inf).amax(2)
-    return peak.masked_fill(~seen.any(2), 0)
+    seen = reference.mask_of(u, mask)
+    found = u.masked_fill(~seen, -math.inf).flatten(2).amax(2)
+    return found.masked_fill(~seen.flatten(2).any(2), 0)
 
 
 def bottleneck(channels: int, reduction: int) -> int:
-    """R = C // r, or an error that says what would fit.
+    """The bottleneck's channels R = C // r, or an error that says what would fit.
 
     Example:
         >>> bottleneck(100, 16)
