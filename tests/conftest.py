@@ -28,7 +28,7 @@ def _small_maps_are_fused():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "LEAST", 0)
-        patch.setattr(backend, "LEAST_WITHOUT_SE", 0)
+        patch.setattr(backend, "LEAST_WITHOUT_GATE", 0)
         yield
 
 

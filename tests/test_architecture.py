@@ -16,6 +16,8 @@ RANK = {
     "cache": -1,
     "ops": 0,
     "nn": 1,
+    "graph": 1,
+    "fuse": 2,
     "models": 2,
     "surgery": 2,
     "data": 3,

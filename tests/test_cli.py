@@ -346,8 +346,8 @@ def libraries(world, monkeypatch):
 def test_accelerate_says_what_it_found(libraries, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # so that no cell is wrapped
     text = senet("accelerate", "--model", "timm:legacy_seresnet18").stdout
-    assert "accelerated SENet: 17 places changed" in text
-    assert re.search(r"(?m)^SE +8 +on the passes", text)
+    assert "accelerated SENet, 1 graph: 20 places changed" in text
+    assert re.search(r"(?m)^norm \+ ReLU \+ SE +8 +on the passes", text)
 
 
 def test_insert_says_what_it_cost(libraries):

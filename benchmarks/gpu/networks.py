@@ -21,9 +21,8 @@ from benchmarks.gpu.clock import in_turn, wait
 from benchmarks.gpu.graph import WARM_UP, captured
 from benchmarks.gpu.ledger import Ledger, Row
 from benchmarks.world import load
-from senet import create_model
+from senet import accelerate, create_model
 from senet.models import entry
-from senet.surgery import accelerate
 
 # Ours, by the name of the same network in timm.
 OURS = {
@@ -162,8 +161,8 @@ def _model(case: Case, device: torch.device) -> nn.Module:
         model: nn.Module = create_model(entry(name).twin if case.form == "plain" else name)
     else:
         model = load().timm.create_model(case.network)
-    if case.form == "accelerated":
-        model = accelerate(model).model
+    if case.form in ("ours", "plain", "accelerated"):
+        accelerate(model)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mode = COMPILED.get((case.form, case.graph))
     return torch.compile(model, mode=mode) if mode else model  # type: ignore[return-value]

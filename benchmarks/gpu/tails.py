@@ -18,8 +18,8 @@ from benchmarks.gpu.graph import WARM_UP, captured
 from benchmarks.gpu.ledger import Ledger, Row
 from benchmarks.ops import tails as on_cpu
 from senet import SqueezeExcitation
-from senet.nn import norm_act_se
 from senet.ops import backend
+from senet.ops.activated import act_scale, act_squeeze
 
 SHAPES = ((128, 256, 56, 56), (128, 512, 28, 28), (128, 1024, 14, 14), (128, 2048, 7, 7))
 SMALL = ((2, 16, 7, 7),)
@@ -46,7 +46,8 @@ class FusedUnit(Unit):
     """The unit on the passes."""
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        return norm_act_se(x, self.bn, self.act, self.se)
+        h = act_squeeze(x, on_cpu.norm_of(self.bn), "silu", self.se is not None)
+        return act_scale(h, None if self.se is None else on_cpu.gates_of(self.se, h))
 
 
 PAIRS = {"tail": (on_cpu.Fused, on_cpu.Eager), "unit": (FusedUnit, Unit)}

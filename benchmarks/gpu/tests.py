@@ -22,7 +22,7 @@ from benchmarks.gpu.ledger import Ledger, Row
 ROOT = Path(__file__).parent.parent.parent
 FILES = (
     "tests/ops/test_triton.py",
-    "tests/ops/test_fused.py",
+    "tests/ops/test_tail.py",
     "tests/ops/test_activated.py",
     "tests/nn/test_devices.py",
 )

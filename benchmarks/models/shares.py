@@ -15,10 +15,11 @@ from benchmarks.models import networks
 GROUPS = {
     "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
     "passes that sum": tuple(
-        f"senet_native::{p}" for p in ("moments", "grad_moments", "pooled", "grad_pooled")
+        f"senet_native::{p}" for p in ("moments", "pooled", "grad_pooled")
     ),
     "passes that write": tuple(
-        f"senet_native::{p}" for p in ("affine", "grad_affine", "activate", "grad_activate")
+        f"senet_native::{p}"
+        for p in ("affine", "grad_scale", "grad_affine", "activate", "grad_activate")
     ),
     "batch norm of PyTorch": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
     "ReLU, additions, products": (

@@ -23,8 +23,8 @@ from torch import nn
 from benchmarks import record
 from benchmarks.models import networks
 from benchmarks.world import load
+from senet import accelerate
 from senet.models.cost import in_turn
-from senet.surgery import accelerate
 from tests.models.agreement import scramble
 
 GOALS = (
@@ -35,7 +35,7 @@ GOALS = (
     "timm:efficientnet_b0",
     "timm:mobilenetv3_small_100",
 )
-# tests/surgery/test_world.py holds each of them to the oracle's rule.
+# tests/fuse/test_world.py holds each of them to the oracle's rule.
 NETWORKS = (
     *GOALS,
     "timm:seresnext26t_32x4d",
@@ -86,8 +86,8 @@ def measure(network: str, repeats: int) -> dict[str, Any]:
     """What was found, how far the outputs differ, and milliseconds as it is and accelerated."""
     torch.manual_seed(0)
     model = make(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    report = accelerate(model, inplace=False)
     images = networks._images(16, 224)
+    report = accelerate(model, images, inplace=False)
     found: dict[str, Any] = {
         "network": network,
         "repeats": repeats,

@@ -1,8 +1,8 @@
 """Whether gates are cheaper from before a 1×1 convolution: ``python -m benchmarks.ops.early``.
 
 mean(W h + b) = W mean(h) + b, so the squeeze can read h, a quarter of the map in a bottleneck, and
-W. The tail of a bottleneck in inference both ways, taken in turn; ``_squeezes_early`` of
-:mod:`senet.nn.norm` is where the early squeeze begins to win.
+W. The tail of a bottleneck in inference both ways, taken in turn; ``_mean_before`` of
+:mod:`senet.fuse.rewrite` says where the early squeeze begins to win.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from benchmarks import record
+from benchmarks.ops.tails import gates_of, norm_of
 from senet import SqueezeExcitation
 from senet.models.cost import in_turn
-from senet.nn import norm_act
-from senet.nn.norm import fused_tail
-from senet.ops import fused
+from senet.ops.tail import mean_after, norm_scale, norm_squeeze
 
 WIDTHS, SIDES, BATCHES = (256, 512, 1024, 2048), (7, 14, 28, 56), (1, 4, 16)
 
@@ -32,12 +31,15 @@ def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, float]:
     h = torch.randn(batch, C // 4, side, side).contiguous(**layout)
     shortcut = torch.randn(batch, C, side, side).contiguous(**layout)
 
+    def tail(x: torch.Tensor, mean: torch.Tensor | None) -> None:
+        squeezed = norm_squeeze(x, norm_of(bn), mean=mean)
+        norm_scale(squeezed, gates_of(se, squeezed), shortcut, True)
+
     def late() -> None:
-        norm_act(conv(h), bn, se, shortcut)
+        tail(conv(h), None)
 
     def early() -> None:
-        x = conv(h)
-        fused_tail(x, bn, se, shortcut, True, fused.mean_after(h, conv.weight.flatten(1), None))
+        tail(conv(h), mean_after(h, conv.weight.flatten(1), None))
 
     with torch.inference_mode():
         return in_turn({"after": late, "before": early}, repeats)

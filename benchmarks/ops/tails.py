@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from torch.nn import functional as F
 
 from senet import SqueezeExcitation
 from senet.models.cost import in_turn
-from senet.nn import norm_act
+from senet.ops.activated import Activated
+from senet.ops.norm import Norm
+from senet.ops.tail import Squeezed, norm_scale, norm_squeeze
 
 SHAPES = ((16, 256, 56, 56), (16, 512, 28, 28), (16, 1024, 14, 14), (16, 2048, 7, 7))
 
@@ -32,10 +35,23 @@ class Eager(nn.Module):
 
 
 class Fused(Eager):
-    """The tail on the passes."""
+    """The tail on the passes, as `accelerate` writes it into a graph."""
 
     def forward(self, x: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
-        return norm_act(x, self.bn, self.se, shortcut)
+        h = norm_squeeze(x, norm_of(self.bn), self.se is not None)
+        return norm_scale(h, None if self.se is None else gates_of(self.se, h), shortcut, True)
+
+
+def norm_of(bn: Any) -> Norm:
+    """A batch norm as the passes take it."""
+    given = bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, bn.momentum, bn.eps
+    return Norm(*given)
+
+
+def gates_of(se: SqueezeExcitation, h: Squeezed | Activated) -> torch.Tensor:
+    """The gates of ``se``, ``[B, C]``, from a squeezed map."""
+    assert h.z is not None
+    return se.fc2(torch.relu(se.fc1(h.z[:, :, None, None]))).sigmoid().flatten(1)
 
 
 def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:

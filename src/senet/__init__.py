@@ -6,14 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from senet.fuse.accelerate import accelerate
     from senet.models import create_model, list_models
     from senet.nn import SqueezeExcitation
 
 __version__ = "0.1.0"
-__all__ = ["SqueezeExcitation", "create_model", "list_models"]
+__all__ = ["SqueezeExcitation", "accelerate", "create_model", "list_models"]
 
 _HOME = {
     "SqueezeExcitation": "senet.nn",
+    "accelerate": "senet.fuse.accelerate",
     "create_model": "senet.models",
     "list_models": "senet.models",
 }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from senet.analysis.subject import Subject
     from senet.doctor import Check
-    from senet.surgery import Report
+    from senet.graph.report import Report
     from senet.training.config import TrainConfig
     from senet.training.variants import Vary
 
@@ -476,7 +476,7 @@ BenchmarkBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images
 def accelerate(
     model: Theirs, benchmark: Benchmark = False, batch_size: BenchmarkBatch = 16
 ) -> None:
-    """Show what `senet.surgery.accelerate` finds in a network, and what that gains.
+    """Show what `senet.accelerate` finds in a network, and what that gains.
 
     It runs the SE blocks and residual tails of any network on the streaming passes. In your own
     code it is one line: accelerate(model).
@@ -485,11 +485,13 @@ def accelerate(
       senet accelerate --model timm:seresnet50 --benchmark
       senet accelerate --model torchvision:mobilenet_v3_small
     """
+    from torch import randn
+
     from senet.foreign import find_network
-    from senet.surgery import accelerate
+    from senet.fuse.accelerate import accelerate
 
     network, side = find_network(model)
-    report = accelerate(network, inplace=False)
+    report = accelerate(network, randn(batch_size, 3, side, side), inplace=False)
     _show_surgery(report)
     if benchmark:
         _show_times({"as it was": network, "accelerated": report.model}, side, batch_size)
@@ -519,7 +521,8 @@ def insert(
       senet insert --model torchvision:mobilenet_v2 --reduction 8 --benchmark
     """
     from senet.foreign import find_network
-    from senet.surgery import accelerate, insert_se
+    from senet.fuse.accelerate import accelerate
+    from senet.surgery import insert_se
 
     network, side = find_network(model)
     report = insert_se(network, reduction, where, start, inplace=False)

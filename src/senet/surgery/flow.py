@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from senet.ops import backend
-
 
 @dataclass(eq=False)
 class Value:
@@ -104,7 +102,7 @@ class Flow(TorchFunctionMode):
 
 
 def flow_of(model: nn.Module, x: Tensor, units: Iterable[nn.Module] = ()) -> Flow:
-    """Run ``model`` once on ``x``, and note its calls; fused tails run as their modules.
+    """Run ``model`` once on ``x``, and note its calls.
 
     Args:
         model: any network, in the mode in which it is to be seen.
@@ -129,7 +127,7 @@ def flow_of(model: nn.Module, x: Tensor, units: Iterable[nn.Module] = ()) -> Flo
         )
     ]
     try:
-        with torch.no_grad(), backend.use("eager"), flow:
+        with torch.no_grad(), flow:
             result = model(x)
     finally:
         for hook in hooks:

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from senet.graph.capture import as_written
+from senet.graph.report import Finding, Report, require_bare
 from senet.nn.gates import BlockGates
 from senet.surgery.absorb import Absorber, NoPlaceError
-from senet.surgery.accelerate import as_written
 from senet.surgery.flow import flow_of
 from senet.surgery.gates import gates_of, record
 from senet.surgery.removal import Removal, removed, settle
-from senet.surgery.report import Finding, Report, require_bare
 from senet.surgery.trial import Calibration, Trial, accuracy, try_out
 
 
@@ -43,7 +43,7 @@ def fold_gates(
     The network is changed in place; ``report.undo()`` takes that back, and an interrupt leaves it
     as it was. A block stays where no weights can take its gates, as after an addition whose terms
     are used elsewhere; the report says so. An accelerated network is folded, tried and timed as it
-    was written, and then accelerated again.
+    was written, and is accelerated again afterwards.
 
     Args:
         model: any network; blocks of channel attention of any make are found by what they do.

@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
-from senet.nn.activation import ACTIVATIONS
 from senet.surgery.swap import Swapped, restore, swap
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
-_FUNCTIONS: dict[Any, str] = {
-    F.relu: "relu",
-    F.relu_: "relu",
-    torch.relu: "relu",
-    torch.relu_: "relu",
-    F.relu6: "relu6",
-    F.silu: "silu",
-    F.hardswish: "hardswish",
-}
-_METHODS = {"relu": "relu", "relu_": "relu"}
 
 
 class UntraceableError(ValueError):
@@ -124,18 +112,6 @@ def is_addition(node: fx.Node) -> bool:
     return (function or method) and maps and not node.kwargs
 
 
-def activation_of(node: fx.Node, module: nn.Module) -> str | None:
-    """The name in :data:`senet.ops.activation.ACTIVATIONS` of what ``node`` calls, if it has one.
-
-    It may be a module, a function or a method.
-    """
-    if node.op == "call_function":
-        return _FUNCTIONS.get(node.target)
-    if node.op == "call_method":
-        return _METHODS.get(str(node.target))
-    return ACTIVATIONS.get(type(called(node, module)))  # type: ignore[arg-type]
-
-
 def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:
     """The one node that takes the result of ``node``; modules that do nothing are passed over.
 
@@ -149,18 +125,3 @@ def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:
             return user
         node = user
     return None
-
-
-def source(node: Any, module: nn.Module) -> Any:
-    """Where ``node`` comes from, when modules that do nothing are passed over."""
-    while isinstance(node, fx.Node) and type(called(node, module)) is nn.Identity:
-        node = node.args[0]
-    return node
-
-
-def composites(graph: fx.Graph, module: nn.Module) -> Iterator[tuple[fx.Node, nn.Module]]:
-    """The nodes that call modules which are made of modules."""
-    for node in graph.nodes:
-        inner = called(node, module)
-        if inner is not None and next(inner.children(), None) is not None:
-            yield node, inner

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 from torch import nn
 
+from senet.graph.report import Report, require_bare
 from senet.near import near
 from senet.nn import SqueezeExcitation
-from senet.surgery.accelerate import as_written
 from senet.surgery.places import Place, Where, find
 from senet.surgery.replace import suit
-from senet.surgery.report import Report, require_bare
 from senet.surgery.with_se import put_se
 
 
@@ -42,8 +41,8 @@ def insert_se(
     training the old: add a parameter group, or make a new one.
 
     Args:
-        model: any network. An accelerated one is changed as it was written, and then accelerated
-            again; afterwards :func:`~senet.surgery.accelerate` makes the new SE (nearly) free.
+        model: any network. An accelerated one stays accelerated; elsewhere
+            :func:`~senet.accelerate` makes the new SE (nearly) free.
         reduction: r of the paper: SE of C channels has C // r in its middle.
         where: ``"auto"``; a name or shell pattern of paths as ``named_modules`` gives them, such as
             ``"layer4.*.bn3"``, or several of them; or a function of path and module that says
@@ -77,21 +76,20 @@ def insert_se(
     if not inplace:
         model = copy.deepcopy(model)
     report, parameters = Report("", model), 0
-    with as_written(model):
-        for place in find(model, where):
-            found = f"{place.found}, {place.channels} channels" if place.channels else place.found
-            try:
-                se = None if place.why else STARTS[start](place.channels, reduction)
-            except ValueError as error:  # a reduction that leaves no channel
-                report.add(place.path, found, why=str(error))
-                continue
-            if se is None:
-                report.add(place.path, found, why=place.why)
-                continue
-            _put(model, place, se)
-            new = sum(p.numel() for p in se.parameters())
-            report.add(place.path, found, done=f"SE, {new:,} parameters")
-            parameters += new
+    for place in find(model, where):
+        found = f"{place.found}, {place.channels} channels" if place.channels else place.found
+        try:
+            se = None if place.why else STARTS[start](place.channels, reduction)
+        except ValueError as error:  # a reduction that leaves no channel
+            report.add(place.path, found, why=str(error))
+            continue
+        if se is None:
+            report.add(place.path, found, why=place.why)
+            continue
+        _put(model, place, se)
+        new = sum(p.numel() for p in se.parameters())
+        report.add(place.path, found, done=f"SE, {new:,} parameters")
+        parameters += new
     report.title = f"inserted SE into {type(model).__name__}, {parameters:,} new parameters"
     return report
 

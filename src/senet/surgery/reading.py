@@ -1,8 +1,7 @@
 """A network as graphs of calls of its innermost modules, for finding places in it.
 
-What :mod:`senet.surgery.accelerate` rewrites it must read block by block; what is only looked at
-can be read in one piece, from the outside in, and in evaluation mode alone. Wherever a forward has
-no graph, for its control flow depends on its input, the reading begins anew within it.
+It is read from the outside in, in evaluation mode alone. Wherever a forward has no graph, for its
+control flow depends on its input, the reading begins anew within it.
 """
 
 from __future__ import annotations

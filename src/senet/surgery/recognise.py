@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from senet.nn import EffectiveSqueezeExcitation, SqueezeExcitation
-from senet.nn.activation import ACTIVATIONS
-from senet.ops import fused, reference
-from senet.ops.excitation import excite
+from senet.nn.squeeze_excitation import GATES
+from senet.ops import reference
+from senet.ops.activation import ACTIVATIONS
 from senet.surgery.graph import UntraceableError, called, trace
 
 # Names of modules, functions and methods, lower case, without underscores: other projects define
@@ -49,7 +50,7 @@ class Layers:
 
     Attributes:
         paths: of the layers from C to R and from R to C channels; or of the one from C to C.
-        gate: a name of :data:`senet.ops.fused.GATES`.
+        gate: a name of :data:`senet.nn.squeeze_excitation.GATES`.
         activation: between two layers, a name of :data:`senet.ops.activation.ACTIVATIONS`.
     """
 
@@ -57,11 +58,14 @@ class Layers:
     gate: str
     activation: str = "relu"
 
-    def excitation(self, module: nn.Module) -> fused.Excitation:
-        """The layers of ``module`` as the fused passes take them."""
+    def excite(self, z: Tensor, module: nn.Module) -> Tensor:
+        """Equation 3 with the layers of ``module``: gates ``[B, C]`` of the squeezed map ``z``."""
         first, *second = (module.get_submodule(path) for path in self.paths)
-        w2, b2 = (_matrix(second[0]), _bias(second[0])) if second else (None, None)
-        return fused.Excitation(_matrix(first), _bias(first), w2, b2, self.gate, self.activation)
+        h = F.linear(z, _matrix(first), _bias(first))
+        if second:
+            h = ACTIVATIONS[self.activation].function(h)
+            h = F.linear(h, _matrix(second[0]), _bias(second[0]))
+        return GATES[self.gate]()(h)
 
 
 def se_layers(module: nn.Module) -> Layers | None:
@@ -86,7 +90,7 @@ def se_layers(module: nn.Module) -> Layers | None:
         True
     """
     if isinstance(module, SqueezeExcitation):
-        name = ACTIVATIONS.get(type(module.activation))
+        name = _ACTIVATIONS.get(type(module.activation).__name__.lower())
         if module.squeeze != "avg" or name is None:
             return None
         return Layers(("fc1", "fc2"), module.gate_name, name)
@@ -198,6 +202,6 @@ def _agrees(module: nn.Module, layers: Layers) -> bool:
         y = type(module).forward(module, u.clone())
     except Exception:  # it wants another number of dimensions: not a block for images
         return False
-    _, s = excite(reference.squeeze(u), layers.excitation(module))
+    s = layers.excite(reference.squeeze(u), module)
     tolerance = 64 * torch.finfo(u.dtype).eps
     return torch.allclose(y, reference.scale(u, s), rtol=tolerance, atol=tolerance)

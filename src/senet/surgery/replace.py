@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from senet.graph.report import Report, require_bare
 from senet.near import near
 from senet.nn import (
     Attention,
@@ -22,11 +23,8 @@ from senet.nn import (
     GatherExcite,
     SqueezeExcitation,
 )
-from senet.nn.hooks import hooked
-from senet.surgery.accelerate import as_written
 from senet.surgery.graph import UntraceableError
 from senet.surgery.reading import Reading, hosting, is_attention, joined, read
-from senet.surgery.report import Report, require_bare
 from senet.surgery.with_se import WithSE, take_se
 
 Make = Callable[[str, nn.Module], nn.Module | None]
@@ -50,8 +48,7 @@ def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
     be told of the new ones.
 
     Args:
-        model: any network. An accelerated one is changed as it was written, and then accelerated
-            again.
+        model: any network. An accelerated one stays accelerated.
         make: what to put in the place of a module, from its path, as ``named_modules`` gives it,
             and itself; ``None`` to keep it. If it raises a ``ValueError`` the module is kept, and
             the message is the reason in the report.
@@ -77,13 +74,12 @@ def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
     if not inplace:
         model = copy.deepcopy(model)
     report = Report(f"replaced modules of {type(model).__name__}", model)
-    with as_written(model):
-        if make("", model) is not None:
-            raise ValueError(
-                f"{type(model).__name__} is the network itself, and cannot be replaced in itself: "
-                f"take what you would put in its place"
-            )
-        _Replacer(model, make, report).visit("", model)
+    if make("", model) is not None:
+        raise ValueError(
+            f"{type(model).__name__} is the network itself, and cannot be replaced in itself: "
+            f"take what you would put in its place"
+        )
+    _Replacer(model, make, report).visit("", model)
     return report
 
 
@@ -116,7 +112,7 @@ class _Replacer:
             return None
         if new is None or new is module:
             return None
-        if hooked(module):
+        if _is_hooked(module):
             self.report.add(path, found, why="it is watched: remove its hooks first")
             return None
         suit(new, self.model, path)
@@ -164,11 +160,16 @@ def remove_se(model: nn.Module, *, inplace: bool = True) -> Report:
         (3, True)
     """
     report = replace(model, _nothing, inplace=inplace)
-    with as_written(report.model):
-        for finding in report.changed:
-            _close(report.model.get_submodule(finding.path.rpartition(".")[0]))
+    for finding in report.changed:
+        _close(report.model.get_submodule(finding.path.rpartition(".")[0]))
     report.title = f"removed SE from {type(model).__name__}"
     return report
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether ``module`` or one within it has hooks of its own."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(m, kind) for m in module.modules() for kind in kinds)
 
 
 def _nothing(path: str, module: nn.Module) -> nn.Module | None:
@@ -229,9 +230,8 @@ def replace_se(
     def instead(path: str, module: nn.Module) -> nn.Module | None:
         return make(_channels(reading, path), **options) if path in reading.attention else None
 
-    with as_written(model):
-        reading = Reading(model)
-        report = replace(model, instead)
+    reading = Reading(model)
+    report = replace(model, instead)
     report.title = f"replaced SE of {type(model).__name__}"
     return report
 

@@ -18,12 +18,9 @@ class Swapped:
 
     Attributes:
         original: the class that it came before.
-        lasting: whether it is a part of what the network computes. If it is only another way to
-            compute the same, pickles leave it out, and whoever opens them need not have senet.
     """
 
     original: type[nn.Module]
-    lasting: bool = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = type(self).__new__(type(self))
@@ -33,11 +30,7 @@ class Swapped:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickled, it names the classes that it was made of: the new one has no place."""
-        mixins, plain = taken_apart(type(self))
-        kept = tuple(mixin for mixin in mixins if mixin.lasting)
-        if not kept:
-            return object.__new__, (plain,), self.__dict__
-        return _remade, (kept, plain), self.__dict__
+        return _remade, taken_apart(type(self)), self.__dict__
 
 
 def swap(module: nn.Module, mixin: type[Swapped]) -> None:

@@ -51,6 +51,8 @@ class TrainConfig:
         weights: to start from: fine-tuning. A file, a published set, a URL or a repository of the
             Hugging Face hub, as ``find_weights`` takes them. Their classifier is left behind where
             the number of classes differs.
+        accelerate: whether the network runs its tails on the fast passes, see
+            :func:`senet.accelerate`: the same results up to rounding, in less time.
 
     Raises:
         ValueError: naming the field, its value and what it may be.
@@ -91,6 +93,7 @@ class TrainConfig:
     workers: int | None = None
     device: str = "auto"
     weights: str | None = None
+    accelerate: bool = True
 
     def __post_init__(self) -> None:
         # JSON gives lists back; tuples all through keep a configuration comparable.
@@ -103,8 +106,9 @@ class TrainConfig:
         for name, least in ("limit", 1), ("size", 1), ("workers", 0):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), int, least, _INF, "[)")
-        if not isinstance(self.flip, bool):
-            raise ValueError(f"flip must be true or false, got {self.flip!r}")
+        for name in ("flip", "accelerate"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -152,8 +156,8 @@ class TrainConfig:
     def differences(self, other: TrainConfig) -> list[str]:
         """The fields in which two trainings differ, as ``lr: 0.1, not 0.2``.
 
-        On which device they compute, and in how many processes images are decoded, is no
-        difference: a run may be resumed elsewhere.
+        On which device they compute, whether accelerated, and in how many processes images are
+        decoded makes no difference: a run may be resumed elsewhere.
 
         Example:
             >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2, device="cpu"))
@@ -163,7 +167,7 @@ class TrainConfig:
         return [
             f"{name}: {mine[name]!r}, not {theirs[name]!r}"
             for name in mine
-            if name not in ("device", "workers") and mine[name] != theirs[name]
+            if name not in ("accelerate", "device", "workers") and mine[name] != theirs[name]
         ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.data import transforms
+from senet.fuse.accelerate import accelerate
 from senet.models.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 from senet.training.record import EpochRecord
@@ -54,6 +55,8 @@ class Classifier(LightningModule):
         steps: int,
     ) -> None:
         super().__init__()
+        if config.accelerate:
+            accelerate(module)
         self.module = module
         self.classes = classes
         self.config = config

@@ -1,0 +1,1 @@
+"""Networks made fast and changed in nothing: a TorchDynamo backend of tails on the passes."""

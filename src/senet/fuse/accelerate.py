@@ -1,0 +1,124 @@
+"""Make a network run its tails on the passes, in one line."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._guards import CompileContext
+
+from senet.fuse.backend import senet
+from senet.fuse.report import Acceleration
+from senet.graph.capture import LIMIT, captured, is_watched
+from senet.graph.report import Finding
+
+
+def accelerate(
+    model: nn.Module,
+    example: Tensor | None = None,
+    *,
+    inplace: bool = True,
+    undo: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Acceleration:
+    """Make ``model`` run its SE blocks and residual tails on the streaming passes.
+
+    The network stays what it is: its class, parameters, state dict, hooks and results. TorchDynamo
+    captures what it does when it is called, and again when something that the capture relied upon
+    has changed: a mode, a hook, a module, a flag. ``torch.compile(model, backend="senet")`` does
+    the same to a network that it wraps. Copies and pickles of the network are plain. Where another
+    tool traces, exports or transforms the network, that sees the network as it was written.
+
+    Args:
+        model: any network; it is called, not any part of it.
+        example: an input. With it the network is captured now, in evaluation, and the report is
+            complete; without it, when it is called.
+        inplace: accelerate ``model`` itself; otherwise a copy, which is the report's ``model``.
+        undo: make it plain again instead.
+        options: of the backend :func:`~senet.fuse.backend.senet`.
+
+    Returns:
+        What is found, what runs on the passes, and what is left alone and why; printing it shows
+        all, and it grows as the network is used.
+
+    Raises:
+        ValueError: if the network is a ScriptModule, which PyTorch has compiled already.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
+        >>> print(accelerate(model, torch.randn(4, 3, 66, 66)))
+        accelerated Sequential, 1 graph: 1 changed, 0 left alone
+          (the network)  norm + ReLU: on the passes
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{type(model).__name__} is a ScriptModule, which is compiled: accelerate the network "
+            "that it was made of"
+        )
+    if not inplace:
+        model = copy.deepcopy(model)
+    if undo:
+        model._compiled_call_impl = None
+        return Acceleration(model)
+    call = model._compiled_call_impl
+    if not isinstance(call, _Accelerated):
+        call = model._compiled_call_impl = _Accelerated(model, options)
+        _hide_from_torchscript(model)
+    if example is not None:
+        _try(model, example)
+    return call.report
+
+
+class _Accelerated:
+    """What an accelerated network calls in place of its own forward."""
+
+    def __init__(self, model: nn.Module, options: Mapping[str, Any] | None) -> None:
+        self.model = model
+        self.report = Acceleration(model)
+
+        def backend(gm: fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+            return senet(gm, inputs, options=options, model=model, found=self._found)
+
+        try:
+            self.run = captured(model, backend)
+        except RuntimeError as error:  # a Python that TorchDynamo does not know, or it is disabled
+            self.run = model._call_impl
+            self.report.stays_plain(str(error).splitlines()[0])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self.model._call_impl if is_watched(self.model) else self.run)(*args, **kwargs)
+
+    def _found(self, findings: list[Finding]) -> None:
+        capture = CompileContext.current_compile_id()
+        self.report.add_capture(getattr(capture, "frame_id", None) or 0, findings)
+        if self.report.captures == LIMIT:
+            warnings.warn(
+                f"{type(self.model).__name__} was captured {LIMIT} times, for different modes, "
+                "sizes and edits; what it has not been captured for runs as plain PyTorch from now "
+                "on. TORCH_LOGS=recompiles says what differs",
+                stacklevel=2,
+            )
+
+
+def _hide_from_torchscript(model: nn.Module) -> None:
+    """``torch.jit.script`` reads every attribute of a module, and cannot read this one."""
+    kept: Any = getattr(model, _IGNORED, [])
+    setattr(model, _IGNORED, list({*kept, "_compiled_call_impl", _IGNORED}))
+
+
+_IGNORED = "__jit_ignored_attributes__"
+
+
+def _try(model: nn.Module, example: Tensor) -> None:
+    """Call the network in evaluation, and leave it as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(example)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,147 @@
+"""A captured graph, with its tails on the passes.
+
+Where a batch norm stood, the squeeze is taken; where the tail ended, the output is written. What
+stands between, the gate, stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional as F
+
+from senet.graph.effects import undisturbed
+from senet.graph.match import Tail, asks_shape, norm_arguments, tails
+from senet.graph.report import Finding
+from senet.graph.value import numbers, tensor_of
+from senet.graph.where import common, path_of
+from senet.ops import backend
+from senet.ops.activated import Activated, act_scale, act_squeeze
+from senet.ops.norm import Norm
+from senet.ops.tail import Squeezed, mean_after, norm_scale, norm_squeeze
+
+
+def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[Finding]:
+    """Put the tails of ``gm`` on the passes, in place, and say where they are.
+
+    Args:
+        gm: a graph that TorchDynamo captured.
+        names: of the modules, see :func:`~senet.graph.where.path_of`.
+    """
+    findings = []
+    made: dict[fx.Node, fx.Node] = {}
+    for t in tails(gm.graph):
+        path = common(
+            [path_of(node, names) for node in t.chain if node.meta.get("nn_module_stack")]
+        )
+        why = _why_not(t)
+        if not why:
+            _replace(gm.graph, t, made)
+        findings.append(Finding(path, str(t), "" if why else "on the passes", why))
+    if made:
+        gm.recompile()
+    return findings
+
+
+def _why_not(t: Tail) -> str:
+    """Why ``t`` is left as it is; empty where it is not."""
+    x = tensor_of(t.x)
+    assert x is not None
+    if backend.pays(x, numbers(x), gate=t.gate is not None):
+        return ""
+    if backend.of(x) is backend.eager:
+        return f"no backend has passes for {x.dtype} on {x.device.type}"
+    return f"its map of {tuple(x.shape)} is too small to gain"
+
+
+def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
+    """Put ``t`` on the passes; ``made`` are the squeezes and outputs of earlier tails."""
+    x = made.get(t.x, t.x)
+    norm: Any = None
+    if t.norm is not None:
+        given = norm_arguments(t.norm)
+        x = given.pop("input")
+        norm = Norm(**given)
+    start = t.chain[0]
+    with graph.inserting_before(start):
+        if t.activation is None:
+            mean = _mean_before(graph, t)
+            h = graph.call_function(norm_squeeze, (x, norm, t.gate is not None, mean))
+        else:
+            h = graph.call_function(act_squeeze, (x, norm, t.activation, t.gate is not None))
+    if t.squeeze is not None:
+        made[t.squeeze] = _put_squeeze(graph, t.squeeze, h)
+    with graph.inserting_before(t.end):
+        gate = made.get(t.gate, t.gate)  # type: ignore[arg-type]
+        if t.activation is None:
+            y = graph.call_function(scaled, (h, gate, t.shortcut, t.relu))
+        else:
+            y = graph.call_function(activated, (h, gate))
+    y.meta = dict(t.end.meta)
+    t.end.replace_all_uses_with(y)
+    made[t.end] = y
+    for node in reversed(t.chain):
+        for user in [user for user in node.users if asks_shape(user, node)]:
+            user.replace_input_with(node, x)
+        graph.erase_node(node)
+
+
+def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
+    """In inference the mean after a 1×1 convolution may be taken before it, where that is cheaper.
+
+    In bottlenecks it reads a quarter of the channels. With C' = C/4 it pays from about B·N = C on:
+    ``python -m benchmarks.ops.early``.
+    """
+    conv = t.x
+    if t.gate is None or torch.is_grad_enabled() or conv.target is not F.conv2d:
+        return None
+    x, w = tensor_of(conv), tensor_of(conv.args[1])
+    if x is None or w is None or len(conv.args) != 7:
+        return None
+    h, weight, bias, stride, padding, _, groups = conv.args
+    pointwise = (w.shape[2:], stride, padding, groups) == ((1, 1), (1, 1), (0, 0), 1)
+    cheaper = w.shape[1] < w.shape[0] and numbers(x) >= w.shape[0] ** 2
+    if not (pointwise and cheaper and undisturbed(conv.args[:3], conv, t.chain[0], set())):
+        return None
+    return graph.call_function(mean_before, (h, weight, bias))
+
+
+def mean_before(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`mean_after` the 1×1 convolution of these parameters."""
+    return mean_after(h, weight.flatten(1), bias)
+
+
+def _put_squeeze(graph: fx.Graph, z: fx.Node, h: fx.Node) -> fx.Node:
+    value = tensor_of(z)
+    assert value is not None
+    with graph.inserting_before(z):
+        new = graph.call_function(squeezed, (h, value.dim() - 2, value.dtype))
+    new.meta = dict(z.meta)
+    z.replace_all_uses_with(new)
+    return new
+
+
+def squeezed(h: Squeezed | Activated, dims: int, dtype: torch.dtype) -> Tensor:
+    """z with so many dimensions of 1 behind it, in the type that the network took the mean in."""
+    assert h.z is not None
+    return h.z.to(dtype).reshape(h.z.shape + (1,) * dims)
+
+
+def scaled(h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool) -> Tensor:
+    """:func:`norm_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
+    return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu)
+
+
+def activated(h: Activated, s: Tensor | None) -> Tensor:
+    """:func:`act_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
+    return act_scale(h, None if s is None else _flat(s, h.x))
+
+
+def _flat(s: Tensor, x: Tensor) -> Tensor:
+    """Gates as ``[B, C]``."""
+    if s.shape[:2] != x.shape[:2]:
+        s = s.expand(*x.shape[:2], *s.shape[2:])
+    return s.flatten(1)

@@ -1,0 +1,81 @@
+"""How a network is captured: TorchDynamo, called for one network, and out of other tools' way."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._C import _functorch  # type: ignore[attr-defined]
+from torch.autograd import forward_ad
+from torch.fx._symbolic_trace import is_fx_symbolic_tracing
+from torch.overrides import _get_current_function_mode_stack
+
+LIMIT = 64
+"""Captures of a network, for different modes, sizes and edits, before it runs as plain PyTorch."""
+
+
+def captured(model: nn.Module, backend: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls ``model`` as TorchDynamo captures it, each graph compiled by ``backend``.
+
+    TorchDynamo keeps what it captured with the code that it captured, and so many captures of one
+    code: each network gets a code of its own. And it does not look into a container of PyTorch's at
+    the top, such as ``nn.Sequential``, but does from a function.
+
+    Raises:
+        RuntimeError: if TorchDynamo does not run here.
+    """
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return model._call_impl(*args, **kwargs)
+
+    if torch._dynamo.config.disable:
+        raise RuntimeError("TorchDynamo is disabled (TORCHDYNAMO_DISABLE)")
+    forward.__code__ = forward.__code__.replace(co_name=type(model).__name__)
+    limit = {"recompile_limit": LIMIT} if _TAKES_LIMIT else {}
+    return torch.compile(forward, backend=backend, **limit)  # type: ignore[call-overload]
+
+
+_TAKES_LIMIT = "recompile_limit" in inspect.signature(torch.compile).parameters
+
+
+def is_watched(model: nn.Module) -> bool:
+    """Whether another tool reads or transforms what runs: it is to see ``model`` as written."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or is_fx_symbolic_tracing()
+        or _functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or bool(_get_current_function_mode_stack())
+        or _has_gradient_hooks(model)
+    )
+
+
+def _has_gradient_hooks(model: nn.Module) -> bool:
+    """Whether a module is watched in the backward.
+
+    TorchDynamo cannot capture that, and having met it once, it does not try that code again.
+    """
+    pending: list[nn.Module | None] = [model]
+    while pending:
+        module = pending.pop()
+        if module is None:
+            continue
+        if module._backward_hooks or module._backward_pre_hooks:
+            return True
+        pending += module._modules.values()
+    return False
+
+
+@contextmanager
+def as_written(model: nn.Module) -> Iterator[None]:
+    """Run ``model`` as it was written inside; afterwards it is accelerated again, if it was."""
+    call, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = call

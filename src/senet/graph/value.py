@@ -1,0 +1,34 @@
+"""What TorchDynamo knows of a node's value: its shape, type and storage, without numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, fx
+
+
+def value_of(node: Any) -> Any:
+    """Return the value of ``node`` when the network was captured; ``None`` if unknown."""
+    return node.meta.get("example_value") if isinstance(node, fx.Node) else None
+
+
+def tensor_of(node: Any) -> Tensor | None:
+    """Return the value of ``node`` where it is a tensor."""
+    value = value_of(node)
+    return value if isinstance(value, Tensor) else None
+
+
+def same_shape(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Whether two shapes are equal; sizes may be symbols."""
+    return len(a) == len(b) and all(bool(m == n) for m, n in zip(a, b, strict=True))
+
+
+def numbers(x: Tensor) -> int:
+    """Return how many numbers a map has; where sizes are symbols, the map that was captured."""
+    return math.prod(_known(size) for size in x.shape)
+
+
+def _known(size: Any) -> int:
+    return size if isinstance(size, int) else int(size.node.hint)
