@@ -230,6 +230,28 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert table(tmp_path / "run") == table(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_photos_are_resumed_to_the_bit_with_any_number_of_workers(
+    config, tmp_path, monkeypatch, signal_at, workers
+):
+    """Interrupted once or twice, in the first, the second and the third epoch of five steps."""
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, crop_scale=0.5, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    config = replace(config, workers=workers)
+    for stops in (1,), (5,), (6, 8, 13):
+        run = tmp_path / f"run {stops}"
+        for step in stops:
+            with monkeypatch.context():
+                signal_at(step, signal.SIGINT)
+                with pytest.raises(Interrupted, match=f"checkpoint of step {step + 1} is kept"):
+                    fit(config, run, resume=run.exists(), progress=False)
+                monkeypatch.undo()
+        fit(config, run, resume=True, progress=False)
+        assert same(weights(run), weights(tmp_path / "whole"))
+        assert table(run) == table(tmp_path / "whole")
+
+
 def test_sigterm_does_the_same(config, source, tmp_path, monkeypatch, signal_at):
     fit(config, tmp_path / "whole", source, progress=False)
     signal_at(5, signal.SIGTERM)

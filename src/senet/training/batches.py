@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
+from senet.data.loaders import EpochSampler
 from senet.models import Preprocessing
 from senet.models.resolve import find_weights
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
+from senet.training.steps import Steps
 
 
 def training_images(
@@ -77,11 +77,17 @@ def steps_per_epoch(config: TrainConfig, source: Source) -> int:
     return len(source.train) // config.batch_size
 
 
-def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
+def train_batches(config: TrainConfig, source: Source, steps: int, done: int) -> DataLoader:
     """Batches of the training images, after ``done`` steps of the training.
 
     The order depends on the seed and the epoch alone, the random crops of photos on the image too;
     what is done to whole batches on the device is the module's.
+
+    Args:
+        config: of the training.
+        source: its images.
+        steps: an epoch.
+        done: over the whole training.
     """
     p = source.preprocessing
     crop = transforms.CentreCrop.of(p)
@@ -89,8 +95,8 @@ def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
         crop = transforms.RandomResizedCrop(
             p.size, (config.crop_scale, 1.0), interpolation=p.interpolation
         )
-    epoch, batch = divmod(done, steps_per_epoch(config, source))
-    batches = loader(
+    epoch, batch = divmod(done, steps)
+    images = loader(
         source.train,
         config.batch_size,
         crop,
@@ -98,11 +104,18 @@ def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
         seed=config.seed,
         epoch=epoch,
         workers=config.workers,
-        drop_last=True,
     )
-    batches = _from_batch(batches, batch) if batch else batches
-    batches.worker_init_fn = _ignore_interrupts
-    return batches
+    assert isinstance(images.sampler, EpochSampler)
+    return DataLoader(
+        images.dataset,
+        batch_sampler=Steps(images.sampler, config.batch_size, steps, epoch, batch),
+        collate_fn=images.collate_fn,
+        num_workers=images.num_workers,
+        persistent_workers=images.persistent_workers,
+        pin_memory=images.pin_memory,
+        generator=images.generator,
+        worker_init_fn=_ignore_interrupts,
+    )
 
 
 def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
@@ -110,40 +123,11 @@ def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
     if source.val is None:
         return None
     crop = transforms.CentreCrop.of(source.preprocessing)
-    return loader(source.val, config.batch_size, crop, workers=config.workers)
-
-
-def _from_batch(batches: DataLoader, first: int) -> DataLoader:
-    """The same loader, whose first epoch begins at the batch ``first``."""
-    assert isinstance(batches.batch_sampler, BatchSampler)
-    return DataLoader(
-        batches.dataset,
-        batch_sampler=_From(batches.batch_sampler, first),
-        collate_fn=batches.collate_fn,
-        num_workers=batches.num_workers,
-        persistent_workers=batches.persistent_workers,
-        pin_memory=batches.pin_memory,
-    )
+    batches = loader(source.val, config.batch_size, crop, workers=config.workers)
+    batches.worker_init_fn = _ignore_interrupts
+    return batches
 
 
 def _ignore_interrupts(worker: int) -> None:
     """Ctrl-C reaches the workers too; they must live on, to let the training end its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _From(Sampler[list[int]]):
-    """The batches of an epoch, from one of them on; of later epochs, all.
-
-    Lightning calls ``set_epoch`` of what it finds as ``sampler``, and counts the batches of a whole
-    epoch in an interrupted one too, so the length is always that.
-    """
-
-    def __init__(self, batches: BatchSampler, first: int) -> None:
-        self.batches, self.sampler, self.first = batches, batches.sampler, first
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        first, self.first = self.first, 0
-        return itertools.islice(self.batches, first, None)

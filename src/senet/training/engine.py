@@ -39,7 +39,7 @@ def run_steps(
         try:
             trainer.fit(
                 module,
-                train_batches(config, source, done),
+                train_batches(config, source, module.steps, done),
                 val_batches(config, source),
                 ckpt_path=folder.last if done else None,
                 weights_only=True,
