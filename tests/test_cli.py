@@ -132,6 +132,7 @@ def test_version():
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
         (["report", "gone"], "no run folder gone"),
+        (["predict", "gone", "a.jpg", "--out", "p.xlsx"], "not written as .xlsx, but as .csv"),
     ],
 )
 def test_what_the_library_refuses_is_one_message(words, message):
@@ -464,8 +465,11 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     assert "top-5" not in text  # of two classes
 
     new = stripe_folder(tmp_path / "new", 10, seed=1)
+    (new / "upright" / "notes.txt").write_text("no image, and nobody asks about it")
     (new / "upright" / "bad.jpg").write_bytes(b"no image")
-    rows = json.loads(senet("predict", "run", "new", "gone.png", "--format", "json").stdout)
+    predicted = senet("predict", "run", "new", "gone.png", "--format", "json")
+    assert "warning: a file is no image, and was skipped: new/upright/notes.txt" in said(predicted)
+    rows = json.loads(predicted.stdout)
     assert [r["file"] for r in rows if r["error"]] == ["new/upright/bad.jpg", "gone.png"]
     right = [r["class"] == Path(r["file"]).parent.name for r in rows if not r["error"]]
     assert len(right) == 20
@@ -488,6 +492,24 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     assert config["model"] == "se_resnet8_cifar"
     assert config["options"] == {"widths": [8, 8, 16], "reduction": 4}
     assert "which is never overwritten" in senet("train", "--out", "tuned", code=1).output
+
+
+def test_results_for_programs_are_utf_8_whatever_the_terminal(tmp_path):
+    from senet.models import Preprocessing, create_model
+    from senet.models.weights import Record, save_model
+
+    model = create_model("resnet8_cifar", num_classes=2, widths=(4, 4, 4))
+    preprocessing = Preprocessing(8, mean=(0.5,) * 3, std=(0.2,) * 3)
+    save_model("model.safetensors", model, Record(model.architecture, preprocessing, ("æ", "ø")))
+    Image.new("RGB", (8, 8)).save("日本語.png")
+    for format in "csv", "json":
+        done = subprocess.run(
+            [sys.executable, "-m", "senet", "predict", "model.safetensors", "日本語.png",
+             "--format", format],
+            capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        )  # fmt: skip
+        assert "日本語.png" in done.stdout.decode("utf-8")
+        assert "æ" in done.stdout.decode("utf-8")
 
 
 def test_a_comparison_prints_its_verdict_and_writes_its_page():

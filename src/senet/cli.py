@@ -403,7 +403,9 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write here; .json and .csv say the format."),
+        typer.Option(
+            metavar="FILE", help="Write here; .csv, .json or .txt (the table) say the format."
+        ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
     top: Annotated[int, typer.Option(min=1, help="Guesses an image.")] = 2,
@@ -424,7 +426,9 @@ def predict(
     chosen = format.value if format else formats.of_file(out)
     if out is not None:
         formats.require_new(out)
-    found = find_images(images)
+    everything = find_images(images)
+    found = [one for one in everything if not one.skipped]
+    _say_skipped([one.file for one in everything if one.skipped])
     predictor = Predictor.load(model, device)
     answers = _progress(predictor.predict(found, top, batch_size), "predicting", len(found))
     if out is not None:
@@ -432,7 +436,7 @@ def predict(
     elif chosen == "table":
         _print(formats.as_table(answers))
     else:
-        sys.stdout.write(formats.as_text(chosen, answers))
+        _write_result(formats.as_bytes(chosen, answers))
     failed = sum(bool(answer.error) for answer in answers)
     if out is not None:
         _print(f"{len(answers) - failed:,} of {len(answers):,} images predicted, written to {out}")
@@ -812,7 +816,24 @@ def _print(*what: Any, style: str = "") -> None:
 def _print_json(values: Mapping[str, Any]) -> None:
     import json
 
-    print(json.dumps(values, indent=1, ensure_ascii=False))
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    _write_result(text.encode("utf-8", "backslashreplace"))
+
+
+def _write_result(content: bytes) -> None:
+    """What programs read is UTF-8, whatever the terminal is set to."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _say_skipped(files: list[str]) -> None:
+    """Of files in folders that are no images."""
+    if files:
+        shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        what = "a file is no image, and was" if len(files) == 1 else "files are no images, and were"
+        count = "" if len(files) == 1 else f"{len(files):,} "
+        _say("warning", f"{count}{what} skipped: {shown}")
 
 
 def _suggest(*commands: tuple[str, str]) -> None:

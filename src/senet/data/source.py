@@ -15,6 +15,9 @@ from torch.utils.data import Dataset
 from senet.data.decode import Picture
 from senet.models.preprocessing import Preprocessing
 
+Extent = tuple[tuple[int, int], tuple[int, int]]
+"""Width and height in pixels of the smallest image and of the largest."""
+
 
 class Split(Dataset[tuple[Tensor, int]]):
     """Labelled images: ``split[i]`` is a uint8 tensor ``[C, H, W]`` and the number of its class.
@@ -61,6 +64,7 @@ class Source:
         preprocessing: size and normalisation that suit these images.
         record: of a folder, what went where, in lists and strings that JSON can hold. Handed to
             :func:`~senet.data.folder.open_folder` again it gives the same splits. Else ``None``.
+        extent: how large its images are, where they are of many sizes.
     """
 
     name: str
@@ -70,3 +74,4 @@ class Source:
     test: Split
     preprocessing: Preprocessing
     record: dict[str, Any] | None = None
+    extent: Extent | None = None
