@@ -349,10 +349,13 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Other images than the run's; their classes must be the same."
+            metavar="DATA",
+            help="Other images than the run's; their classes are the run's, or some of them.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="test (the default), val or train, where there are splits.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     device: DeviceHere = "auto",
@@ -360,7 +363,8 @@ def evaluate(
 ) -> None:
     """Say how accurate a trained network is, class by class too.
 
-    On the images that its run kept for testing, unless others are named.
+    On the images that its run kept for testing, unless others are named. Of another folder all
+    images count, if it has no train, val and test folders.
 
     Examples:
       senet evaluate runs/photos
@@ -381,9 +385,9 @@ def evaluate(
         )
     if as_json:
         right = round(found["accuracy"] * found["images"])
-        _print_json({"split": split, **found, "accuracy_95": _interval(right, found["images"])})
+        _print_json({**found, "accuracy_95": _interval(right, found["images"])})
     else:
-        _show_evaluation(found, split)
+        _show_evaluation(found)
 
 
 class Format(StrEnum):
@@ -546,7 +550,10 @@ def fold(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other images than the run's.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Images to choose by: val, test or train.")] = "val",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Images to choose by: val (the default), test or train."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -568,7 +575,7 @@ def fold(
     from senet.surgery import fold_gates
     from senet.training.evaluate import Batches, open_split
 
-    network, record, images = open_split(find_model(model), data, split)
+    network, record, images = open_split(find_model(model), data, split, usual="val")
     batches = Batches(images, record.preprocessing)
     chosen = tolerance if tolerance == "auto" else value(tolerance, float)
     report = fold_gates(network, batches, chosen, max_loss=max_loss)
@@ -1000,22 +1007,35 @@ def _show_variation(subject: Subject) -> None:
     _print(Text(variation.verdict(subject)), "", style="bold")
 
 
-def _show_evaluation(found: Mapping[str, Any], split: str) -> None:
+def _show_evaluation(found: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     right = round(found["accuracy"] * found["images"])
-    _print(f"{split} accuracy {_accuracy(right, found['images'])}", style="bold")
+    title = "accuracy" if found["split"] == "all" else f"{found['split']} accuracy"
+    _print(f"{title} {_accuracy(right, found['images'])}", style="bold")
     if found["top5"] is not None:
         _print(f"top-5 {_percent(found['top5'])} %")
     _print(f"loss {found['loss']:.3f}", "")
     table = _plain_table("class", "accuracy")
     table.add_column()
+    absent = [name for name, share in found["class_accuracy"].items() if share is None]
     for name, share in found["class_accuracy"].items():
-        if share is None:
-            table.add_row(Text(name), "", Text("no image", "dim"))
-        else:
+        if share is not None:
             table.add_row(Text(name), f"{_percent(share)} %", Text("█" * round(30 * share), "cyan"))
+    for name in absent[:5]:
+        table.add_row(Text(name), "", Text("no image", "dim"))
+    if more := absent[5:]:
+        table.add_row(Text(f"{len(more):,} more classes", "dim"), "", Text("no image", "dim"))
     _print(table)
+    if new := found["new"]:
+        right = round(new["accuracy"] * new["images"])
+        _print("", f"new since the training, not counted: {_accuracy(right, new['images'])}")
+    if found["seen"]:
+        _say(
+            "warning",
+            f"the network was trained on {found['seen']:,} of these {found['images']:,} images, so"
+            " this says little of images that it has not seen",
+        )
 
 
 def _show_checks(version: str, checks: list[Check]) -> None:

@@ -217,13 +217,14 @@ def test_images_without_an_extension_and_folders_that_cannot_be_read(photos, mon
 
 
 def test_a_folder_without_splits_is_taken_whole_by_the_names_of_its_classes(photos):
-    split = open_labelled(photos, ("owl", "cat", "dog"))
+    split, part = open_labelled(photos, ("owl", "cat", "dog"))
+    assert part == "all"
     assert len(split) == 60
     for file, label in zip(split.files, split.labels, strict=True):
         assert ("owl", "cat", "dog")[label] in file
     shutil.rmtree(photos / "cat")
     with pytest.warns(UserWarning, match="no image of 1 of the 3 classes: 'cat'"):
-        split = open_labelled(photos, ("owl", "cat", "dog"))
+        split, _ = open_labelled(photos, ("owl", "cat", "dog"))
     assert np.bincount(split.labels).tolist() == [20, 0, 20]
     with pytest.raises(ValueError, match="no train, val and test folders, and so no split 'val'"):
         open_labelled(photos, ("owl", "dog"), "val")
@@ -241,9 +242,10 @@ def test_the_splits_of_a_folder_can_be_named(photos):
     root = arrange(photos, "val", "test")
     shutil.rmtree(root / "val" / "cat")
     classes = ("cat", "dog", "owl")
-    assert {f.split("/")[0] for f in open_labelled(root, classes).files} == {"test"}
+    split, part = open_labelled(root, classes)
+    assert {f.split("/")[0] for f in split.files} == {part} == {"test"}
     with pytest.warns(UserWarning, match="'cat'"):
-        assert len(open_labelled(root, classes, "val")) == 40
+        assert len(open_labelled(root, classes, "val")[0]) == 40
     with pytest.raises(ValueError, match="no folder of the split 'train', but 'test', 'val'"):
         open_labelled(root, classes, "train")
     shutil.rmtree(root / "test")

@@ -139,9 +139,32 @@ def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) ->
     return FolderSplit(root, [file for file, _ in pairs], [label for _, label in pairs], channels)
 
 
+def open_recorded(
+    root: Path, record: Mapping[str, Any], part: str, channels: int = 3
+) -> FolderSplit:
+    """A split of a record, without the images that have gone or gone bad since, which are named."""
+    split = recorded(root, record, part, channels)
+    verdicts = examine(root, split.files)
+    _say_bad(root, verdicts, {})
+    return split.judged(verdicts)
+
+
+def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
+    """The images in class folders that have come since a record was made."""
+    old = {file for part in NAMES for files in record[part].values() for file in files}
+    number = number_of(record["classes"])
+    files: dict[str, int] = {}
+    for own in find_layout(root).parts.values():
+        scan = _scan(root, own, channels)
+        pairs = zip(scan.split.files, scan.names, strict=True)
+        files |= {file: number[name] for file, name in pairs if name in number and file not in old}
+    split = FolderSplit(root, list(files), list(files.values()), channels)
+    return split.judged(examine(root, split.files))
+
+
 def open_labelled(
     path: str | Path, classes: Sequence[str], split: str | None = None, *, channels: int = 3
-) -> FolderSplit:
+) -> tuple[FolderSplit, str]:
     """Images of a folder to try a network on. Their class folders are its classes, by name.
 
     Args:
@@ -152,13 +175,16 @@ def open_labelled(
             a folder of validation images beside train counts as test where there is no other.
         channels: to decode to, 3 or 1.
 
+    Returns:
+        the images, and which split they are: ``"all"`` where there are none.
+
     Raises:
         ValueError: if there is no such folder or split, no class folder in it, or a class that is
             none of the network's. The message names them.
     """
     root = expanded(path)
     _require_folder(root)
-    found = _part_to_score(find_layout(root), split)
+    part, found = _part_to_score(find_layout(root), split)
     require_classes(found)
     scan = _scan(root, found, channels)
     number = number_of(classes)
@@ -178,17 +204,10 @@ def open_labelled(
             stacklevel=2,
         )
     scan.split.labels = np.array([number[name] for name in scan.names], dtype=np.int64)
-    return scan.split.judged(verdicts)
+    return scan.split.judged(verdicts), part
 
 
-def has_splits(path: str | Path) -> bool:
-    """Whether a folder holds train, val and test folders, one of these at least."""
-    root = expanded(path)
-    _require_folder(root)
-    return find_layout(root).divided
-
-
-def _part_to_score(layout: Layout, split: str | None) -> Classes:
+def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
     parts = layout.parts
     if not layout.divided:
         if split is not None:
@@ -196,7 +215,7 @@ def _part_to_score(layout: Layout, split: str | None) -> Classes:
                 f"{layout.root} has no train, val and test folders, and so no split {split!r}: all"
                 " its images are taken where no split is named"
             )
-        return parts["train"]
+        return "all", parts["train"]
     wanted = split or "test"
     if wanted == "test" and "test" not in parts and "val" in parts:
         wanted = "val"
@@ -209,7 +228,7 @@ def _part_to_score(layout: Layout, split: str | None) -> Classes:
             f"{parts[wanted].folder} holds {count:,} images and no class folders: without labels"
             " nothing can be scored. `senet predict` says what is on them"
         )
-    return parts[wanted]
+    return wanted, parts[wanted]
 
 
 # --- which images there are -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class Split(Dataset[tuple[Tensor, int]]):
     @abstractmethod
     def subset(self, indices: np.ndarray) -> Self:
         """These images alone, in this order."""
+
+    def relabelled(self, numbers: np.ndarray) -> Self:
+        """The same images; ``numbers[k]`` is the new number of the class that was k."""
+        split = copy.copy(self)
+        split.labels = numbers[self.labels]
+        return split
 
     def keys(self) -> Sequence[str]:
         """A name for every image that stays the same when other images come or go."""

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from senet.data import Source, Split, loader, open_source, transforms
+from senet.data import Split, loader, transforms
 from senet.models import Network, Preprocessing
 from senet.models.device import find_device
 from senet.models.weights import Record, load_model
-from senet.training.batches import recorded_source
 from senet.training.folder import RunFolder
+from senet.training.scored import Scored, images_to_score
 
 
 def predict_split(
@@ -123,7 +123,7 @@ def evaluate(
     model: str | os.PathLike[str],
     data: str | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     batch_size: int = 256,
     device: torch.device | str = "auto",
     workers: int | None = None,
@@ -132,67 +132,64 @@ def evaluate(
 
     Args:
         model: the folder of a finished run, or a model file.
-        data: a data set or a folder; by default that of the run, with the split into training,
-            validation and test images that the run recorded.
-        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation).
+        data: a data set or a folder, whose classes are some of the model's, or all, in any order;
+            by default that of the run, with the split into training, validation and test images
+            that the run recorded. Another folder without train, val and test folders is taken
+            whole.
+        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation); by default test, where
+            there are splits.
         batch_size: images at a time.
         device: where to compute; ``"auto"`` takes a GPU where there is one.
         workers: processes that decode images; ``None`` for as many as suit.
 
     Returns:
-        the figures of :func:`metrics`.
+        the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, these figures of
+        images that have come into the run's own folder since, or ``None``; and ``seen``, how many
+        images of another folder the network was trained on.
 
     Raises:
         FileNotFoundError: if there is no such model.
-        ValueError: if the classes of the data are not those of the model, a split is missing, or
+        ValueError: if the data have a class that the model does not know, a split is missing, or
             ``data`` is needed and not given.
     """
-    network, record, images = open_split(model, data, split)
-    labels, logits = predict_split(
-        network,
-        images,
-        record.preprocessing,
-        batch_size=batch_size,
-        device=device,
-        workers=workers,
-    )
-    return metrics(labels, logits, record.classes)
+    network, record, found = _opened(model, data, split)
+
+    def figures(images: Split) -> dict[str, Any]:
+        labels, logits = predict_split(
+            network,
+            images,
+            record.preprocessing,
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+        )
+        return metrics(labels, logits, record.classes)
+
+    return figures(found.images) | {
+        "split": found.split,
+        "new": figures(found.new) if found.new else None,
+        "seen": found.seen,
+    }
 
 
 def open_split(
-    model: str | os.PathLike[str], data: str | None = None, split: str = "test"
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    split: str | None = None,
+    usual: str = "test",
 ) -> tuple[Network, Record, Split]:
     """A trained network, its record, and images to look at it with.
 
-    Args and errors are those of :func:`evaluate`.
+    Args and errors are those of :func:`evaluate`; ``usual`` is the split if none is named.
     """
+    network, record, found = _opened(model, data, split, usual)
+    return network, record, found.images
+
+
+def _opened(
+    model: str | os.PathLike[str], data: str | None, split: str | None, usual: str = "test"
+) -> tuple[Network, Record, Scored]:
     path = Path(model)
     file = RunFolder(path).model_file if path.is_dir() else path
     network, record = load_model(file)
-    source = _source(file, data, record.preprocessing)
-    if source.classes != record.classes:
-        raise ValueError(
-            f"{file} knows {_named(record.classes)}, but {source.name} has {_named(source.classes)}"
-        )
-    images = {"train": source.train, "val": source.val, "test": source.test}.get(split)
-    if images is None:
-        raise ValueError(
-            f"split must be 'train', 'val' or 'test', got {split!r}"
-            if split != "val"
-            else f"{source.name} has too few images for a validation split"
-        )
-    return network, record, images
-
-
-def _source(file: Path, data: str | None, preprocessing: Preprocessing) -> Source:
-    if data is not None:
-        return open_source(data, preprocessing=preprocessing)
-    run = RunFolder(file.parent)
-    if not run.config_file.is_file():
-        raise ValueError(f"{file} is not in the folder of a run, so say which images: name `data`")
-    return recorded_source(run)
-
-
-def _named(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return f"{len(classes)} classes ({shown})"
+    return network, record, images_to_score(file, record, data, split, usual)
