@@ -542,12 +542,42 @@ def test_fine_tuning_keeps_the_body_and_takes_a_new_head(config, source, tmp_pat
     )  # fmt: skip
     file = str(tmp_path / "first/model.safetensors")
     fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", two)
-    assert "its classifier is new, for other classes" in capsys.readouterr().out
+    assert "the classifier is new, for 2 other classes" in capsys.readouterr().out
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert second["fc.weight"].shape == (2, 8)
     for name in first:
         if "conv" in name:
             torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-8)
+
+
+def test_rows_of_the_classifier_go_by_the_names_of_classes(config, source, tmp_path, capsys):
+    """One class has another name, and the others have other numbers: as many as there were."""
+    fit(config, tmp_path / "first", source, progress=False)
+    file = str(tmp_path / "first/model.safetensors")
+    other = replace(source, classes=("south-west", "zenith", "north-west", "south-east"))
+    config = replace(config, weights=file, lr=1e-12, epochs=1)
+    fit(config, tmp_path / "second", other)
+    said = capsys.readouterr().out
+    assert "keeps its rows of 3 classes ('south-west', 'north-west', 'south-east')" in said
+    assert "has new ones of 1 ('zenith')" in said
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    fresh = bare.start(config, other).state_dict()
+    for name in "fc.weight", "fc.bias":
+        expected = torch.stack([first[name][2], fresh[name][1], first[name][0], first[name][3]])
+        torch.testing.assert_close(second[name], expected, rtol=0, atol=1e-8)
+
+
+def test_weights_that_do_not_name_their_classes_keep_all_rows_or_none(
+    config, source, tmp_path, capsys
+):
+    model = bare.start(replace(config, seed=3), source)
+    torch.save(model.state_dict(), tmp_path / "unnamed.pt")
+    config = replace(config, weights=str(tmp_path / "unnamed.pt"), lr=1e-12, epochs=1)
+    fit(config, tmp_path / "run", source)
+    assert "in the order of the weights, which do not name them" in capsys.readouterr().out
+    torch.testing.assert_close(
+        weights(tmp_path / "run")["fc.weight"], model.get_parameter("fc.weight").detach()
+    )
 
 
 def halves(split):
@@ -582,7 +612,7 @@ def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, ca
     fit(config, tmp_path / "first", source, progress=False)
     file = str(tmp_path / "first/checkpoints/last.ckpt")
     fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", source)
-    assert "its classifier is kept" in capsys.readouterr().out
+    assert "keeps its rows of all 4 classes, by name" in capsys.readouterr().out
     torch.testing.assert_close(
         weights(tmp_path / "second")["fc.weight"], weights(tmp_path / "first")["fc.weight"]
     )

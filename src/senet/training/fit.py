@@ -23,6 +23,7 @@ from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json
+from senet.training.head import with_rows_by_name
 from senet.training.module import Classifier, NotFiniteError
 from senet.training.schedule import learning_rate
 
@@ -148,10 +149,11 @@ def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -
     )
     if config.weights is not None and begins:
         weights = find_weights(config.weights, config.model)
-        new_head = load_state(model, read_state(weights.file), weights.name, new_head=True)
+        given = read_state(weights.file)
+        state, head = with_rows_by_name(model, given, weights, source.classes)
+        load_state(model, state, weights.name)
         if tell:
-            kind = "new, for other classes" if new_head else "kept"
-            print(f"Starting from {config.weights}; its classifier is {kind}.")
+            print(f"Starting from {config.weights}: {head}.", flush=True)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model,
