@@ -155,6 +155,7 @@ def test_what_the_library_refuses_is_one_message(words, message):
         (["train", "--set", "reducton=8"], "Did you mean reduction?"),
         (["summary", "se_resnet8_cifar", "--set", "reducton=8"], "Did you mean reduction?"),
         (["train", "--resume", "a", "--out", "b"], "leave --out out"),
+        (["train", "--changed-data", "ok"], "add --resume RUN"),
         (["summary"], "Missing argument"),
         (["predict", "run", "a.jpg", "--format", "xml"], "--format"),
     ],
@@ -222,7 +223,7 @@ def configured(monkeypatch):
     """``configured(*words)``: the configuration that `senet train` would start, and where."""
     calls = []
 
-    def fit(config, folder, resume):
+    def fit(config, folder, resume, changed_data):
         calls.append((config, folder, resume))
         raise KeyboardInterrupt
 
@@ -261,6 +262,37 @@ def test_data_and_folder(configured):
     assert config.data == "some/My photos"
     assert str(folder).startswith("runs/se_resnet18-My-photos-")
     assert configured("--out", "here")[1] == Path("here")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["compare", "--out=PLACE"], ["compare", "--resume=PLACE"]),
+        *(["train", "--out=PLACE"], ["train", "--resume=PLACE"]),
+        *(["predict", "run", "a.jpg", "--out=PLACE"], ["fold", "run", "--out=PLACE"]),
+        ["report", "PLACE"],
+    ],
+    ids=" ".join,
+)
+def test_the_home_folder_and_variables_are_known_to_every_option_that_is_a_path(words, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("WHERE", "/mnt")
+    command = get_command(app).commands[words[0]]
+    for place, path in (("~/x", "/home/me/x"), ("$WHERE/x", "/mnt/x")):
+        given = [word.replace("PLACE", place) for word in words[1:]]
+        assert Path(path) in command.make_context(words[0], given).params.values()
+
+
+def test_the_home_folder_is_known_to_whatever_takes_a_run_or_data(configured, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path("home").resolve()))
+    (Path("home") / "photos").mkdir(parents=True)
+    config, folder, _ = configured("--data=~/photos", "--out=~/x")
+    assert config.epochs == RECIPES["photos"]().epochs
+    assert folder == Path("home/x").resolve()
+    Path("home/x.safetensors").touch()
+    for words in (["evaluate", "~/x.safetensors"], ["predict", "$HOME/x.safetensors", "a.jpg"],
+                  ["fold", "~/x.safetensors"]):  # fmt: skip
+        assert "home/x.safetensors is not a model file" in senet(*words, code=1).output
 
 
 @pytest.mark.parametrize(

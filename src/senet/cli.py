@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from senet.near import near
+from senet.paths import expanded
 from senet.settings import pairs, value
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
     _say("warning", str(message))
 
 
+class Changed(StrEnum):
+    """What is to be done about images that have changed."""
+
+    OK = "ok"
+
+
 # --- options that several commands have -----------------------------------------------------------
 
 HOW = "How to train"
@@ -162,11 +169,28 @@ Settings = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(rich_help_panel=WHERE, help="Folder to write (a new one in runs/)."),
+    typer.Option(
+        parser=expanded,
+        metavar="FOLDER",
+        rich_help_panel=WHERE,
+        help="Folder to write (a new one in runs/).",
+    ),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(rich_help_panel=WHERE, metavar="RUN", help="Go on with what was interrupted."),
+    typer.Option(
+        parser=expanded,
+        rich_help_panel=WHERE,
+        metavar="RUN",
+        help="Go on with what was interrupted. With --data, its images are there now.",
+    ),
+]
+ChangedData = Annotated[
+    Changed | None,
+    typer.Option(
+        rich_help_panel=WHERE,
+        help="ok: resume also where images of the run are missing or have changed.",
+    ),
 ]
 # Of commands that use a trained network.
 Run = Annotated[
@@ -294,6 +318,7 @@ def train(
     settings: Settings = None,
     out: Out = None,
     resume: Resume = None,
+    changed_data: ChangedData = None,
 ) -> None:
     """Train a network on images of your own, or on a known data set.
 
@@ -307,13 +332,16 @@ def train(
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
       senet train --resume runs/photos
+      senet train --resume runs/photos --data moved/photos
     """
     from senet.serving import find_model
     from senet.training.fit import fit
     from senet.training.folder import RunFolder
 
     _not_both(resume, out, recipe)
-    if weights and Path(weights).expanduser().exists():
+    if changed_data and not resume:
+        raise typer.BadParameter("--changed-data is for a run that is resumed: add --resume RUN")
+    if weights and expanded(weights).exists():
         weights = str(find_model(weights))  # of a run folder
     config = _configured(
         RunFolder(resume).read_config() if resume else _recipe(recipe, weights, model, data),
@@ -331,7 +359,7 @@ def train(
         device=device,
     )
     folder = resume or out or _new_folder(config.model, config)
-    result = fit(config, folder, resume=resume is not None)
+    result = fit(config, folder, resume=resume is not None, changed_data=changed_data is Changed.OK)
     right = round(result.test_accuracy * result.test_images)
     _print(f"\ntest accuracy {_accuracy(right, result.test_images)}", style="bold")
     _print(f"run folder {folder}", "")
@@ -408,7 +436,9 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write here; .csv, .json or .txt (the table) say the format."
+            parser=expanded,
+            metavar="FILE",
+            help="Write here; .csv, .json or .txt (the table) say the format.",
         ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
@@ -451,7 +481,10 @@ def predict(
 @app.command(rich_help_panel=MAIN)
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="What senet compare or senet train wrote.")
+        Path,
+        typer.Argument(
+            parser=expanded, metavar="RUN", help="What senet compare or senet train wrote."
+        ),
     ],
 ) -> None:
     """Write report.html into a run folder.
@@ -557,7 +590,10 @@ def fold(
     out: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=WHERE, metavar="FILE.pt2", help="Save the slimmer network, exported."
+            parser=expanded,
+            rich_help_panel=WHERE,
+            metavar="FILE.pt2",
+            help="Save the slimmer network, exported.",
         ),
     ] = None,
 ) -> None:
@@ -721,7 +757,8 @@ def _recipe(
     from senet.models.resolve import find_weights
     from senet.training.recipes import recipe
 
-    folder = data is not None and Path(data).expanduser().is_dir() and not is_mosaic(Path(data))
+    place = expanded(data) if data is not None else None
+    folder = place is not None and place.is_dir() and not is_mosaic(place)
     base = recipe(name or ("finetune" if weights else "photos" if folder else "quick"))
     if weights is None:
         return base
@@ -804,7 +841,7 @@ def _new_folder(what: str, config: TrainConfig) -> Path:
     import re
     import time
 
-    data = re.sub(r"[^\w.-]+", "-", Path(config.data).expanduser().resolve().name)
+    data = re.sub(r"[^\w.-]+", "-", expanded(config.data).resolve().name)
     return Path("runs") / f"{what}-{data}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

@@ -21,11 +21,12 @@ from senet.models import Preprocessing, create_model
 from senet.models.weights import Record, load_model, read_state, save_model
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
+from senet.training.evaluate import evaluate
 from senet.training.fit import DivergenceError, Interrupted, fit
 from senet.training.folder import COLUMNS, RunFolder
 from senet.training.module import Classifier, NotFiniteError
 from tests.training import bare
-from tests.training.photos import photo_folder
+from tests.training.photos import add_photo, photo_folder
 
 BEFORE_TIMES = COLUMNS.index("seconds")
 
@@ -335,6 +336,63 @@ def test_resuming_with_another_configuration_names_the_differences(config, sourc
     fit(config, tmp_path / "run", source, progress=False)
     with pytest.raises(ValueError, match=r"epochs: 3, not 4; .*lr: 0\.1, not 0\.2"):
         fit(replace(config, epochs=4, lr=0.2), tmp_path / "run", source, resume=True)
+
+
+@pytest.fixture
+def interrupted(config, tmp_path, monkeypatch, signal_at):
+    """Of photos, stopped in the second of three epochs of seven steps: configuration and folder."""
+    photo_folder(tmp_path / "photos", dark=20, bright=20)
+    config = replace(config, data=str(tmp_path / "photos"), size=8, batch_size=4, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    signal_at(8, signal.SIGINT)
+    with pytest.raises(Interrupted):
+        fit(config, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    return config, tmp_path / "run"
+
+
+def test_images_that_have_moved_are_named_and_the_run_goes_on(interrupted, tmp_path):
+    config, run = interrupted
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"were in .*photos, which is not there any more.*--data"):
+        fit(config, run, resume=True)
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(ValueError, match="wrong holds none of the 40 images of this run, such as"):
+        fit(replace(config, data=str(tmp_path / "wrong")), run, resume=True)
+    fit(replace(config, data=str(tmp_path / "moved")), run, resume=True, progress=False)
+    assert same(weights(run), weights(tmp_path / "whole"))
+    # From now on the run knows them there.
+    assert RunFolder(run).read_data()["path"] == str(tmp_path / "moved")
+    assert evaluate(run)["images"] == 8
+
+
+def test_images_that_have_changed_are_named_and_the_run_goes_on_if_that_is_wanted(
+    interrupted, tmp_path
+):
+    config, run = interrupted
+    train = RunFolder(run).read_data()["record"]["train"]["dark"]
+    for file in train[:5]:
+        (tmp_path / "photos" / file).unlink()
+    add_photo(tmp_path / "photos" / train[5], 0.9, seed=9)
+    before = (run / "config.json").read_bytes()
+    with (
+        pytest.warns(UserWarning, match="5 of 40 files"),
+        pytest.raises(
+            ValueError,
+            match=r"have changed since .*: 5 missing \(dark/.*\.\.\.\), 1 changed \(dark/",
+        ),
+    ):
+        fit(config, run, resume=True)
+    assert (run / "config.json").read_bytes() == before
+    with pytest.warns(UserWarning, match="5 of 40 files"):
+        result = fit(config, run, resume=True, changed_data=True, progress=False)
+    assert result.steps == 21  # three epochs of seven steps, as it began
+    data = RunFolder(run).read_data()
+    assert data["images"]["train"] == 23
+    assert data["changes"][0].startswith("5 missing")
+    with pytest.MonkeyPatch.context() as patch:  # and again there is nothing that has changed
+        patch.setattr(RunFolder, "finished", False)
+        fit(config, run, resume=True, progress=False)
 
 
 def test_resuming_what_is_no_run(config, source, tmp_path):

@@ -128,6 +128,7 @@ def open_folder(
         test=test,
         preprocessing=preprocessing,
         record=_record(classes, dict(zip(NAMES, (train, val, test), strict=True))),
+        path=str(root.resolve()),
         extent=_extent(verdicts[file] for split in used for file in split.files),
     )
 

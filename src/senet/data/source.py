@@ -71,6 +71,7 @@ class Source:
         preprocessing: size and normalisation that suit these images.
         record: of a folder, what went where, in lists and strings that JSON can hold. Handed to
             :func:`~senet.data.folder.open_folder` again it gives the same splits. Else ``None``.
+        path: of a folder, where it is. Else ``None``.
         extent: how large its images are, where they are of many sizes.
     """
 
@@ -81,4 +82,11 @@ class Source:
     test: Split
     preprocessing: Preprocessing
     record: dict[str, Any] | None = None
+    path: str | None = None
     extent: Extent | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are to train on, to validate with, and to test on."""
+        val = len(self.val) if self.val else 0
+        return {"train": len(self.train), "val": val, "test": len(self.test)}

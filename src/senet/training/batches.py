@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 from torch.utils.data import DataLoader
 
@@ -13,11 +14,15 @@ from senet.models import Preprocessing
 from senet.models.resolve import find_weights
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
+from senet.training.same_data import require_any
 from senet.training.steps import Steps
 
 
 def training_images(
-    config: TrainConfig, source: Source | None = None, resumed: RunFolder | None = None
+    config: TrainConfig,
+    source: Source | None = None,
+    resumed: RunFolder | None = None,
+    place: Path | None = None,
 ) -> Source:
     """The data of a training, with the preprocessing of its network.
 
@@ -28,19 +33,20 @@ def training_images(
         config: names the data.
         source: the data, where they are opened already.
         resumed: a run that has recorded how its images were split.
+        place: where these are now, if not where they were.
 
     Raises:
         ValueError: if they cannot be opened, or make no batch.
     """
     if source is None and resumed is not None:
-        source = recorded_source(resumed)
+        source = recorded_source(resumed, place)
     elif source is None:
         source = open_source(
             config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
         )
     if config.size is not None:
         source = replace(source, preprocessing=replace(source.preprocessing, size=config.size))
-    if len(source.train) < config.batch_size:
+    if resumed is None and len(source.train) < config.batch_size:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(source.train)} training images "
             f"of {source.name}: take a smaller one"
@@ -56,25 +62,35 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
     return known.preprocessing if known else None
 
 
-def recorded_source(run: RunFolder) -> Source:
+def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
     """The data of a run, in the splits that it recorded and with the same preprocessing.
+
+    Args:
+        run: which has recorded them.
+        place: where its folder of images is now, if not where it was.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if the data are no longer where they were.
+        ValueError: if the data are not there.
     """
     config, data = run.read_config(), run.read_data()
+    where = place or data["path"] or config.data
+    if data["record"]:
+        require_any(run, Path(where))
     return open_source(
-        data["path"] or config.data,
+        where,
         limit=config.limit,
         preprocessing=Preprocessing(**data["preprocessing"]),
         record=data["record"],
     )
 
 
-def steps_per_epoch(config: TrainConfig, source: Source) -> int:
-    """Full batches that the training images make."""
-    return len(source.train) // config.batch_size
+def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
+    """Full batches that the training images make; of a run that goes on, made when it began."""
+    if resumed is None:
+        return len(source.train) // config.batch_size
+    data = resumed.read_data()
+    return data.get("steps_per_epoch", data["images"]["train"] // config.batch_size)
 
 
 def train_batches(config: TrainConfig, source: Source, steps: int, done: int) -> DataLoader:

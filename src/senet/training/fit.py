@@ -18,6 +18,7 @@ from senet.models.device import find_device
 from senet.models.pretrained import needed_options
 from senet.models.resolve import find_weights
 from senet.models.weights import Record, load_state, read_state, save_model
+from senet.paths import expanded
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
@@ -25,6 +26,7 @@ from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json
 from senet.training.head import with_rows_by_name
 from senet.training.module import Classifier, NotFiniteError
+from senet.training.same_data import changes, note_data
 from senet.training.schedule import learning_rate
 
 
@@ -50,6 +52,7 @@ def fit(
     source: Source | None = None,
     *,
     resume: bool = False,
+    changed_data: bool = False,
     progress: bool = True,
 ) -> RunResult:
     """Train, evaluate on the test images, and leave everything in a run folder.
@@ -61,15 +64,17 @@ def fit(
         config: of the training.
         run_dir: the folder; it must be empty, or not be there, unless a run is resumed.
         source: the images, where they are opened already; by default what ``config.data`` names.
-        resume: go on with the run in ``run_dir``. A finished run is only read.
+        resume: go on with the run in ``run_dir``. A finished run is only read. If ``config.data``
+            names another folder than the run's, its images are taken from there.
+        changed_data: go on also where images of the run are missing or have changed since it began.
         progress: print a line an epoch, and on a terminal show a bar.
 
     Returns:
         the figures of the run, as ``result.json`` in the folder has them.
 
     Raises:
-        ValueError: if the folder is taken, the configuration is not that of the run to resume, or
-            data, network and weights do not fit together.
+        ValueError: if the folder is taken, the configuration or the images are not those of the run
+            to resume, or data, network and weights do not fit together.
         OSError: if the folder cannot be written to, or the disk is too small.
         DivergenceError: if the loss becomes infinite or not a number.
         Interrupted: on Ctrl-C or SIGTERM, with a checkpoint of the step it stopped after.
@@ -86,21 +91,27 @@ def fit(
         ['checkpoints', 'config.json', 'metrics.csv', 'model.safetensors', 'predictions.npz',
          'result.json', 'tensorboard']
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(expanded(run_dir))
     find_device(config.device)  # refuses one that is not here, before anything is made
+    place = None
     if resume:
-        config = _same(folder, config)
+        config, place = _same(folder, config)
         if folder.finished:
             return folder.read_result()
     else:
         folder.require_unused()
         config = _with_options_of_weights(config)
-    source = training_images(config, source, folder if resume else None)
-    module = _classifier(config, source, begins=_steps_done(folder) == 0, tell=progress)
+    begun = folder if resume else None
+    given = source is not None
+    source = training_images(config, source, begun, place)
+    if resume and not given:
+        _require_same_images(folder, source, changed_data)
+    steps = steps_per_epoch(config, source, begun)
+    module = _classifier(config, source, steps, begins=_steps_done(folder) == 0, tell=progress)
     if not resume:
         folder.require_space(_space(module, len(source.test)))
         folder.create()
-        write_json(folder.config_file, _description(config, source))
+        write_json(folder.config_file, _description(config, source, steps))
     try:
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
@@ -126,20 +137,45 @@ def _with_options_of_weights(config: TrainConfig) -> TrainConfig:
     return replace(config, options={**needed, **config.options})
 
 
-def _same(folder: RunFolder, config: TrainConfig) -> TrainConfig:
-    """The configuration to go on with, which is that of the run, or an error."""
+def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | None]:
+    """The configuration to go on with, which is that of the run, and where its images are now.
+
+    The place is ``None`` where they are taken from where they were.
+    """
     begun = folder.read_config()
     if config.weights is not None:  # the run has added the options that they need
         config = replace(config, options={**begun.options, **config.options})
+    place = None
+    if config.data != begun.data and folder.read_data()["record"]:
+        place = expanded(config.data)
+        config = replace(config, data=begun.data)
     if differences := begun.differences(config):
         raise ValueError(
             f"{folder.path} was started with another configuration, so it cannot be resumed with "
             f"this one: {'; '.join(differences)}"
         )
-    return config
+    return config, place
 
 
-def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -> Classifier:
+def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) -> None:
+    """Refuse images that are not those of the run, unless they may have changed; note where."""
+    record = folder.read_data()["record"]
+    if record is None:
+        return
+    assert source.record is not None
+    found = changes(record, source.record)
+    if found and not changed_data:
+        raise ValueError(
+            f"the images in {source.path} have changed since {folder.path} was started: {found}."
+            " Put them back, or name with --data where they are; or go on with those that are "
+            f"there: `{folder.resume_command} --changed-data ok`"
+        )
+    note_data(folder, source, found)
+
+
+def _classifier(
+    config: TrainConfig, source: Source, steps: int, begins: bool, tell: bool
+) -> Classifier:
     torch.manual_seed(config.seed)
     model = create_model(
         config.model,
@@ -160,29 +196,25 @@ def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -
         len(source.classes),
         config,
         source.preprocessing,
-        steps_per_epoch(config, source),
+        steps,
     )
 
 
-def _description(config: TrainConfig, source: Source) -> dict[str, Any]:
+def _description(config: TrainConfig, source: Source, steps: int) -> dict[str, Any]:
     """What ``config.json`` holds."""
     import pytorch_lightning
 
     import senet
 
-    place = Path(config.data).expanduser()
     return {
         "config": config.to_dict(),
         "data": {
             "name": source.name,
-            "path": str(place.resolve()) if source.record else None,
+            "path": source.path,
             "classes": list(source.classes),
             "preprocessing": asdict(source.preprocessing),
-            "images": {
-                "train": len(source.train),
-                "val": len(source.val) if source.val else 0,
-                "test": len(source.test),
-            },
+            "images": source.counts,
+            "steps_per_epoch": steps,
             "record": source.record,
         },
         "environment": {

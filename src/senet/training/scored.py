@@ -18,6 +18,7 @@ from senet.models.weights import Record
 from senet.paths import expanded
 from senet.training.batches import recorded_source
 from senet.training.folder import RunFolder
+from senet.training.same_data import require_any
 
 NAMES = ("test", "val", "train")
 
@@ -89,11 +90,7 @@ def _is_own(place: Path, begun: Mapping[str, Any]) -> bool:
 def _own_folder(
     run: RunFolder, place: Path, begun: Mapping[str, Any], record: Record, split: str
 ) -> Scored:
-    if not place.is_dir():
-        raise ValueError(
-            f"the images of this run were in {place}, which is not there any more: say with --data"
-            " where they are now"
-        )
+    require_any(run, place)
     channels = record.preprocessing.channels
     images = open_recorded(place, begun["record"], split, channels)
     if not len(images):
