@@ -15,6 +15,7 @@ RANK = {
     "near": -2,
     "cache": -1,
     "paths": -1,
+    "tell": -1,
     "ops": 0,
     "nn": 1,
     "models": 2,

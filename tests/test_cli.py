@@ -593,7 +593,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
     guard.start()
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("epoch ")
+        assert any(line.startswith("epoch ") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     finally:
@@ -613,6 +613,20 @@ def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
     text = senet("train", "--out", "my [red]run").stdout
     assert "run folder my [red]run" in text
     assert "senet evaluate 'my [red]run'" in text
+
+
+@pytest.mark.parametrize("name", ["runs/short", "runs/" + 90 * "long"])
+def test_closing_hints_are_whole_however_long_the_name_of_the_run(monkeypatch, name):
+    from senet.training.folder import RunResult
+
+    monkeypatch.setenv("COLUMNS", "80")
+    result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)
+    monkeypatch.setattr("senet.training.fit.fit", lambda *_, **__: result)
+    lines = senet("train", "--out", name).stdout.splitlines()
+    assert any(line.strip().startswith(f"senet evaluate {name}") for line in lines)
+    hints = [line for line in lines if "senet" not in line and "run folder" not in line]
+    assert all(len(line) <= 80 for line in hints)
+    assert ("  how accurate on each class:" in lines) == (len(name) > 80)
 
 
 def test_the_script_is_installed():

@@ -881,11 +881,22 @@ def _say_skipped(files: list[str]) -> None:
 
 
 def _suggest(*commands: tuple[str, str]) -> None:
+    """Commands, and what they are for: beside them, or above where a line would be too long.
+
+    They are never wrapped, so that they can be copied.
+    """
+    from rich.console import Console
     from rich.text import Text
 
+    console = Console(highlight=False)
     wide = max(len(command) for command, _ in commands)
+    beside = all(2 + wide + 2 + len(what) <= console.width for _, what in commands)
     for command, what in commands:
-        _print(Text.assemble(f"  {command:{wide}}  ", (what, "dim")))
+        if beside:
+            line = Text.assemble(f"  {command:{wide}}  ", (what, "dim"))
+        else:
+            line = Text.assemble((f"  {what}:\n", "dim"), f"    {command}")
+        console.print(line, soft_wrap=True)
 
 
 @contextmanager

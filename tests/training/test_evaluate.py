@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from senet.models import create_model
+from senet.data import open_source
+from senet.models import Preprocessing, create_model
 from senet.models.weights import load_model
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate, metrics, predict_split
@@ -154,3 +156,17 @@ def test_a_model_without_a_run_needs_data(run, tmp_path):
 def test_no_such_model(tmp_path):
     with pytest.raises(FileNotFoundError):
         evaluate(tmp_path / "nothing.safetensors")
+
+
+def test_an_image_that_cannot_be_read_any_more_does_not_count_and_is_named(photos):
+    torch.manual_seed(0)
+    model = create_model("resnet8_cifar", num_classes=3, widths=(4, 4, 4))
+    split = open_source(photos).test
+    assert split.paths is not None
+    preprocessing = Preprocessing(8, mean=(0.5,) * 3, std=(0.2,) * 3)
+    labels, logits = predict_split(model, split, preprocessing, workers=0)
+    os.unlink(split.paths[2])
+    with pytest.warns(UserWarning, match=r"1 image could not be read \(of 12, which do not count"):
+        found = predict_split(model, split, preprocessing, workers=0)
+    assert np.array_equal(found[0], np.delete(labels, 2))
+    np.testing.assert_allclose(found[1], np.delete(logits, 2, 0), rtol=1e-4, atol=1e-5)

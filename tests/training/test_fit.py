@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate
 from senet.training.fit import DivergenceError, Interrupted, fit
 from senet.training.folder import COLUMNS, RunFolder
+from senet.training.found import found_images
 from senet.training.module import Classifier, NotFiniteError
 from tests.training import bare
 from tests.training.photos import add_photo, photo_folder
@@ -265,6 +267,120 @@ def test_sigterm_does_the_same(config, source, tmp_path, monkeypatch, signal_at)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
+def test_a_closed_terminal_does_the_same(config, source, tmp_path, monkeypatch, signal_at):
+    """The terminal and the shell both send the signal."""
+    fit(config, tmp_path / "whole", source, progress=False)
+    signal_at(5, signal.SIGHUP, signal.SIGHUP)
+    with pytest.raises(Interrupted, match="checkpoint of step 6") as stop:
+        fit(config, tmp_path / "run", source, progress=False)
+    monkeypatch.undo()
+    assert stop.value.exit_code == 129
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_what_was_started_by_nohup_outlives_the_terminal(config, source, tmp_path, signal_at):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        signal_at(5, signal.SIGHUP)
+        assert fit(config, tmp_path / "run", source, progress=False).epochs == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_goes_away_stops_the_printing_alone(tmp_path):
+    photos = photo_folder(tmp_path / "photos", a=12, b=12)
+    command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "3", str(photos)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "photos: 24 images of 2 classes, 24 × 20 pixels\n"
+    process.stdout.close()
+    assert process.wait(60) == 0, process.stderr.read()
+    assert RunFolder(tmp_path / "run").read_result().epochs == 3
+
+
+def test_an_epoch_is_printed_when_its_checkpoint_is_safe(config, source, tmp_path, monkeypatch):
+    kept = []
+
+    def tell(line=""):
+        checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+        kept.append((line[:9], checkpoint["global_step"]))
+
+    monkeypatch.setattr("senet.training.callbacks.tell", tell)
+    fit(config, tmp_path / "run", source)
+    assert kept == [("epoch 1/3", 4), ("epoch 2/3", 8), ("epoch 3/3", 12)]
+
+
+def test_a_long_epoch_prints_lines_into_a_log(config, source, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("senet.training.callbacks._FIRST_LINE_AFTER", 0.0)
+    fit(replace(config, epochs=1), tmp_path / "run", source)
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(
+        r"epoch 1/1, step 2 of 4: loss \d\.\d+, accuracy [\d.]+%, [\d.]+ ms a step, "
+        r"\d+ s to the end of the epoch",
+        lines[1],
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_is_counted_and_named_once(config, tmp_path, workers):
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=workers)
+    source = training_images(config)
+    gone = source.train.paths[3]
+    os.unlink(gone)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(config, tmp_path / "run", source, progress=False)
+    said = [str(w.message) for w in caught if "could not be read" in str(w.message)]
+    assert said == [
+        "1 image could not be read (1 so far; others take their places):\n"
+        f"  {gone}: there is no such file"
+    ]
+
+
+def test_a_disk_that_vanishes_leaves_a_checkpoint_and_a_hint(config, tmp_path, monkeypatch):
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    original = Classifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 6:
+            photos.rename(tmp_path / "away")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(ValueError, match=r"is their disk still .*step 7 is kept.* --resume"):
+        fit(config, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    (tmp_path / "away").rename(photos)
+    fit(config, tmp_path / "run", resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_too_little_shared_memory_is_said_with_the_command_that_goes_on(
+    config, source, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")
+
+    monkeypatch.setattr(Classifier, "training_step", killed)
+    with pytest.raises(OSError, match=r"--workers 0.* Go on with `senet train --resume .* 0`"):
+        fit(config, tmp_path / "run", source, progress=False)
+
+
+def test_one_process_with_a_rank_is_one_process(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), "1", "fashion-mnist"]
+    environment = os.environ | {"SLURM_PROCID": "1", "RANK": "3"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert len(events.Scalars("train_loss")) == 1
+
+
 def test_a_second_ctrl_c_is_obeyed_at_once(config, source, tmp_path, monkeypatch, signal_at):
     fit(config, tmp_path / "whole", source, progress=False)
     signal_at(5, signal.SIGINT, signal.SIGINT)
@@ -436,7 +552,10 @@ def test_ctrl_c_in_a_terminal(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline()]
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    lines = [line]
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     lines += out.splitlines()
@@ -706,6 +825,37 @@ def test_a_line_an_epoch_and_nothing_else(config, source, tmp_path, capfd, recwa
             line,
         )
     assert [str(w.message) for w in recwarn if w.category is not DeprecationWarning] == []
+
+
+def test_a_folder_is_described_before_it_is_trained_on(config, tmp_path, capfd):
+    photos = photo_folder(tmp_path / "photos", dark=20, bright=10)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=0, epochs=1)
+    fit(config, tmp_path / "run")
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[:6] == [
+        "photos: 30 images of 2 classes, 24 × 20 pixels",
+        "",
+        "class   train    val   test",
+        "bright      7      1      2",
+        "dark       14      2      4",
+        "all        21      3      6",
+    ]
+    assert re.fullmatch(
+        r"se_resnet8_cifar: [\d,]+ parameters, for images of 8 × 8 pixels; on cpu, 1 thread",
+        lines[7],
+    )
+    assert lines[8:11] == ["1 epoch of 5 steps", f"run folder {tmp_path / 'run'}", ""]
+    assert lines[11].startswith("epoch 1/1: ")
+
+
+def test_many_classes_are_summed_up(source):
+    labels = np.arange(64) % 30
+    many = replace(source, classes=tuple(map(str, range(30))), val=None)
+    many.train.labels, many.test.labels = labels, np.arange(40) % 30
+    assert found_images(many) == [
+        "quadrants: 104 images of 30 classes, 8 × 8 pixels",
+        "64 train, 40 test; a class has 2 to 3 images of train",
+    ]
 
 
 def test_silence(config, source, tmp_path, capfd):

@@ -17,6 +17,10 @@ from senet.training.folder import RunFolder
 from senet.training.same_data import require_any
 from senet.training.steps import Steps
 
+SUBSTITUTES = 10
+"""An image that cannot be read any more is replaced by one of the next. If none of so many can be
+read, it is not the image: its disk is gone."""
+
 
 def training_images(
     config: TrainConfig,
@@ -120,6 +124,7 @@ def train_batches(config: TrainConfig, source: Source, steps: int, done: int) ->
         seed=config.seed,
         epoch=epoch,
         workers=config.workers,
+        substitutes=SUBSTITUTES,
     )
     assert isinstance(images.sampler, EpochSampler)
     return DataLoader(
@@ -130,7 +135,7 @@ def train_batches(config: TrainConfig, source: Source, steps: int, done: int) ->
         persistent_workers=images.persistent_workers,
         pin_memory=images.pin_memory,
         generator=images.generator,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_outlive_the_terminal,
     )
 
 
@@ -139,11 +144,18 @@ def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
     if source.val is None:
         return None
     crop = transforms.CentreCrop.of(source.preprocessing)
-    batches = loader(source.val, config.batch_size, crop, workers=config.workers)
-    batches.worker_init_fn = _ignore_interrupts
+    batches = loader(
+        source.val, config.batch_size, crop, workers=config.workers, substitutes=SUBSTITUTES
+    )
+    batches.worker_init_fn = _outlive_the_terminal
     return batches
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the workers too; they must live on, to let the training end its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _outlive_the_terminal(worker: int) -> None:
+    """Ctrl-C, and a terminal that is closed, reach the workers too.
+
+    They must live on, to let the training end its step.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -14,10 +14,12 @@ from senet.data import Source
 from senet.models import create_model, entry
 from senet.models.cost import measure
 from senet.paths import expanded
+from senet.tell import tell
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted, fit
 from senet.training.folder import RunFolder, read_json, write_json
+from senet.training.found import found_images
 from senet.training.same_data import changes, note_data
 from senet.training.variants import Variant, Vary, require_buildable, variants
 
@@ -173,10 +175,14 @@ def compare(
     if not resume:
         RunFolder(folder).create()
         write_json(record, made.to_dict(source, finished=False))
+    if progress and not given:
+        for line in found_images(source):
+            tell(line)
+        tell()
     runs = made.order()
     for i, (name, seed) in enumerate(runs):
         if progress:
-            print(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
+            tell(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
         with _resumable(run_name(name, seed), folder):
             path = folder / run_name(name, seed)
             begun = RunFolder(path).config_file.is_file()

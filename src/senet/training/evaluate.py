@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from senet.data import Split, loader, transforms
+from senet.data.loaders import unreadable, unreadable_indices
+from senet.data.shared_memory import enough_shared_memory
 from senet.models import Network, Preprocessing
 from senet.models.device import find_device
 from senet.models.weights import Record, load_model
+from senet.training.batches import SUBSTITUTES
 from senet.training.folder import RunFolder
 from senet.training.scored import Scored, images_to_score
+from senet.training.vanished import about_unreadable
 
 
 def predict_split(
@@ -30,6 +35,8 @@ def predict_split(
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The logits of every image of a split, in its order.
+
+    Images that cannot be read any more are left out, with a warning that names them.
 
     Args:
         model: a classifier; left in evaluation mode, on the device.
@@ -46,8 +53,12 @@ def predict_split(
     model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(split, preprocessing, batch_size, place, workers)
     with torch.inference_mode():  # the model was moved outside: its parameters can still be trained
-        logits = [model(images).float().cpu() for images, _ in batches]
-    return split.labels, torch.cat(logits).numpy()
+        logits = torch.cat([model(images).float().cpu() for images, _ in batches]).numpy()
+    if not batches.bad:
+        return split.labels, logits
+    note = f"of {len(split):,}, which do not count"
+    warnings.warn(about_unreadable(batches.bad_files, note), stacklevel=2)
+    return np.delete(split.labels, batches.bad), np.delete(logits, batches.bad, 0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Batches:
         batch_size: images at a time.
         device: where the batches are wanted.
         workers: processes that decode images; ``None`` for as many as suit.
+        bad: indices of images that could not be read the last time; others took their places.
+        bad_files: their names, and why.
     """
 
     split: Split
@@ -67,6 +80,8 @@ class Batches:
     batch_size: int = 256
     device: torch.device | str = "cpu"
     workers: int | None = None
+    bad: list[int] = field(default_factory=list, init=False)
+    bad_files: dict[str, str] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch_size)
@@ -74,9 +89,15 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         p = self.preprocessing
         crop = transforms.CentreCrop.of(p)
-        for images, labels in loader(self.split, self.batch_size, crop, workers=self.workers):
-            x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
-            yield x, labels
+        batches = loader(
+            self.split, self.batch_size, crop, workers=self.workers, substitutes=SUBSTITUTES
+        )
+        with enough_shared_memory():
+            for images, labels in batches:
+                x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
+                yield x, labels
+        self.bad[:] = unreadable_indices(batches)
+        self.bad_files.update(unreadable(batches) if self.bad else {})
 
 
 def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 
-from senet.data import Source
+from senet.data import ImageError, Source
+from senet.data.shared_memory import SharedMemoryError
 from senet.models import create_model
 from senet.models.device import find_device
 from senet.models.pretrained import needed_options
 from senet.models.resolve import find_weights
 from senet.models.weights import Record, load_state, read_state, save_model
 from senet.paths import expanded
+from senet.tell import tell
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json
+from senet.training.found import found_images, found_network
 from senet.training.head import with_rows_by_name
 from senet.training.module import Classifier, NotFiniteError
 from senet.training.same_data import changes, note_data
@@ -35,10 +38,10 @@ class DivergenceError(FloatingPointError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or SIGTERM, has ended a training. The message says how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP has ended a training. The message says how to go on.
 
     Attributes:
-        exit_code: what a shell expects of a program that ends so: 130, or 143.
+        exit_code: what a shell expects of a program that ends so: 130, 143 or 129.
     """
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
@@ -67,7 +70,7 @@ def fit(
         resume: go on with the run in ``run_dir``. A finished run is only read. If ``config.data``
             names another folder than the run's, its images are taken from there.
         changed_data: go on also where images of the run are missing or have changed since it began.
-        progress: print a line an epoch, and on a terminal show a bar.
+        progress: print what was found and a line an epoch, and on a terminal show a bar.
 
     Returns:
         the figures of the run, as ``result.json`` in the folder has them.
@@ -77,7 +80,7 @@ def fit(
             to resume, or data, network and weights do not fit together.
         OSError: if the folder cannot be written to, or the disk is too small.
         DivergenceError: if the loss becomes infinite or not a number.
-        Interrupted: on Ctrl-C or SIGTERM, with a checkpoint of the step it stopped after.
+        Interrupted: on Ctrl-C, SIGTERM or SIGHUP, with a checkpoint of the step it stopped after.
 
     Example:
         >>> import tempfile
@@ -106,12 +109,18 @@ def fit(
     source = training_images(config, source, begun, place)
     if resume and not given:
         _require_same_images(folder, source, changed_data)
+    if progress and not given:
+        for line in found_images(source):
+            tell(line)
+        tell()
     steps = steps_per_epoch(config, source, begun)
-    module = _classifier(config, source, steps, begins=_steps_done(folder) == 0, tell=progress)
+    module = _classifier(config, source, steps, _steps_done(folder) == 0, progress)
     if not resume:
         folder.require_space(_space(module, len(source.test)))
         folder.create()
         write_json(folder.config_file, _description(config, source, steps))
+    if progress and not given:
+        _introduce(module, source, folder)
     try:
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
@@ -120,6 +129,11 @@ def fit(
         raise
     except KeyboardInterrupt:
         raise Interrupted(_how_to_resume(folder)) from None
+    except ImageError as error:
+        raise ValueError(_about_images(error, folder)) from error
+    except SharedMemoryError as error:
+        command = f"{folder.resume_command} --workers 0"
+        raise SharedMemoryError(f"{error}. Go on with `{command}`") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _about_disk(error, folder) from error
@@ -174,7 +188,7 @@ def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) 
 
 
 def _classifier(
-    config: TrainConfig, source: Source, steps: int, begins: bool, tell: bool
+    config: TrainConfig, source: Source, steps: int, begins: bool, progress: bool
 ) -> Classifier:
     torch.manual_seed(config.seed)
     model = create_model(
@@ -189,7 +203,7 @@ def _classifier(
         state, head = with_rows_by_name(model, given, weights, source.classes)
         load_state(model, state, weights.name)
         if tell:
-            print(f"Starting from {config.weights}: {head}.", flush=True)
+            tell(f"starting from {config.weights}: {head}")
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model,
@@ -248,6 +262,19 @@ def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool
         raise DivergenceError(_about_divergence(error, module, folder)) from None
     except Stopped as stop:
         raise Interrupted(_how_to_resume(folder), exit_code=128 + stop.signal) from None
+
+
+def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
+    """Say what is trained, and where."""
+    config, device = module.config, _device_name(module.config)
+    for line in found_network(
+        config.model, module.module, source, device, config.epochs, module.steps
+    ):
+        tell(line)
+    if done := _steps_done(folder):
+        tell(f"going on after step {done:,} of {config.epochs * module.steps:,}")
+    tell(f"run folder {folder.path}")
+    tell()
 
 
 # --- after ----------------------------------------------------------------------------------------
@@ -333,6 +360,15 @@ def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFold
         f"{error.what} at step {error.step + 1} (epoch {error.step // module.steps + 1} of "
         f"{config.epochs}, learning rate {lr:.3g}), so the training has stopped. Last good "
         f"checkpoint: {kept}. Try {', '.join(remedies)}, in another folder."
+    )
+
+
+def _about_images(error: ImageError, folder: RunFolder) -> str:
+    steps = _steps_done(folder)
+    kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
+    return (
+        f"{error}, and none of the images after it can be read: is their disk still there? "
+        f"Stopped: {kept}. Go on with `{folder.resume_command}`"
     )
 
 
