@@ -146,6 +146,32 @@ def test_what_the_library_refuses_is_one_message(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["train", "--data", "/no/where"], "there is no folder '/no/where': there is no '/no'"),
+        (["train", "--recipe", "cifr"], "no recipe 'cifr'. Did you mean cifar?"),
+        (["train", "--resume", "gone"], "it has no config.json"),
+        (["train", "--weights", "./gone.pt"], "there is no file or folder of weights './gone.pt'"),
+        (["train", "--out", "."], "the output folder . is not empty"),
+        (["compare", "--data", "./gone"], "there is no folder './gone'"),
+        (["evaluate", "runs/gone"], "there is no run folder or model file 'runs/gone'"),
+        (["predict", "runs/gone", "a.jpg"], "there is no run folder or model file 'runs/gone'"),
+    ],
+)
+def test_what_needs_no_network_to_be_refused_does_not_wait_for_one(words, message, tmp_path):
+    (tmp_path / "something").touch()
+    code = (
+        "import sys; from senet.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["trian"], "No such command 'trian'. Did you mean 'train'?"),
         (["train", "--epoch", "3"], "--epochs"),
         (["train", "--epochs", "many"], "--epochs"),
@@ -519,7 +545,10 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
         *("train", "--data", photos, "--weights", "run", "--out", "tuned", "--set", "warmup=0"),
         *("--set", "size=32", "--epochs", "1", "--batch-size", "16", "--workers", "0"),
     )
-    assert "Starting from run/model.safetensors" in tuned.stdout
+    assert (
+        "starting from run/model.safetensors: the classifier keeps its rows of all 2"
+        in tuned.stdout
+    )
     config = json.loads(Path("tuned/config.json").read_text())["config"]
     assert config["model"] == "se_resnet8_cifar"
     assert config["options"] == {"widths": [8, 8, 16], "reduction": 4}

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from senet.near import near
-from senet.paths import expanded
+from senet.paths import expanded, is_place, no_folder
 from senet.settings import pairs, value
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ ChangedData = Annotated[
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="The folder of a run, or a model.safetensors.")
 ]
+MODEL_FILE = "run folder or model file"
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
 
@@ -251,10 +252,10 @@ def compare(
       senet compare --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet compare --resume runs/NAME
     """
+    _require_training("comparison.json", data, recipe, out, resume)
     from senet.analysis import report
     from senet.training import compare as training
 
-    _not_both(resume, out, recipe)
     begun = training.read_plan(resume) if resume else None
     config = _configured(
         begun.config if begun else _recipe(recipe),
@@ -334,11 +335,13 @@ def train(
       senet train --resume runs/photos
       senet train --resume runs/photos --data moved/photos
     """
+    _require_training("config.json", data, recipe, out, resume)
+    if weights is not None and is_place(weights):
+        _require_file(weights, "file or folder of weights")
     from senet.serving import find_model
     from senet.training.fit import fit
     from senet.training.folder import RunFolder
 
-    _not_both(resume, out, recipe)
     if changed_data and not resume:
         raise typer.BadParameter("--changed-data is for a run that is resumed: add --resume RUN")
     if weights and expanded(weights).exists():
@@ -398,6 +401,7 @@ def evaluate(
       senet evaluate runs/photos
       senet evaluate runs/photos --data other_photos --json
     """
+    _require_file(model, MODEL_FILE)
     from senet.models.device import find_device
     from senet.serving import find_model
     from senet.training.evaluate import evaluate
@@ -455,6 +459,7 @@ def predict(
       senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
       senet predict runs/photos new/ --top 5 --out classes.json
     """
+    _require_file(model, MODEL_FILE)
     from senet.serving import Predictor, find_images, formats
 
     chosen = format.value if format else formats.of_file(out)
@@ -606,6 +611,7 @@ def fold(
       senet fold runs/photos
       senet fold runs/photos --tolerance 0.02 --out slim.pt2
     """
+    _require_file(model, MODEL_FILE)
     from senet.export.program import save_program
     from senet.serving import find_model
     from senet.surgery import fold_gates
@@ -739,6 +745,36 @@ def doctor() -> None:
     _show_checks(__version__, checks)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(FAILED)
+
+
+# --- what can be refused before PyTorch is loaded -------------------------------------------------
+
+
+def _require_training(
+    record: str, data: str | None, recipe: str | None, out: Path | None, resume: Path | None
+) -> None:
+    """Refuse at once what a training would refuse after seconds.
+
+    ``record`` is the file that the folder to resume must have.
+    """
+    from senet.training import recipes
+    from senet.training.folder import RunFolder, read_json
+
+    _not_both(resume, out, recipe)
+    if recipe is not None:
+        recipes.recipe(recipe)
+    if data is not None and is_place(data) and not expanded(data).exists():
+        raise ValueError(no_folder(data))
+    if out is not None:
+        RunFolder(out).require_unused()
+    if resume is not None:
+        read_json(resume / record)
+
+
+def _require_file(name: str, what: str) -> None:
+    """Refuse a path to nothing; a name without a folder may mean something else than a path."""
+    if (is_place(name) or "/" in name) and not expanded(name).exists() and "://" not in name:
+        raise FileNotFoundError(f"there is no {what} {name!r}")
 
 
 # --- from words to a configuration ----------------------------------------------------------------
