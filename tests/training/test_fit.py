@@ -82,6 +82,18 @@ def test_a_run_learns_and_leaves_what_it_promises(config, source, tmp_path):
     np.testing.assert_allclose(again.numpy(), logits, rtol=1e-4, atol=1e-4)
 
 
+def test_all_files_may_be_read_by_whom_the_umask_says(config, source, tmp_path):
+    before = os.umask(0o022)
+    try:
+        fit(config, tmp_path / "run", source, progress=False)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {
+        path.name: oct(0o644) for path in files
+    }
+
+
 def test_the_table_has_a_row_an_epoch(config, source, tmp_path):
     fit(config, tmp_path / "run", source, progress=False)
     rows = RunFolder(tmp_path / "run").read_table()
@@ -571,12 +583,13 @@ def test_ctrl_c_in_a_terminal(tmp_path):
 def test_a_bar_in_a_terminal(tmp_path):
     main, terminal = pty.openpty()
     command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "2", "fashion-mnist"]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "150"}
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
     done = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)
-    shown = read_all(main)
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", read_all(main))  # as it is read, without colours
     assert done.wait() == 0, shown
-    assert re.search(r"Epoch \d+/\d+.*━.*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
+    # In one line, also at 80 columns, and counted as the lines count.
+    assert re.search(r"epoch [12]/2 .*━.*/25 .*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
     assert re.search(r"epoch 2/2: loss ", shown)
 
 
@@ -844,7 +857,7 @@ def test_a_folder_is_described_before_it_is_trained_on(config, tmp_path, capfd):
         r"se_resnet8_cifar: [\d,]+ parameters, for images of 8 × 8 pixels; on cpu, 1 thread",
         lines[7],
     )
-    assert lines[8:11] == ["1 epoch of 5 steps", f"run folder {tmp_path / 'run'}", ""]
+    assert lines[8:11] == ["1 epoch of 5 steps of 4 images", f"run folder {tmp_path / 'run'}", ""]
     assert lines[11].startswith("epoch 1/1: ")
 
 

@@ -14,6 +14,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from senet.data import ImageError
 from senet.tell import tell, terminal_is_gone
@@ -118,6 +125,8 @@ def _line(row: dict[str, Any], epochs: int) -> str:
 class Bar(RichProgressBar):
     """Lightning's bar with loss and accuracy of the epoch so far, redrawn a few times a second.
 
+    It stands in one line of 80 characters, counts epochs as the lines do, and is gone in the end.
+
     Redrawing at every step, and asking for the loss to do it, would cost small networks more than
     their step does.
     """
@@ -125,6 +134,22 @@ class Bar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=round(1 / _SECONDS_BETWEEN_REDRAWS))
         self._drawn = 0.0
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        ]
+
+    def _init_progress(self, trainer: Trainer) -> None:
+        super()._init_progress(trainer)
+        if self.progress is not None:
+            self.progress.live.transient = True
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -139,7 +164,7 @@ class Bar(RichProgressBar):
         record = pl_module.record
         if not record.done:
             return {}
-        return {"loss": record.loss, "accuracy": record.accuracy} | pl_module.validation
+        return {"loss": record.loss, "accuracy": record.accuracy}
 
 
 class AsideIO(TorchCheckpointIO):

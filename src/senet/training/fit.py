@@ -267,9 +267,7 @@ def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool
 def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
     """Say what is trained, and where."""
     config, device = module.config, _device_name(module.config)
-    for line in found_network(
-        config.model, module.module, source, device, config.epochs, module.steps
-    ):
+    for line in found_network(config, module.module, source, device, module.steps):
         tell(line)
     if done := _steps_done(folder):
         tell(f"going on after step {done:,} of {config.epochs * module.steps:,}")

@@ -9,6 +9,7 @@ import torch
 from rich.cells import cell_len, set_cell_size
 
 from senet.data import Source, Split
+from senet.training.config import TrainConfig
 
 MOST_CLASSES = 20
 """So many classes have a line each; of more, it is said how large they are."""
@@ -42,16 +43,18 @@ def found_images(source: Source) -> list[str]:
 
 
 def found_network(
-    name: str, model: torch.nn.Module, source: Source, device: str, epochs: int, steps: int
+    config: TrainConfig, model: torch.nn.Module, source: Source, device: str, steps: int
 ) -> list[str]:
     """Lines about the network, and how much there is to do."""
     parameters = sum(p.numel() for p in model.parameters())
     size = source.preprocessing.size
     threads = torch.get_num_threads()
     where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
+    epochs, name = config.epochs, config.model
     return [
         f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}",
-        f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}",
+        f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)} of"
+        f" {config.batch_size:,} images",
     ]
 
 
