@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from senet.data.walk import walk
@@ -22,7 +22,7 @@ class Found:
 
     file: str
     error: str = ""
-    skipped: bool = False
+    skipped: bool = field(default=False, repr=False)
 
 
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
