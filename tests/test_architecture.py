@@ -12,8 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 # A package may import those of lower rank. Of equal rank, only `data` may be imported, by the
 # applications above it.
 RANK = {
-    "near": -1,
+    "near": -2,
     "cache": -1,
+    "paths": -1,
+    "tell": -1,
     "ops": 0,
     "nn": 1,
     "graph": 1,

@@ -132,6 +132,7 @@ def test_version():
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
         (["report", "gone"], "no run folder gone"),
+        (["predict", "gone", "a.jpg", "--out", "p.xlsx"], "not written as .xlsx, but as .csv"),
     ],
 )
 def test_what_the_library_refuses_is_one_message(words, message):
@@ -140,6 +141,32 @@ def test_what_the_library_refuses_is_one_message(words, message):
     assert message in result.output
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--data", "/no/where"], "there is no folder '/no/where': there is no '/no'"),
+        (["train", "--recipe", "cifr"], "no recipe 'cifr'. Did you mean cifar?"),
+        (["train", "--resume", "gone"], "it has no config.json"),
+        (["train", "--weights", "./gone.pt"], "there is no file or folder of weights './gone.pt'"),
+        (["train", "--out", "."], "the output folder . is not empty"),
+        (["compare", "--data", "./gone"], "there is no folder './gone'"),
+        (["evaluate", "runs/gone"], "there is no run folder or model file 'runs/gone'"),
+        (["predict", "runs/gone", "a.jpg"], "there is no run folder or model file 'runs/gone'"),
+    ],
+)
+def test_what_needs_no_network_to_be_refused_does_not_wait_for_one(words, message, tmp_path):
+    (tmp_path / "something").touch()
+    code = (
+        "import sys; from senet.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +181,7 @@ def test_what_the_library_refuses_is_one_message(words, message):
         (["train", "--set", "reducton=8"], "Did you mean reduction?"),
         (["summary", "se_resnet8_cifar", "--set", "reducton=8"], "Did you mean reduction?"),
         (["train", "--resume", "a", "--out", "b"], "leave --out out"),
+        (["train", "--changed-data", "ok"], "add --resume RUN"),
         (["summary"], "Missing argument"),
         (["predict", "run", "a.jpg", "--format", "xml"], "--format"),
     ],
@@ -221,7 +249,7 @@ def configured(monkeypatch):
     """``configured(*words)``: the configuration that `senet train` would start, and where."""
     calls = []
 
-    def fit(config, folder, resume):
+    def fit(config, folder, resume, changed_data):
         calls.append((config, folder, resume))
         raise KeyboardInterrupt
 
@@ -260,6 +288,37 @@ def test_data_and_folder(configured):
     assert config.data == "some/My photos"
     assert str(folder).startswith("runs/se_resnet18-My-photos-")
     assert configured("--out", "here")[1] == Path("here")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["compare", "--out=PLACE"], ["compare", "--resume=PLACE"]),
+        *(["train", "--out=PLACE"], ["train", "--resume=PLACE"]),
+        *(["predict", "run", "a.jpg", "--out=PLACE"], ["fold", "run", "--out=PLACE"]),
+        ["report", "PLACE"],
+    ],
+    ids=" ".join,
+)
+def test_the_home_folder_and_variables_are_known_to_every_option_that_is_a_path(words, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("WHERE", "/mnt")
+    command = get_command(app).commands[words[0]]
+    for place, path in (("~/x", "/home/me/x"), ("$WHERE/x", "/mnt/x")):
+        given = [word.replace("PLACE", place) for word in words[1:]]
+        assert Path(path) in command.make_context(words[0], given).params.values()
+
+
+def test_the_home_folder_is_known_to_whatever_takes_a_run_or_data(configured, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path("home").resolve()))
+    (Path("home") / "photos").mkdir(parents=True)
+    config, folder, _ = configured("--data=~/photos", "--out=~/x")
+    assert config.epochs == RECIPES["photos"]().epochs
+    assert folder == Path("home/x").resolve()
+    Path("home/x.safetensors").touch()
+    for words in (["evaluate", "~/x.safetensors"], ["predict", "$HOME/x.safetensors", "a.jpg"],
+                  ["fold", "~/x.safetensors"]):  # fmt: skip
+        assert "home/x.safetensors is not a model file" in senet(*words, code=1).output
 
 
 @pytest.mark.parametrize(
@@ -464,8 +523,11 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     assert "top-5" not in text  # of two classes
 
     new = stripe_folder(tmp_path / "new", 10, seed=1)
+    (new / "upright" / "notes.txt").write_text("no image, and nobody asks about it")
     (new / "upright" / "bad.jpg").write_bytes(b"no image")
-    rows = json.loads(senet("predict", "run", "new", "gone.png", "--format", "json").stdout)
+    predicted = senet("predict", "run", "new", "gone.png", "--format", "json")
+    assert "warning: a file is no image, and was skipped: new/upright/notes.txt" in said(predicted)
+    rows = json.loads(predicted.stdout)
     assert [r["file"] for r in rows if r["error"]] == ["new/upright/bad.jpg", "gone.png"]
     right = [r["class"] == Path(r["file"]).parent.name for r in rows if not r["error"]]
     assert len(right) == 20
@@ -483,11 +545,32 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
         *("train", "--data", photos, "--weights", "run", "--out", "tuned", "--set", "warmup=0"),
         *("--set", "size=32", "--epochs", "1", "--batch-size", "16", "--workers", "0"),
     )
-    assert "Starting from run/model.safetensors" in tuned.stdout
+    assert (
+        "starting from run/model.safetensors: the classifier keeps its rows of all 2"
+        in tuned.stdout
+    )
     config = json.loads(Path("tuned/config.json").read_text())["config"]
     assert config["model"] == "se_resnet8_cifar"
     assert config["options"] == {"widths": [8, 8, 16], "reduction": 4}
     assert "which is never overwritten" in senet("train", "--out", "tuned", code=1).output
+
+
+def test_results_for_programs_are_utf_8_whatever_the_terminal(tmp_path):
+    from senet.models import Preprocessing, create_model
+    from senet.models.weights import Record, save_model
+
+    model = create_model("resnet8_cifar", num_classes=2, widths=(4, 4, 4))
+    preprocessing = Preprocessing(8, mean=(0.5,) * 3, std=(0.2,) * 3)
+    save_model("model.safetensors", model, Record(model.architecture, preprocessing, ("æ", "ø")))
+    Image.new("RGB", (8, 8)).save("日本語.png")
+    for format in "csv", "json":
+        done = subprocess.run(
+            [sys.executable, "-m", "senet", "predict", "model.safetensors", "日本語.png",
+             "--format", format],
+            capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        )  # fmt: skip
+        assert "日本語.png" in done.stdout.decode("utf-8")
+        assert "æ" in done.stdout.decode("utf-8")
 
 
 def test_a_comparison_prints_its_verdict_and_writes_its_page():
@@ -539,7 +622,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
     guard.start()
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("epoch ")
+        assert any(line.startswith("epoch ") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     finally:
@@ -559,6 +642,20 @@ def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
     text = senet("train", "--out", "my [red]run").stdout
     assert "run folder my [red]run" in text
     assert "senet evaluate 'my [red]run'" in text
+
+
+@pytest.mark.parametrize("name", ["runs/short", "runs/" + 90 * "long"])
+def test_closing_hints_are_whole_however_long_the_name_of_the_run(monkeypatch, name):
+    from senet.training.folder import RunResult
+
+    monkeypatch.setenv("COLUMNS", "80")
+    result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)
+    monkeypatch.setattr("senet.training.fit.fit", lambda *_, **__: result)
+    lines = senet("train", "--out", name).stdout.splitlines()
+    assert any(line.strip().startswith(f"senet evaluate {name}") for line in lines)
+    hints = [line for line in lines if "senet" not in line and "run folder" not in line]
+    assert all(len(line) <= 80 for line in hints)
+    assert ("  how accurate on each class:" in lines) == (len(name) > 80)
 
 
 def test_the_script_is_installed():

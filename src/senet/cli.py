@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from senet.near import near
+from senet.paths import expanded, is_place, no_folder
 from senet.settings import pairs, value
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
     _say("warning", str(message))
 
 
+class Changed(StrEnum):
+    """What is to be done about images that have changed."""
+
+    OK = "ok"
+
+
 # --- options that several commands have -----------------------------------------------------------
 
 HOW = "How to train"
@@ -162,16 +169,34 @@ Settings = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(rich_help_panel=WHERE, help="Folder to write (a new one in runs/)."),
+    typer.Option(
+        parser=expanded,
+        metavar="FOLDER",
+        rich_help_panel=WHERE,
+        help="Folder to write (a new one in runs/).",
+    ),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(rich_help_panel=WHERE, metavar="RUN", help="Go on with what was interrupted."),
+    typer.Option(
+        parser=expanded,
+        rich_help_panel=WHERE,
+        metavar="RUN",
+        help="Go on with what was interrupted. With --data, its images are there now.",
+    ),
+]
+ChangedData = Annotated[
+    Changed | None,
+    typer.Option(
+        rich_help_panel=WHERE,
+        help="ok: resume also where images of the run are missing or have changed.",
+    ),
 ]
 # Of commands that use a trained network.
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="The folder of a run, or a model.safetensors.")
 ]
+MODEL_FILE = "run folder or model file"
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
 
@@ -227,10 +252,10 @@ def compare(
       senet compare --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet compare --resume runs/NAME
     """
+    _require_training("comparison.json", data, recipe, out, resume)
     from senet.analysis import report
     from senet.training import compare as training
 
-    _not_both(resume, out, recipe)
     begun = training.read_plan(resume) if resume else None
     config = _configured(
         begun.config if begun else _recipe(recipe),
@@ -294,6 +319,7 @@ def train(
     settings: Settings = None,
     out: Out = None,
     resume: Resume = None,
+    changed_data: ChangedData = None,
 ) -> None:
     """Train a network on images of your own, or on a known data set.
 
@@ -307,13 +333,18 @@ def train(
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
       senet train --resume runs/photos
+      senet train --resume runs/photos --data moved/photos
     """
+    _require_training("config.json", data, recipe, out, resume)
+    if weights is not None and is_place(weights):
+        _require_file(weights, "file or folder of weights")
     from senet.serving import find_model
     from senet.training.fit import fit
     from senet.training.folder import RunFolder
 
-    _not_both(resume, out, recipe)
-    if weights and Path(weights).expanduser().exists():
+    if changed_data and not resume:
+        raise typer.BadParameter("--changed-data is for a run that is resumed: add --resume RUN")
+    if weights and expanded(weights).exists():
         weights = str(find_model(weights))  # of a run folder
     config = _configured(
         RunFolder(resume).read_config() if resume else _recipe(recipe, weights, model, data),
@@ -331,7 +362,7 @@ def train(
         device=device,
     )
     folder = resume or out or _new_folder(config.model, config)
-    result = fit(config, folder, resume=resume is not None)
+    result = fit(config, folder, resume=resume is not None, changed_data=changed_data is Changed.OK)
     right = round(result.test_accuracy * result.test_images)
     _print(f"\ntest accuracy {_accuracy(right, result.test_images)}", style="bold")
     _print(f"run folder {folder}", "")
@@ -349,10 +380,13 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Other images than the run's; their classes must be the same."
+            metavar="DATA",
+            help="Other images than the run's; their classes are the run's, or some of them.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="test (the default), val or train, where there are splits.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     device: DeviceHere = "auto",
@@ -360,12 +394,14 @@ def evaluate(
 ) -> None:
     """Say how accurate a trained network is, class by class too.
 
-    On the images that its run kept for testing, unless others are named.
+    On the images that its run kept for testing, unless others are named. Of another folder all
+    images count, if it has no train, val and test folders.
 
     Examples:
       senet evaluate runs/photos
       senet evaluate runs/photos --data other_photos --json
     """
+    _require_file(model, MODEL_FILE)
     from senet.models.device import find_device
     from senet.serving import find_model
     from senet.training.evaluate import evaluate
@@ -381,9 +417,9 @@ def evaluate(
         )
     if as_json:
         right = round(found["accuracy"] * found["images"])
-        _print_json({"split": split, **found, "accuracy_95": _interval(right, found["images"])})
+        _print_json({**found, "accuracy_95": _interval(right, found["images"])})
     else:
-        _show_evaluation(found, split)
+        _show_evaluation(found)
 
 
 class Format(StrEnum):
@@ -403,7 +439,11 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write here; .json and .csv say the format."),
+        typer.Option(
+            parser=expanded,
+            metavar="FILE",
+            help="Write here; .csv, .json or .txt (the table) say the format.",
+        ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
     top: Annotated[int, typer.Option(min=1, help="Guesses an image.")] = 2,
@@ -419,12 +459,15 @@ def predict(
       senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
       senet predict runs/photos new/ --top 5 --out classes.json
     """
+    _require_file(model, MODEL_FILE)
     from senet.serving import Predictor, find_images, formats
 
     chosen = format.value if format else formats.of_file(out)
     if out is not None:
         formats.require_new(out)
-    found = find_images(images)
+    everything = find_images(images)
+    found = [one for one in everything if not one.skipped]
+    _say_skipped([one.file for one in everything if one.skipped])
     predictor = Predictor.load(model, device)
     answers = _progress(predictor.predict(found, top, batch_size), "predicting", len(found))
     if out is not None:
@@ -432,7 +475,7 @@ def predict(
     elif chosen == "table":
         _print(formats.as_table(answers))
     else:
-        sys.stdout.write(formats.as_text(chosen, answers))
+        _write_result(formats.as_bytes(chosen, answers))
     failed = sum(bool(answer.error) for answer in answers)
     if out is not None:
         _print(f"{len(answers) - failed:,} of {len(answers):,} images predicted, written to {out}")
@@ -443,7 +486,10 @@ def predict(
 @app.command(rich_help_panel=MAIN)
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="What senet compare or senet train wrote.")
+        Path,
+        typer.Argument(
+            parser=expanded, metavar="RUN", help="What senet compare or senet train wrote."
+        ),
     ],
 ) -> None:
     """Write report.html into a run folder.
@@ -545,11 +591,17 @@ def fold(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other images than the run's.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Images to choose by: val, test or train.")] = "val",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Images to choose by: val (the default), test or train."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=WHERE, metavar="FILE.pt2", help="Save the slimmer network, exported."
+            parser=expanded,
+            rich_help_panel=WHERE,
+            metavar="FILE.pt2",
+            help="Save the slimmer network, exported.",
         ),
     ] = None,
 ) -> None:
@@ -562,12 +614,13 @@ def fold(
       senet fold runs/photos
       senet fold runs/photos --tolerance 0.02 --out slim.pt2
     """
+    _require_file(model, MODEL_FILE)
     from senet.export.program import save_program
     from senet.serving import find_model
     from senet.surgery import fold_gates
     from senet.training.evaluate import Batches, open_split
 
-    network, record, images = open_split(find_model(model), data, split)
+    network, record, images = open_split(find_model(model), data, split, usual="val")
     batches = Batches(images, record.preprocessing)
     chosen = tolerance if tolerance == "auto" else value(tolerance, float)
     report = fold_gates(network, batches, chosen, max_loss=max_loss)
@@ -697,6 +750,36 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
+# --- what can be refused before PyTorch is loaded -------------------------------------------------
+
+
+def _require_training(
+    record: str, data: str | None, recipe: str | None, out: Path | None, resume: Path | None
+) -> None:
+    """Refuse at once what a training would refuse after seconds.
+
+    ``record`` is the file that the folder to resume must have.
+    """
+    from senet.training import recipes
+    from senet.training.folder import RunFolder, read_json
+
+    _not_both(resume, out, recipe)
+    if recipe is not None:
+        recipes.recipe(recipe)
+    if data is not None and is_place(data) and not expanded(data).exists():
+        raise ValueError(no_folder(data))
+    if out is not None:
+        RunFolder(out).require_unused()
+    if resume is not None:
+        read_json(resume / record)
+
+
+def _require_file(name: str, what: str) -> None:
+    """Refuse a path to nothing; a name without a folder may mean something else than a path."""
+    if (is_place(name) or "/" in name) and not expanded(name).exists() and "://" not in name:
+        raise FileNotFoundError(f"there is no {what} {name!r}")
+
+
 # --- from words to a configuration ----------------------------------------------------------------
 
 
@@ -713,7 +796,8 @@ def _recipe(
     from senet.models.resolve import find_weights
     from senet.training.recipes import recipe
 
-    folder = data is not None and Path(data).expanduser().is_dir() and not is_mosaic(Path(data))
+    place = expanded(data) if data is not None else None
+    folder = place is not None and place.is_dir() and not is_mosaic(place)
     base = recipe(name or ("finetune" if weights else "photos" if folder else "quick"))
     if weights is None:
         return base
@@ -796,7 +880,7 @@ def _new_folder(what: str, config: TrainConfig) -> Path:
     import re
     import time
 
-    data = re.sub(r"[^\w.-]+", "-", Path(config.data).expanduser().resolve().name)
+    data = re.sub(r"[^\w.-]+", "-", expanded(config.data).resolve().name)
     return Path("runs") / f"{what}-{data}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -815,15 +899,43 @@ def _print(*what: Any, style: str = "") -> None:
 def _print_json(values: Mapping[str, Any]) -> None:
     import json
 
-    print(json.dumps(values, indent=1, ensure_ascii=False))
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    _write_result(text.encode("utf-8", "backslashreplace"))
+
+
+def _write_result(content: bytes) -> None:
+    """What programs read is UTF-8, whatever the terminal is set to."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _say_skipped(files: list[str]) -> None:
+    """Of files in folders that are no images."""
+    if files:
+        shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        what = "a file is no image, and was" if len(files) == 1 else "files are no images, and were"
+        count = "" if len(files) == 1 else f"{len(files):,} "
+        _say("warning", f"{count}{what} skipped: {shown}")
 
 
 def _suggest(*commands: tuple[str, str]) -> None:
+    """Commands, and what they are for: beside them, or above where a line would be too long.
+
+    They are never wrapped, so that they can be copied.
+    """
+    from rich.console import Console
     from rich.text import Text
 
+    console = Console(highlight=False)
     wide = max(len(command) for command, _ in commands)
+    beside = all(2 + wide + 2 + len(what) <= console.width for _, what in commands)
     for command, what in commands:
-        _print(Text.assemble(f"  {command:{wide}}  ", (what, "dim")))
+        if beside:
+            line = Text.assemble(f"  {command:{wide}}  ", (what, "dim"))
+        else:
+            line = Text.assemble((f"  {what}:\n", "dim"), f"    {command}")
+        console.print(line, soft_wrap=True)
 
 
 @contextmanager
@@ -982,22 +1094,35 @@ def _show_variation(subject: Subject) -> None:
     _print(Text(variation.verdict(subject)), "", style="bold")
 
 
-def _show_evaluation(found: Mapping[str, Any], split: str) -> None:
+def _show_evaluation(found: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     right = round(found["accuracy"] * found["images"])
-    _print(f"{split} accuracy {_accuracy(right, found['images'])}", style="bold")
+    title = "accuracy" if found["split"] == "all" else f"{found['split']} accuracy"
+    _print(f"{title} {_accuracy(right, found['images'])}", style="bold")
     if found["top5"] is not None:
         _print(f"top-5 {_percent(found['top5'])} %")
     _print(f"loss {found['loss']:.3f}", "")
     table = _plain_table("class", "accuracy")
     table.add_column()
+    absent = [name for name, share in found["class_accuracy"].items() if share is None]
     for name, share in found["class_accuracy"].items():
-        if share is None:
-            table.add_row(Text(name), "", Text("no image", "dim"))
-        else:
+        if share is not None:
             table.add_row(Text(name), f"{_percent(share)} %", Text("█" * round(30 * share), "cyan"))
+    for name in absent[:5]:
+        table.add_row(Text(name), "", Text("no image", "dim"))
+    if more := absent[5:]:
+        table.add_row(Text(f"{len(more):,} more classes", "dim"), "", Text("no image", "dim"))
     _print(table)
+    if new := found["new"]:
+        right = round(new["accuracy"] * new["images"])
+        _print("", f"new since the training, not counted: {_accuracy(right, new['images'])}")
+    if found["seen"]:
+        _say(
+            "warning",
+            f"the network was trained on {found['seen']:,} of these {found['images']:,} images, so"
+            " this says little of images that it has not seen",
+        )
 
 
 def _show_checks(version: str, checks: list[Check]) -> None:

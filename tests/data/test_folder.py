@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from senet.data import check
-from senet.data.folder import open_folder
+from senet.data.decode import ImageError
+from senet.data.folder import open_folder, open_labelled
 from senet.data.source import Source, Split
 from senet.models.preprocessing import IMAGENET, Preprocessing
 from tests.data.conftest import encode, picture
@@ -162,6 +163,97 @@ def test_names_that_are_no_text(photos):
     assert sum(map(len, files(source).values())) == 62
 
 
+@pytest.mark.parametrize(
+    "litter",
+    ["@eaDir", ".thumbnails", "#recycle", "$RECYCLE.BIN", "lost+found", "__pycache__", ".git",
+     "System Volume Information", "@Recycle"],
+)  # fmt: skip
+def test_what_others_put_beside_photos_is_neither_image_nor_class(photos, litter):
+    image = encode(picture(30, 30))
+    for place in (photos / litter, photos / "cat" / litter, photos / "cat" / litter / "00.jpg"):
+        place.mkdir()
+        (place / "thumb.jpg").write_bytes(image)
+    source = open_folder(photos)
+    assert source.classes == ("cat", "dog", "owl")
+    assert sum(map(len, files(source).values())) == 60
+
+
+@pytest.mark.parametrize("place", ["runs/first", "first", "cat/first"])
+def test_runs_are_neither_images_nor_classes(photos, place):
+    run = photos / place
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text('{\n "config": {\n  "model": "x"}}\n')
+    (run / "gates.png").write_bytes(encode(picture(30, 30), "PNG"))
+    source = open_folder(photos)
+    assert source.classes == ("cat", "dog", "owl")
+    assert sum(map(len, files(source).values())) == 60
+
+
+def test_a_class_may_be_called_runs(photos):
+    (photos / "owl").rename(photos / "runs")
+    assert open_folder(photos).classes == ("cat", "dog", "runs")
+
+
+def test_images_without_an_extension_and_folders_that_cannot_be_read(photos, monkeypatch):
+    (photos / "cat" / "00.jpg").rename(photos / "cat" / "scan")
+    (photos / "dog" / "locked").mkdir()
+    os.mkfifo(photos / "dog" / "pipe.jpg")
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(UserWarning, match="2 of 62 files") as caught:
+        source = open_folder(photos)
+    assert "dog/locked: the folder cannot be read: Permission denied" in str(caught[0].message)
+    assert "dog/pipe.jpg: not a file" in str(caught[0].message)
+    assert "cat/scan" in set().union(*files(source).values())
+
+
+# --- images to score a network on -----------------------------------------------------------------
+
+
+def test_a_folder_without_splits_is_taken_whole_by_the_names_of_its_classes(photos):
+    split, part = open_labelled(photos, ("owl", "cat", "dog"))
+    assert part == "all"
+    assert len(split) == 60
+    for file, label in zip(split.files, split.labels, strict=True):
+        assert ("owl", "cat", "dog")[label] in file
+    shutil.rmtree(photos / "cat")
+    with pytest.warns(UserWarning, match="no image of 1 of the 3 classes: 'cat'"):
+        split, _ = open_labelled(photos, ("owl", "cat", "dog"))
+    assert np.bincount(split.labels).tolist() == [20, 0, 20]
+    with pytest.raises(ValueError, match="no train, val and test folders, and so no split 'val'"):
+        open_labelled(photos, ("owl", "dog"), "val")
+
+
+def test_classes_that_a_network_does_not_know_are_named_wherever_they_stand(photos):
+    for name in "abcdefgh":
+        shutil.copytree(photos / "cat", photos / name)
+    known = (*"abcdefg", "cat", "dog", "owl")
+    with pytest.raises(ValueError, match=r"knows 10 classes .* has others: 'h'\. Rename"):
+        open_labelled(photos, known)
+
+
+def test_the_splits_of_a_folder_can_be_named(photos):
+    root = arrange(photos, "val", "test")
+    shutil.rmtree(root / "val" / "cat")
+    classes = ("cat", "dog", "owl")
+    split, part = open_labelled(root, classes)
+    assert {f.split("/")[0] for f in split.files} == {part} == {"test"}
+    with pytest.warns(UserWarning, match="'cat'"):
+        assert len(open_labelled(root, classes, "val")[0]) == 40
+    with pytest.raises(ValueError, match="no folder of the split 'train', but 'test', 'val'"):
+        open_labelled(root, classes, "train")
+    shutil.rmtree(root / "test")
+    shutil.copytree(photos / "cat", root / "test")
+    with pytest.raises(ValueError, match="test holds 20 images and no class folders"):
+        open_labelled(root, classes)
+
+
 # --- what is wrong with a folder ------------------------------------------------------------------
 
 
@@ -194,23 +286,59 @@ def test_single_class(photos):
         open_folder(photos)
 
 
-def test_class_without_image(photos):
+def test_a_class_without_image_is_left_out_and_named(photos):
     (photos / "emu").mkdir()
     (photos / "gnu").mkdir()
-    with pytest.raises(ValueError, match="no image in the class folders 'emu', 'gnu'"):
-        open_folder(photos)
-
-
-def test_class_without_readable_image(photos):
-    (photos / "emu").mkdir()
-    (photos / "emu" / "1.jpg").write_text("not one")
-    (photos / "emu" / "2.jpg").write_text("nor this")
-    (photos / "emu" / "3.jpg").write_text("nor that")
+    (photos / "gnu" / "1.jpg").write_text("not one")
     with (
-        pytest.warns(UserWarning, match="3 of 63"),
-        pytest.raises(ValueError, match="no readable image is left to train on in 'emu'"),
+        pytest.warns(UserWarning, match="1 of 61 files"),
+        pytest.warns(UserWarning, match="is in 'emu', 'gnu', so the network will not know these"),
     ):
+        source = open_folder(photos)
+    assert source.classes == ("cat", "dog", "owl")
+    assert sum(map(len, files(source).values())) == 60
+    assert np.bincount(source.train.labels).tolist() == [14, 14, 14]
+
+
+def test_a_single_class_with_images(photos):
+    for name in ("dog", "owl"):
+        for file in (photos / name).iterdir():
+            file.unlink()
+    with pytest.raises(ValueError, match=r"a single class, 'cat'.*'dog', 'owl': no image"):
         open_folder(photos)
+
+
+def test_a_class_that_a_split_lacks_is_named_and_goes(photos):
+    root = arrange(photos, "train", "val", "test")
+    shutil.rmtree(root / "val" / "cat")
+    with pytest.warns(UserWarning, match="val has no image of 'cat'; the figures of val say"):
+        source = open_folder(root)
+    assert source.classes == ("cat", "dog", "owl")
+    assert source.val is not None
+    assert np.bincount(source.val.labels).tolist() == [0, 20, 20]
+    assert all(
+        source.classes[k] in f for f, k in zip(names(source.val), source.val.labels, strict=True)
+    )
+
+
+def test_a_test_folder_without_labels_is_named_and_images_of_train_are_held_out(photos):
+    root = arrange(photos, "train")
+    shutil.copytree(photos / "cat", root / "test")
+    with pytest.warns(UserWarning, match=r"test holds 20 images and no class folders"):
+        source = open_folder(root)
+    assert {f.split("/")[0] for f in names(source.test)} == {"train"}
+    assert (len(source.train), len(source.test)) == (42, 12)
+
+
+def test_one_name_in_two_ways_of_writing_it_is_one_class(photos):
+    root = arrange(photos, "train", "test")
+    (root / "train" / "owl").rename(root / "train" / "cafe\u0301")
+    (root / "test" / "owl").rename(root / "test" / "caf\u00e9")
+    source = open_folder(root)
+    assert source.classes == ("caf\u00e9", "cat", "dog")
+    assert np.bincount(source.test.labels).tolist() == [20, 20, 20]
+    assert "caf" in names(source.test)[0]
+    assert source.test.labels[0] == 0
 
 
 def test_splits_of_different_classes(photos):
@@ -253,7 +381,7 @@ def test_bad_files_are_named_and_left_out(damaged):
     assert source.val is not None
     splits = (source.train, source.val, source.test)
     assert {file for split in splits for file in split.skipped} == {
-        str(damaged / name) for name in ("cat/03.jpg", "dog/notes.txt", "owl/link.jpg")
+        str(damaged / name) for name in ("cat/03.jpg", "owl/link.jpg")
     }
     assert sum(map(len, files(source).values())) == 59
     for split in splits:
@@ -284,11 +412,38 @@ def test_verdicts_are_kept(damaged, monkeypatch):
     monkeypatch.setattr(check, "_try", lambda file: tried.append(file.name) or attempt(file))
     with pytest.warns(UserWarning, match="3 of 62"):
         assert files(open_folder(damaged)) == before
-    assert tried == []
+    assert tried == ["link.jpg"]  # what the system says may change without the file
     (damaged / "cat" / "03.jpg").write_bytes(encode(picture(20, 20)))
     with pytest.warns(UserWarning, match="2 of 62"):
         open_folder(damaged)
-    assert tried == ["03.jpg"]
+    assert tried == ["link.jpg", "03.jpg", "link.jpg"]
+
+
+def test_an_error_of_the_system_is_not_kept(photos, monkeypatch):
+    read = check.read_file
+
+    def locked(file):
+        if file.name == "07.jpg":
+            raise ImageError(f"{file}: locked", "locked") from OSError(11, "locked")
+        return read(file)
+
+    monkeypatch.setattr(check, "read_file", locked)
+    with pytest.warns(UserWarning, match="3 of 60 files"):
+        open_folder(photos)
+    monkeypatch.undo()
+    assert sum(map(len, files(open_folder(photos)).values())) == 60
+
+
+def test_another_content_of_the_same_size_and_time_is_looked_at(photos):
+    file = photos / "cat" / "03.jpg"
+    before, whole = file.stat(), file.read_bytes()
+    file.write_bytes(b"\0" * len(whole))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.warns(UserWarning, match="1 of 60"):
+        open_folder(photos)
+    file.write_bytes(whole)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert sum(map(len, files(open_folder(photos)).values())) == 60
 
 
 def test_verdicts_survive_an_interruption(photos, monkeypatch):
@@ -327,6 +482,14 @@ def test_nowhere_to_keep_verdicts(photos, tmp_path, monkeypatch):
 
 
 # --- options --------------------------------------------------------------------------------------
+
+
+def test_with_a_limit_no_other_images_are_looked_at(photos, monkeypatch):
+    tried = []
+    attempt = check._try
+    monkeypatch.setattr(check, "_try", lambda file: tried.append(file) or attempt(file))
+    open_folder(photos, limit=3)
+    assert len(tried) == 9
 
 
 def test_limit(photos):

@@ -6,7 +6,8 @@ import torch
 
 from senet.data import loader, open_source
 from senet.data.arrays import ArraySplit
-from senet.data.loaders import EpochSampler
+from senet.data.loaders import EpochSampler, unreadable, unreadable_indices
+from senet.data.shared_memory import SharedMemoryError, enough_shared_memory
 from senet.data.transforms import CentreCrop, RandomResizedCrop
 
 
@@ -135,6 +136,39 @@ def test_a_photo_that_went_bad_is_named(photos):
     for workers in (0, 1):
         with pytest.raises(ValueError, match=r"\d\d\.jpg: not an image"):
             list(loader(split, 4, CentreCrop(24), workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_photo_that_went_bad_is_replaced_by_the_next_and_named_if_that_is_wanted(photos, workers):
+    split = open_source(photos).train
+    assert split.paths is not None
+    crop = CentreCrop(24)
+    expected = [crop(split.picture(i)) for i in range(len(split))]
+    for index in (3, 4, 41):
+        with open(split.paths[index], "w") as stream:
+            stream.write("not one any more")
+    batches = loader(split, 4, crop, workers=workers, substitutes=2)
+    images, labels = collected(batches)
+    places = [*range(3), 5, 5, *range(5, 41), 0]
+    assert images.equal(torch.stack([expected[i] for i in places]))
+    assert labels == [int(split.labels[i]) for i in places]
+    assert unreadable_indices(batches) == [3, 4, 41]
+    found = unreadable(batches)
+    assert list(found) == [split.paths[i] for i in (3, 4, 41)]
+    assert all("not an image" in why for why in found.values())
+    with pytest.raises(ValueError, match="not an image"):
+        list(loader(split, 4, crop, workers=workers, substitutes=1))
+
+
+def test_too_little_shared_memory_is_said_in_a_sentence(monkeypatch):
+    def full(*_):
+        raise RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(SharedMemoryError, match=r"/dev/shm has .* with --workers 0; or give more"):
+        loader(arrays(), 4, RandomResizedCrop(6), workers=2)
+    with pytest.raises(RuntimeError, match="something else"), enough_shared_memory():
+        raise RuntimeError("something else")
 
 
 def test_lightning_advances_the_epoch():

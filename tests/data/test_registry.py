@@ -83,13 +83,31 @@ def test_did_you_mean(asked, name, meant):
     assert asked == []
 
 
-@pytest.mark.parametrize(
-    "name", ["./photos", "/no/such/folder", "../no-such-folder", "~/x", "a/b/c", "my photos"]
-)
-def test_places_that_are_not_there(asked, name):
+@pytest.mark.parametrize("name", ["./photos", "/no/such/folder", "../no-such-folder", "~/x"])
+def test_places_that_are_not_there_are_not_answered_with_a_list_of_data_sets(asked, name):
+    with pytest.raises(ValueError, match="there is no folder") as error:
+        open_source(name)
+    assert "What can be given" not in str(error.value)
+    assert asked == []
+
+
+def test_of_a_folder_that_has_moved_it_is_said_how_far_its_path_leads(photos):
+    with pytest.raises(ValueError, match=r"no folder '.*/fotos'\. Did you mean photos\?"):
+        open_source(photos.parent / "fotos")
+    with pytest.raises(ValueError, match=r"there is no '.*/gone' either$"):
+        open_source(photos.parent / "gone" / "far" / "photos")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "my photos"])
+def test_what_is_neither_a_place_nor_a_name(asked, name):
     with pytest.raises(ValueError, match=r"there is no folder .*What can be given"):
         open_source(name)
     assert asked == []
+
+
+def test_variables_are_understood(photos, monkeypatch):
+    monkeypatch.setenv("WHERE", str(photos.parent))
+    assert open_source("$WHERE/photos").name == "photos"
 
 
 def test_a_name_that_is_neither_folder_nor_known(asked):

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from senet.serving import Found, find_images, find_model
 
@@ -19,9 +20,40 @@ def album(tmp_path, monkeypatch):
 
 def test_a_folder_gives_its_images_and_those_below(album):
     found = find_images([album / "."])
-    names = [os.path.relpath(one.file, album) for one in found]
+    names = [os.path.relpath(one.file, album) for one in found if not one.error]
     assert names == ["a.jpg", "b.PNG", "odd[1].jpg", "trip/c.webp", "trip/day/d.heic"]
-    assert not any(one.error for one in found)
+    skipped = [os.path.relpath(one.file, album) for one in found if one.skipped]
+    assert skipped == ["notes.txt", "empty/readme.md"]
+    assert len(found) == 7
+
+
+def test_links_are_followed_and_a_file_without_an_extension_is_looked_into(tmp_path):
+    """As in training: a copy of one image, and a link to a folder of two."""
+    photos = tmp_path / "photos"
+    (tmp_path / "elsewhere").mkdir()
+    photos.mkdir()
+    for file in (photos / "scan", tmp_path / "elsewhere/1.png", tmp_path / "elsewhere/2.dat"):
+        Image.new("RGB", (8, 8)).save(file, "png")
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    (photos / "loop").symlink_to(photos)
+    assert [one.file for one in find_images([photos])] == [
+        str(photos / name) for name in ("scan", "link/1.png", "link/2.dat")
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_found_with_the_reason(album, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "day":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_images(["trip"]) == [
+        Found("trip/c.webp"),
+        Found("trip/day", "the folder cannot be read: Permission denied"),
+    ]
 
 
 def test_a_file_is_taken_whatever_its_name(album):
@@ -61,7 +93,8 @@ def test_the_home_folder_is_known(album, monkeypatch):
     ],
 )
 def test_what_stands_for_nothing_is_found_with_the_reason(album, name, error):
-    assert find_images([name, "a.jpg"]) == [Found(name, error), Found("a.jpg")]
+    found = [one for one in find_images([name, "a.jpg"]) if not one.skipped]
+    assert found == [Found(name, error), Found("a.jpg")]
 
 
 def test_a_run_stands_for_its_model(tmp_path):

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -91,8 +92,16 @@ def test_a_file_is_written_whole_and_never_over_another(tmp_path):
         formats.write(tmp_path / "gone" / "answers.json", "json", ANSWERS)
 
 
-def test_names_that_are_no_text_keep_their_bytes(tmp_path):
+def test_names_that_are_no_text_make_no_file_that_is_no_text(tmp_path):
     answer = Prediction(os.fsdecode(b"caf\xe9.jpg"), (("cat", 0.5),))
     for format in ("csv", "json", "table"):
         formats.write(tmp_path / format, format, [answer])
-        assert b"caf\xe9.jpg" in (tmp_path / format).read_bytes()
+        assert "caf\\udce9.jpg" in (tmp_path / format).read_text(encoding="utf-8")
+    (row,) = json.loads((tmp_path / "json").read_bytes())
+    assert os.fsencode(row["file"]) == b"caf\xe9.jpg"
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.jsn", "p.tar.gz"])
+def test_a_format_that_is_not_known_is_refused_with_those_that_are(name):
+    with pytest.raises(ValueError, match=r"not written as \.\w+, but as \.csv, \.json, \.txt"):
+        formats.of_file(Path(name))

@@ -13,6 +13,7 @@ from senet.training.fit import Interrupted
 from senet.training.folder import RunFolder
 from senet.training.module import Classifier
 from senet.training.variants import Vary
+from tests.training.photos import photo_folder
 
 NAMES = ("resnet8_cifar", "se_resnet8_cifar")
 
@@ -252,3 +253,32 @@ def test_resuming_with_other_values_names_them(short, source, tmp_path):
     for vary, said in (other, "reduction=1,4"), (None, "nothing"):
         with pytest.raises(ValueError, match=f"vary: reduction=1,2, not {said}"):
             compare(short, tmp_path / "x", vary=vary, source=source, resume=True)
+
+
+def test_a_comparison_goes_on_where_its_images_have_moved_and_not_where_they_have_changed(
+    short, tmp_path, monkeypatch, signal_at
+):
+    photos = photo_folder(tmp_path / "photos", dark=20, bright=20)
+    config = replace(short, data=str(photos), size=8, batch_size=8, workers=0)
+    signal_at(2, signal.SIGINT)
+    with pytest.raises(Interrupted):
+        compare(config, tmp_path / "both", progress=False)
+    monkeypatch.undo()
+    photos.rename(tmp_path / "moved")
+    config = replace(config, data=str(tmp_path / "moved"))
+    gone = RunFolder(tmp_path / "both" / f"{NAMES[0]}-seed0").read_data()["record"]["train"][
+        "dark"
+    ][0]
+    (tmp_path / "moved" / gone).rename(tmp_path / "aside.png")
+    with (
+        pytest.warns(UserWarning, match="1 of 40"),
+        pytest.raises(
+            ValueError, match=r"have changed since .*: 1 missing .* begin a comparison anew"
+        ),
+    ):
+        compare(config, tmp_path / "both", resume=True, progress=False)
+    (tmp_path / "aside.png").rename(tmp_path / "moved" / gone)
+    compare(config, tmp_path / "both", resume=True, progress=False)
+    for name in NAMES:
+        data = RunFolder(tmp_path / "both" / f"{name}-seed0").read_data()
+        assert data["path"] == str(tmp_path / "moved")

@@ -1,12 +1,19 @@
+import os
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from senet.models import create_model
+from senet.data import open_source
+from senet.models import Preprocessing, create_model
+from senet.models.weights import load_model
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate, metrics, predict_split
 from senet.training.fit import fit
 from senet.training.folder import RunFolder
+from senet.training.scored import images_to_score
 from tests.training.photos import add_photo, photo_folder
 
 
@@ -71,9 +78,54 @@ def test_a_folder_is_evaluated_on_the_images_that_were_held_out(run, photos, mon
     for i in range(30):
         add_photo(photos / "dark" / f"new{i}.png", 0.9, seed=i)
     monkeypatch.chdir(tmp_path)
-    assert evaluate(run.folder) == before
-    assert evaluate(run.folder / "model.safetensors") == before
-    assert evaluate(run.folder, str(photos))["images"] > 12
+    after = evaluate(run.folder)
+    assert after | {"new": None} == before
+    assert after["new"]["images"] == 30
+    assert after["new"]["class_accuracy"]["bright"] is None
+    assert evaluate(run.folder / "model.safetensors") == after
+    assert evaluate(run.folder, str(photos)) == after
+    assert evaluate(run.folder, split="train")["new"] is None
+
+
+def test_another_folder_without_splits_is_scored_whole(run, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "copy")
+    found = evaluate(run.folder, str(tmp_path / "copy"))
+    assert (found["images"], found["split"], found["new"]) == (60, "all", None)
+    assert found["seen"] == 42
+    with pytest.raises(ValueError, match="no train, val and test folders, and so no split 'val'"):
+        evaluate(run.folder, str(tmp_path / "copy"), split="val")
+
+
+def test_the_folder_of_a_run_that_has_moved_keeps_its_splits(run, photos, tmp_path):
+    before = evaluate(run.folder)
+    photos.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"were in .*photos, which is not there any more.*--data"):
+        evaluate(run.folder)
+    assert evaluate(run.folder, str(tmp_path / "moved")) == before
+
+
+def test_a_subset_of_the_classes_is_scored_by_name(run, tmp_path):
+    """The last of the three, in a folder where it is the first: its number is not its place."""
+    other = photo_folder(tmp_path / "other", middle=6)
+    with pytest.warns(UserWarning, match="no image of 2 of the 3 classes: 'bright', 'dark'"):
+        found = evaluate(run.folder, str(other))
+    assert found["images"] == 6
+    assert found["class_accuracy"]["middle"] == found["accuracy"]
+
+
+def test_a_data_set_with_its_classes_in_another_order_is_scored_by_name(config, source, tmp_path):
+    run = fit(config, tmp_path / "run", source, progress=False).folder
+    record = load_model(run / "model.safetensors")[1]
+    turned = replace(source, classes=source.classes[::-1])
+    for name in ("train", "val", "test"):
+        split = getattr(source, name)
+        turned = replace(turned, **{name: split.relabelled(np.array([3, 2, 1, 0]))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("senet.training.scored.open_source", lambda *_, **__: turned)
+        found = images_to_score(run / "model.safetensors", record, "some/where", None)
+    assert np.array_equal(found.images.labels, source.test.labels)
+    _, labels = found.images.__getitems__([0, 1])
+    assert labels.tolist() == source.test.labels[:2].tolist()
 
 
 def test_each_split_can_be_asked_for(run):
@@ -87,7 +139,8 @@ def test_each_split_can_be_asked_for(run):
 def test_other_classes_are_refused(run, tmp_path):
     other = photo_folder(tmp_path / "other", dark=5, light=5)
     with pytest.raises(
-        ValueError, match=r"knows 3 classes \(bright, dark, middle\), but other has"
+        ValueError,
+        match=r"knows 3 classes \('bright', 'dark', 'middle'\), but other has others: 'light'",
     ):
         evaluate(run.folder, str(other))
 
@@ -103,3 +156,17 @@ def test_a_model_without_a_run_needs_data(run, tmp_path):
 def test_no_such_model(tmp_path):
     with pytest.raises(FileNotFoundError):
         evaluate(tmp_path / "nothing.safetensors")
+
+
+def test_an_image_that_cannot_be_read_any_more_does_not_count_and_is_named(photos):
+    torch.manual_seed(0)
+    model = create_model("resnet8_cifar", num_classes=3, widths=(4, 4, 4))
+    split = open_source(photos).test
+    assert split.paths is not None
+    preprocessing = Preprocessing(8, mean=(0.5,) * 3, std=(0.2,) * 3)
+    labels, logits = predict_split(model, split, preprocessing, workers=0)
+    os.unlink(split.paths[2])
+    with pytest.warns(UserWarning, match=r"1 image could not be read \(of 12, which do not count"):
+        found = predict_split(model, split, preprocessing, workers=0)
+    assert np.array_equal(found[0], np.delete(labels, 2))
+    np.testing.assert_allclose(found[1], np.delete(logits, 2, 0), rtol=1e-4, atol=1e-5)

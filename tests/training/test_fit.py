@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -21,11 +22,13 @@ from senet.models import Preprocessing, create_model
 from senet.models.weights import Record, load_model, read_state, save_model
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
+from senet.training.evaluate import evaluate
 from senet.training.fit import DivergenceError, Interrupted, fit
 from senet.training.folder import COLUMNS, RunFolder
+from senet.training.found import found_images
 from senet.training.module import Classifier, NotFiniteError
 from tests.training import bare
-from tests.training.photos import photo_folder
+from tests.training.photos import add_photo, photo_folder
 
 BEFORE_TIMES = COLUMNS.index("seconds")
 
@@ -77,6 +80,18 @@ def test_a_run_learns_and_leaves_what_it_promises(config, source, tmp_path):
     with torch.no_grad():
         again = model(transforms.normalise(images, p.mean, p.std))
     np.testing.assert_allclose(again.numpy(), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_all_files_may_be_read_by_whom_the_umask_says(config, source, tmp_path):
+    before = os.umask(0o022)
+    try:
+        fit(config, tmp_path / "run", source, progress=False)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {
+        path.name: oct(0o644) for path in files
+    }
 
 
 def test_the_table_has_a_row_an_epoch(config, source, tmp_path):
@@ -230,6 +245,28 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert table(tmp_path / "run") == table(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_photos_are_resumed_to_the_bit_with_any_number_of_workers(
+    config, tmp_path, monkeypatch, signal_at, workers
+):
+    """Interrupted once or twice, in the first, the second and the third epoch of five steps."""
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, crop_scale=0.5, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    config = replace(config, workers=workers)
+    for stops in (1,), (5,), (6, 8, 13):
+        run = tmp_path / f"run {stops}"
+        for step in stops:
+            with monkeypatch.context():
+                signal_at(step, signal.SIGINT)
+                with pytest.raises(Interrupted, match=f"checkpoint of step {step + 1} is kept"):
+                    fit(config, run, resume=run.exists(), progress=False)
+                monkeypatch.undo()
+        fit(config, run, resume=True, progress=False)
+        assert same(weights(run), weights(tmp_path / "whole"))
+        assert table(run) == table(tmp_path / "whole")
+
+
 def test_sigterm_does_the_same(config, source, tmp_path, monkeypatch, signal_at):
     fit(config, tmp_path / "whole", source, progress=False)
     signal_at(5, signal.SIGTERM)
@@ -240,6 +277,120 @@ def test_sigterm_does_the_same(config, source, tmp_path, monkeypatch, signal_at)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     fit(config, tmp_path / "run", source, resume=True, progress=False)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_a_closed_terminal_does_the_same(config, source, tmp_path, monkeypatch, signal_at):
+    """The terminal and the shell both send the signal."""
+    fit(config, tmp_path / "whole", source, progress=False)
+    signal_at(5, signal.SIGHUP, signal.SIGHUP)
+    with pytest.raises(Interrupted, match="checkpoint of step 6") as stop:
+        fit(config, tmp_path / "run", source, progress=False)
+    monkeypatch.undo()
+    assert stop.value.exit_code == 129
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    fit(config, tmp_path / "run", source, resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_what_was_started_by_nohup_outlives_the_terminal(config, source, tmp_path, signal_at):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        signal_at(5, signal.SIGHUP)
+        assert fit(config, tmp_path / "run", source, progress=False).epochs == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_goes_away_stops_the_printing_alone(tmp_path):
+    photos = photo_folder(tmp_path / "photos", a=12, b=12)
+    command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "3", str(photos)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "photos: 24 images of 2 classes, 24 × 20 pixels\n"
+    process.stdout.close()
+    assert process.wait(60) == 0, process.stderr.read()
+    assert RunFolder(tmp_path / "run").read_result().epochs == 3
+
+
+def test_an_epoch_is_printed_when_its_checkpoint_is_safe(config, source, tmp_path, monkeypatch):
+    kept = []
+
+    def tell(line=""):
+        checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+        kept.append((line[:9], checkpoint["global_step"]))
+
+    monkeypatch.setattr("senet.training.callbacks.tell", tell)
+    fit(config, tmp_path / "run", source)
+    assert kept == [("epoch 1/3", 4), ("epoch 2/3", 8), ("epoch 3/3", 12)]
+
+
+def test_a_long_epoch_prints_lines_into_a_log(config, source, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("senet.training.callbacks._FIRST_LINE_AFTER", 0.0)
+    fit(replace(config, epochs=1), tmp_path / "run", source)
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert re.fullmatch(
+        r"epoch 1/1, step 2 of 4: loss \d\.\d+, accuracy [\d.]+%, [\d.]+ ms a step, "
+        r"\d+ s to the end of the epoch",
+        lines[1],
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_is_counted_and_named_once(config, tmp_path, workers):
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=workers)
+    source = training_images(config)
+    gone = source.train.paths[3]
+    os.unlink(gone)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(config, tmp_path / "run", source, progress=False)
+    said = [str(w.message) for w in caught if "could not be read" in str(w.message)]
+    assert said == [
+        "1 image could not be read (1 so far; others take their places):\n"
+        f"  {gone}: there is no such file"
+    ]
+
+
+def test_a_disk_that_vanishes_leaves_a_checkpoint_and_a_hint(config, tmp_path, monkeypatch):
+    photos = photo_folder(tmp_path / "photos", dark=16, bright=16)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    original = Classifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 6:
+            photos.rename(tmp_path / "away")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(ValueError, match=r"is their disk still .*step 7 is kept.* --resume"):
+        fit(config, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    (tmp_path / "away").rename(photos)
+    fit(config, tmp_path / "run", resume=True, progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_too_little_shared_memory_is_said_with_the_command_that_goes_on(
+    config, source, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")
+
+    monkeypatch.setattr(Classifier, "training_step", killed)
+    with pytest.raises(OSError, match=r"--workers 0.* Go on with `senet train --resume .* 0`"):
+        fit(config, tmp_path / "run", source, progress=False)
+
+
+def test_one_process_with_a_rank_is_one_process(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), "1", "fashion-mnist"]
+    environment = os.environ | {"SLURM_PROCID": "1", "RANK": "3"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert len(events.Scalars("train_loss")) == 1
 
 
 def test_a_second_ctrl_c_is_obeyed_at_once(config, source, tmp_path, monkeypatch, signal_at):
@@ -315,6 +466,63 @@ def test_resuming_with_another_configuration_names_the_differences(config, sourc
         fit(replace(config, epochs=4, lr=0.2), tmp_path / "run", source, resume=True)
 
 
+@pytest.fixture
+def interrupted(config, tmp_path, monkeypatch, signal_at):
+    """Of photos, stopped in the second of three epochs of seven steps: configuration and folder."""
+    photo_folder(tmp_path / "photos", dark=20, bright=20)
+    config = replace(config, data=str(tmp_path / "photos"), size=8, batch_size=4, workers=0)
+    fit(config, tmp_path / "whole", progress=False)
+    signal_at(8, signal.SIGINT)
+    with pytest.raises(Interrupted):
+        fit(config, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    return config, tmp_path / "run"
+
+
+def test_images_that_have_moved_are_named_and_the_run_goes_on(interrupted, tmp_path):
+    config, run = interrupted
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"were in .*photos, which is not there any more.*--data"):
+        fit(config, run, resume=True)
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(ValueError, match="wrong holds none of the 40 images of this run, such as"):
+        fit(replace(config, data=str(tmp_path / "wrong")), run, resume=True)
+    fit(replace(config, data=str(tmp_path / "moved")), run, resume=True, progress=False)
+    assert same(weights(run), weights(tmp_path / "whole"))
+    # From now on the run knows them there.
+    assert RunFolder(run).read_data()["path"] == str(tmp_path / "moved")
+    assert evaluate(run)["images"] == 8
+
+
+def test_images_that_have_changed_are_named_and_the_run_goes_on_if_that_is_wanted(
+    interrupted, tmp_path
+):
+    config, run = interrupted
+    train = RunFolder(run).read_data()["record"]["train"]["dark"]
+    for file in train[:5]:
+        (tmp_path / "photos" / file).unlink()
+    add_photo(tmp_path / "photos" / train[5], 0.9, seed=9)
+    before = (run / "config.json").read_bytes()
+    with (
+        pytest.warns(UserWarning, match="5 of 40 files"),
+        pytest.raises(
+            ValueError,
+            match=r"have changed since .*: 5 missing \(dark/.*\.\.\.\), 1 changed \(dark/",
+        ),
+    ):
+        fit(config, run, resume=True)
+    assert (run / "config.json").read_bytes() == before
+    with pytest.warns(UserWarning, match="5 of 40 files"):
+        result = fit(config, run, resume=True, changed_data=True, progress=False)
+    assert result.steps == 21  # three epochs of seven steps, as it began
+    data = RunFolder(run).read_data()
+    assert data["images"]["train"] == 23
+    assert data["changes"][0].startswith("5 missing")
+    with pytest.MonkeyPatch.context() as patch:  # and again there is nothing that has changed
+        patch.setattr(RunFolder, "finished", False)
+        fit(config, run, resume=True, progress=False)
+
+
 def test_resuming_what_is_no_run(config, source, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
         fit(config, tmp_path, source, resume=True)
@@ -356,7 +564,10 @@ def test_ctrl_c_in_a_terminal(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline()]
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    lines = [line]
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     lines += out.splitlines()
@@ -372,12 +583,13 @@ def test_ctrl_c_in_a_terminal(tmp_path):
 def test_a_bar_in_a_terminal(tmp_path):
     main, terminal = pty.openpty()
     command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "2", "fashion-mnist"]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "150"}
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
     done = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)
-    shown = read_all(main)
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", read_all(main))  # as it is read, without colours
     assert done.wait() == 0, shown
-    assert re.search(r"Epoch \d+/\d+.*━.*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
+    # In one line, also at 80 columns, and counted as the lines count.
+    assert re.search(r"epoch [12]/2 .*━.*/25 .*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
     assert re.search(r"epoch 2/2: loss ", shown)
 
 
@@ -520,12 +732,42 @@ def test_fine_tuning_keeps_the_body_and_takes_a_new_head(config, source, tmp_pat
     )  # fmt: skip
     file = str(tmp_path / "first/model.safetensors")
     fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", two)
-    assert "its classifier is new, for other classes" in capsys.readouterr().out
+    assert "the classifier is new, for 2 other classes" in capsys.readouterr().out
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert second["fc.weight"].shape == (2, 8)
     for name in first:
         if "conv" in name:
             torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-8)
+
+
+def test_rows_of_the_classifier_go_by_the_names_of_classes(config, source, tmp_path, capsys):
+    """One class has another name, and the others have other numbers: as many as there were."""
+    fit(config, tmp_path / "first", source, progress=False)
+    file = str(tmp_path / "first/model.safetensors")
+    other = replace(source, classes=("south-west", "zenith", "north-west", "south-east"))
+    config = replace(config, weights=file, lr=1e-12, epochs=1)
+    fit(config, tmp_path / "second", other)
+    said = capsys.readouterr().out
+    assert "keeps its rows of 3 classes ('south-west', 'north-west', 'south-east')" in said
+    assert "has new ones of 1 ('zenith')" in said
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    fresh = bare.start(config, other).state_dict()
+    for name in "fc.weight", "fc.bias":
+        expected = torch.stack([first[name][2], fresh[name][1], first[name][0], first[name][3]])
+        torch.testing.assert_close(second[name], expected, rtol=0, atol=1e-8)
+
+
+def test_weights_that_do_not_name_their_classes_keep_all_rows_or_none(
+    config, source, tmp_path, capsys
+):
+    model = bare.start(replace(config, seed=3), source)
+    torch.save(model.state_dict(), tmp_path / "unnamed.pt")
+    config = replace(config, weights=str(tmp_path / "unnamed.pt"), lr=1e-12, epochs=1)
+    fit(config, tmp_path / "run", source)
+    assert "in the order of the weights, which do not name them" in capsys.readouterr().out
+    torch.testing.assert_close(
+        weights(tmp_path / "run")["fc.weight"], model.get_parameter("fc.weight").detach()
+    )
 
 
 def halves(split):
@@ -560,7 +802,7 @@ def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, ca
     fit(config, tmp_path / "first", source, progress=False)
     file = str(tmp_path / "first/checkpoints/last.ckpt")
     fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", source)
-    assert "its classifier is kept" in capsys.readouterr().out
+    assert "keeps its rows of all 4 classes, by name" in capsys.readouterr().out
     torch.testing.assert_close(
         weights(tmp_path / "second")["fc.weight"], weights(tmp_path / "first")["fc.weight"]
     )
@@ -596,6 +838,37 @@ def test_a_line_an_epoch_and_nothing_else(config, source, tmp_path, capfd, recwa
             line,
         )
     assert [str(w.message) for w in recwarn if w.category is not DeprecationWarning] == []
+
+
+def test_a_folder_is_described_before_it_is_trained_on(config, tmp_path, capfd):
+    photos = photo_folder(tmp_path / "photos", dark=20, bright=10)
+    config = replace(config, data=str(photos), size=8, batch_size=4, workers=0, epochs=1)
+    fit(config, tmp_path / "run")
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[:6] == [
+        "photos: 30 images of 2 classes, 24 × 20 pixels",
+        "",
+        "class   train    val   test",
+        "bright      7      1      2",
+        "dark       14      2      4",
+        "all        21      3      6",
+    ]
+    assert re.fullmatch(
+        r"se_resnet8_cifar: [\d,]+ parameters, for images of 8 × 8 pixels; on cpu, 1 thread",
+        lines[7],
+    )
+    assert lines[8:11] == ["1 epoch of 5 steps of 4 images", f"run folder {tmp_path / 'run'}", ""]
+    assert lines[11].startswith("epoch 1/1: ")
+
+
+def test_many_classes_are_summed_up(source):
+    labels = np.arange(64) % 30
+    many = replace(source, classes=tuple(map(str, range(30))), val=None)
+    many.train.labels, many.test.labels = labels, np.arange(40) % 30
+    assert found_images(many) == [
+        "quadrants: 104 images of 30 classes, 8 × 8 pixels",
+        "64 train, 40 test; a class has 2 to 3 images of train",
+    ]
 
 
 def test_silence(config, source, tmp_path, capfd):

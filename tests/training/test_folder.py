@@ -52,6 +52,13 @@ def test_what_cannot_be_written_leaves_the_old_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
+def test_names_of_files_that_are_no_text_are_read_as_they_were(tmp_path):
+    names = [os.fsdecode(b"caf\xe9.png"), "\u65e5\u672c\u8a9e.png"]
+    write_json(tmp_path / "config.json", {"files": names})
+    assert read_json(tmp_path / "config.json") == {"files": names}
+    assert "\u65e5\u672c\u8a9e.png" in (tmp_path / "config.json").read_text(encoding="utf-8")
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"config": ')
     with pytest.raises(ValueError, match=r"config\.json is damaged"):

@@ -30,7 +30,6 @@ class ArraySplit(Split):
         assert len(images) == len(labels), (images.shape, labels.shape)
         self.images = images
         self.labels = np.asarray(labels, dtype=np.int64)
-        self._labels = torch.from_numpy(self.labels)
 
     def picture(self, index: int) -> Picture:
         return Picture(self.images[index])
@@ -41,7 +40,8 @@ class ArraySplit(Split):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A whole batch by one copy; a loader calls this where it exists. See :func:`collate`."""
         index = torch.as_tensor(indices)
-        return self.images.index_select(0, index), self._labels.index_select(0, index)
+        labels = torch.from_numpy(self.labels)
+        return self.images.index_select(0, index), labels.index_select(0, index)
 
 
 def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

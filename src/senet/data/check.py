@@ -6,8 +6,10 @@ left out of the splits, every batch is whole, and two networks that are compared
 
 Why by decoding: a truncated photo has a perfect header. Of a JPEG all data are read and decoded as
 far as the coefficients, which finds what is missing, while pixels are made at an eighth of the size
-only; other formats are decoded whole. The verdicts are kept in the user's cache folder, by size and
-time of change, so that the same folder is checked once and not with every command.
+only; other formats are decoded whole. What was found of a file's content is kept in the user's
+cache folder, by its size and times, so that the same folder is checked once and not with every
+command. An error of the system, such as a lock or a missing permission, says nothing of the content
+and is not kept.
 """
 
 from __future__ import annotations
@@ -18,33 +20,56 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
 from senet.cache import cache_folder
-from senet.data.decode import ImageError, open_picture
+from senet.data.decode import ImageError, open_picture, read_file
 
-# Size, time of change, and what is wrong ("" for a good image).
-Verdict = tuple[int, int, str]
+DIGEST = 6  # bytes that tell two contents apart
+Stamp = tuple[int, int, int]
 
 
-def unreadable(root: Path, files: list[str]) -> dict[str, str]:
-    """Those of ``files`` (relative to ``root``) that do not decode, and why not."""
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a file.
+
+    Attributes:
+        reason: why it cannot be used; empty for a good image.
+        digest: of its content, as hexadecimal digits.
+        height: in pixels, of the upright image; 0 where it is none.
+        width: likewise.
+        lasting: whether this is about the content, and not about the system in between.
+    """
+
+    reason: str = ""
+    digest: str = ""
+    height: int = 0
+    width: int = 0
+    lasting: bool = True
+
+
+def examine(root: Path, files: list[str]) -> dict[str, Verdict]:
+    """What is to be said of each of ``files``, relative to ``root``."""
     cache = _cache_file(root)
-    verdicts = _load(cache)
+    known = _load(cache)
     stamps = {file: _stamp(root / file) for file in files}
-    unknown = [file for file in files if verdicts.get(file, ())[:2] != stamps[file]]
+    verdicts = {f: known[f][1] for f in files if f in known and known[f][0] == stamps[f]}
+    unknown = [file for file in files if file not in verdicts]
     if unknown:
         try:
-            for file, reason in _decode_all(root, unknown):
-                verdicts[file] = (*stamps[file], reason)
+            for file, verdict in _examine_all(root, unknown):
+                verdicts[file] = verdict
+                if verdict.lasting:
+                    known[file] = (stamps[file], verdict)
         finally:  # also when interrupted: what is known need not be found out again
-            _save(cache, verdicts)
-    return {file: verdicts[file][2] for file in files if verdicts[file][2]}
+            _save(cache, known)
+    return verdicts
 
 
-def _decode_all(root: Path, files: list[str]) -> Iterator[tuple[str, str]]:
+def _examine_all(root: Path, files: list[str]) -> Iterator[tuple[str, Verdict]]:
     # Threads, not processes: both decoders let go of the interpreter while they work.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -56,12 +81,18 @@ def _decode_all(root: Path, files: list[str]) -> Iterator[tuple[str, str]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _try(file: Path) -> str:
+def _try(file: Path) -> Verdict:
     try:
-        open_picture(file).pixels(1, 1)
+        data = read_file(file)
     except ImageError as error:
-        return error.reason
-    return ""
+        return Verdict(error.reason, lasting=False)
+    digest = blake2b(data, digest_size=DIGEST).hexdigest()
+    try:
+        picture = open_picture(data, name=str(file))
+        picture.pixels(1, 1)
+    except ImageError as error:
+        return Verdict(error.reason, digest, lasting=not isinstance(error.__cause__, MemoryError))
+    return Verdict("", digest, picture.height, picture.width)
 
 
 @contextmanager
@@ -75,12 +106,13 @@ def _progress(total: int):
         yield lambda: progress.advance(task)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def _stamp(file: Path) -> Stamp:
+    """Size, and when content and properties were changed last: the latter cannot be set back."""
     try:
         found = file.stat()
-    except OSError:  # a broken link; decoding will say so
-        return (0, 0)
-    return (found.st_size, found.st_mtime_ns)
+    except OSError:  # a broken link; reading will say so
+        return (0, 0, 0)
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _cache_file(root: Path) -> Path:
@@ -93,20 +125,24 @@ def _decoders() -> str:
     return " ".join(f"{name} {version(name)}" for name in ("pillow", "simplejpeg"))
 
 
-def _load(cache: Path) -> dict[str, Verdict]:
+def _load(cache: Path) -> dict[str, tuple[Stamp, Verdict]]:
     try:
         stored = json.loads(cache.read_text())
         if stored["decoders"] == _decoders():
-            return {file: (int(a), int(b), str(c)) for file, (a, b, c) in stored["files"].items()}
+            return {
+                file: ((int(a), int(b), int(c)), Verdict(str(why), str(digest), int(h), int(w)))
+                for file, (a, b, c, why, digest, h, w) in stored["files"].items()
+            }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # none yet, or not ours: checked again
     return {}
 
 
-def _save(cache: Path, verdicts: dict[str, Verdict]) -> None:
+def _save(cache: Path, known: dict[str, tuple[Stamp, Verdict]]) -> None:
+    files = {f: [*stamp, v.reason, v.digest, v.height, v.width] for f, (stamp, v) in known.items()}
     with suppress(OSError):  # nowhere to keep it: the next command checks again
         cache.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=cache.parent, suffix=".tmp")
         with os.fdopen(handle, "w") as stream:
-            json.dump({"decoders": _decoders(), "files": verdicts}, stream)
+            json.dump({"decoders": _decoders(), "files": files}, stream)
         os.replace(aside, cache)

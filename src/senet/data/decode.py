@@ -166,6 +166,32 @@ def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") ->
         return Picture(upright(_pixels(image, channels), _orientation(image)))
 
 
+def is_image(file: str | Path) -> bool:
+    """Whether the first bytes of a file are an image's, whatever its name.
+
+    A file that cannot be opened may be one: whoever opens it for its pixels says what is wrong.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file, formats=_formats()):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except Exception:
+        return True
+
+
+def read_file(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ImageError: if they cannot be had, caused by the system's own error.
+    """
+    with _naming(str(file), file):
+        return file.read_bytes()
+
+
 def upright(pixels: Tensor, orientation: int) -> Tensor:
     """Undo an EXIF orientation, 1 … 8: how the sensor lay when it wrote ``[C, H, W]``.
 
@@ -250,6 +276,8 @@ def _reason(error: Exception, file: str | Path | bytes) -> str:
             )
         case UnidentifiedImageError():
             return _unidentified(file)
+        case OSError(strerror=str(what)):
+            return what
     return str(error) or type(error).__name__
 
 

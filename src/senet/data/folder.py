@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from senet.data.check import unreadable
+from senet.data.check import DIGEST, Verdict, examine
 from senet.data.decode import Picture, open_picture
-from senet.data.partition import PARTS, Parts, divide, limited
-from senet.data.source import Source, Split
+from senet.data.layout import (
+    SHOWN,
+    Classes,
+    Layout,
+    find_layout,
+    listed,
+    number_of,
+    require_classes,
+)
+from senet.data.partition import divide, limited
+from senet.data.source import Extent, Source, Split
+from senet.data.walk import walk
 from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.paths import expanded, no_folder
 
 NAMES = ("train", "val", "test")
-LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # besides hidden files, of file managers
-SHOWN = 10  # how many bad files a warning lists
 
 
 class FolderSplit(Split):
-    """Image files below a folder, decoded when they are asked for."""
+    """Image files below a folder, decoded when they are asked for.
+
+    Attributes:
+        digests: of the contents of the files, as far as they were looked at.
+    """
 
     def __init__(
         self, root: Path, files: Sequence[str], labels: Sequence[int] | np.ndarray, channels: int
@@ -30,22 +43,27 @@ class FolderSplit(Split):
         self.root, self.files, self.channels = root, list(files), channels
         self.labels = np.asarray(labels, dtype=np.int64)
         self.paths = [str(root / file) for file in self.files]
+        self.digests = [""] * len(self.files)
 
     def picture(self, index: int) -> Picture:
         return open_picture(self.root / self.files[index], self.channels)
 
     def subset(self, indices: np.ndarray) -> Self:
         files = [self.files[i] for i in indices.tolist()]
-        return type(self)(self.root, files, self.labels[indices], self.channels)
+        split = type(self)(self.root, files, self.labels[indices], self.channels)
+        split.digests = [self.digests[i] for i in indices.tolist()]
+        return split
 
     def keys(self) -> list[str]:
         return self.files
 
-    def without(self, bad: dict[str, str]) -> Self:
-        """Only the files that are not ``bad``; the others are ``skipped``."""
-        good = [i for i, file in enumerate(self.files) if file not in bad]
+    def judged(self, verdicts: Mapping[str, Verdict]) -> Self:
+        """Only the files that can be used, with their digests; the others are ``skipped``."""
+        good = [i for i, file in enumerate(self.files) if not verdicts[file].reason]
         split = self.subset(np.array(good, dtype=np.int64))
-        split.skipped = {str(self.root / file): bad[file] for file in self.files if file in bad}
+        split.digests = [verdicts[file].digest for file in split.files]
+        reasons = {str(self.root / file): verdicts[file].reason for file in self.files}
+        split.skipped = {file: reason for file, reason in reasons.items() if reason}
         return split
 
 
@@ -62,11 +80,14 @@ def open_folder(
     """The images below ``path``: in class folders, or in train, val and test folders of those.
 
     Without such folders, every class gives a share of its images to validation and to test, chosen
-    by a hash of the file's name. With them, what is missing is held out of train; a single one
-    beside train counts as test (see :func:`~senet.data.partition.divide`). Files may lie at any
-    depth within a class folder; files outside of class folders are not looked at. Those that are
-    no images, or damaged, are left out with a warning that names them, and are listed in
-    ``skipped`` of their split. All files are checked once (see :mod:`senet.data.check`).
+    by a hash of the file's name. With them, what is missing is held out of train, and so is what
+    has no class folders and therefore no labels; a single one beside train counts as test (see
+    :func:`~senet.data.partition.divide`). Files may lie at any depth within a class folder; files
+    outside of class folders are not looked at. :mod:`senet.data.walk` says which files are images.
+
+    What is left out is said in a warning: a class without images; a class that validation or test
+    lack; files that are no images, or damaged, which are listed in ``skipped`` of their split too.
+    All files are checked once (see :mod:`senet.data.check`).
 
     Args:
         path: the folder.
@@ -81,178 +102,329 @@ def open_folder(
             the limit count.
 
     Raises:
-        ValueError: if there is no such folder, no class folder, only one class, a class without a
-            readable image, or if the splits differ in their classes. The message names them.
+        ValueError: if there is no such folder, no class folder, only one class with images, or if
+            validation or test have a class that train lacks. The message names them.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     _require_folder(root)
-    channels = preprocessing.channels
     if record is None:
-        parts = _parts(root)
-        classes = _classes(parts)
-        whole = {part: _scan(root, folder, classes, channels) for part, folder in parts.items()}
-        splits = limited(
-            divide(
-                whole["train"], whole.get("val"), whole.get("test"), val_share, test_share, seed
-            ),
-            limit,
+        classes, splits, verdicts = _divided(
+            root, val_share, test_share, seed, limit, preprocessing.channels
         )
     else:
         classes = tuple(record["classes"])
-        train, val, test = (_recorded(root, record[part], classes, channels) for part in NAMES)
-        splits = (train, val, test)
-    train, val, test = _readable(root, classes, splits)
+        parts = [recorded(root, record, part, preprocessing.channels) for part in NAMES]
+        verdicts = examine(root, [file for split in parts for file in split.files])
+        _say_bad(root, verdicts, {})
+        splits = tuple(split.judged(verdicts) for split in parts)
+    train, val, test = splits
+    _require_images(root, classes, train, test)
+    used = [split for split in (train, val, test) if split]
     return Source(
         name=root.resolve().name,
         classes=classes,
         train=train,
-        val=val,
+        val=val or None,
         test=test,
         preprocessing=preprocessing,
-        record={"classes": list(classes)}
-        | {
-            part: _record(split, classes)
-            for part, split in zip(NAMES, (train, val, test), strict=True)
-        },
+        record=_record(classes, dict(zip(NAMES, (train, val, test), strict=True))),
+        path=str(root.resolve()),
+        extent=_extent(verdicts[file] for split in used for file in split.files),
     )
 
 
-def _record(split: FolderSplit | None, classes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The files of every class."""
-    files: dict[str, list[str]] = {name: [] for name in classes}
-    if split:
-        for file, label in zip(split.files, split.labels, strict=True):
-            files[classes[label]].append(file)
-    return files
-
-
-def _recorded(
-    root: Path, files: dict[str, list[str]], classes: tuple[str, ...], channels: int
-) -> FolderSplit:
-    """The split of a record. A file that has gone since will turn out not to be readable."""
-    pairs = sorted((file, classes.index(name)) for name in files for file in files[name])
+def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) -> FolderSplit:
+    """A split of a record. A file that has gone since will turn out not to be readable."""
+    number = {name: label for label, name in enumerate(record["classes"])}
+    pairs = sorted((file, number[name]) for name, files in record[part].items() for file in files)
     return FolderSplit(root, [file for file, _ in pairs], [label for _, label in pairs], channels)
 
 
-def _readable(
-    root: Path, classes: tuple[str, ...], splits: Parts[FolderSplit]
-) -> Parts[FolderSplit]:
-    """The splits without the files that do not decode, which are named."""
-    files = [file for split in splits if split for file in split.files]
-    bad = unreadable(root, files)
-    if bad:
-        lines = [f"  {file}: {reason}" for file, reason in list(bad.items())[:SHOWN]]
-        if len(bad) > SHOWN:
-            lines.append(f"  ... and {len(bad) - SHOWN:,} more")
-        listing = "\n".join(lines)
-        warnings.warn(
-            f"{len(bad):,} of {len(files):,} files in {root} are left out,"
-            f" since they cannot be read:\n{listing}",
-            stacklevel=3,
+def open_recorded(
+    root: Path, record: Mapping[str, Any], part: str, channels: int = 3
+) -> FolderSplit:
+    """A split of a record, without the images that have gone or gone bad since, which are named."""
+    split = recorded(root, record, part, channels)
+    verdicts = examine(root, split.files)
+    _say_bad(root, verdicts, {})
+    return split.judged(verdicts)
+
+
+def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
+    """The images in class folders that have come since a record was made."""
+    old = {file for part in NAMES for files in record[part].values() for file in files}
+    number = number_of(record["classes"])
+    files: dict[str, int] = {}
+    for own in find_layout(root).parts.values():
+        scan = _scan(root, own, channels)
+        pairs = zip(scan.split.files, scan.names, strict=True)
+        files |= {file: number[name] for file, name in pairs if name in number and file not in old}
+    split = FolderSplit(root, list(files), list(files.values()), channels)
+    return split.judged(examine(root, split.files))
+
+
+def open_labelled(
+    path: str | Path, classes: Sequence[str], split: str | None = None, *, channels: int = 3
+) -> tuple[FolderSplit, str]:
+    """Images of a folder to try a network on. Their class folders are its classes, by name.
+
+    Args:
+        path: a folder of class folders, of which all images are taken; or of train, val and test
+            folders of those.
+        classes: of the network. The folder may have some of them, in any order.
+        split: ``"test"`` unless said otherwise, where there are folders of splits. As in training,
+            a folder of validation images beside train counts as test where there is no other.
+        channels: to decode to, 3 or 1.
+
+    Returns:
+        the images, and which split they are: ``"all"`` where there are none.
+
+    Raises:
+        ValueError: if there is no such folder or split, no class folder in it, or a class that is
+            none of the network's. The message names them.
+    """
+    root = expanded(path)
+    _require_folder(root)
+    part, found = _part_to_score(find_layout(root), split)
+    require_classes(found)
+    scan = _scan(root, found, channels)
+    number = number_of(classes)
+    if strange := [name for name in scan.classes if name not in number]:
+        raise ValueError(
+            f"the network knows {len(classes):,} classes ({listed(classes)}), but {root.name} has"
+            f" others: {listed(strange)}. Rename their folders, or leave them out"
         )
-    train, val, test = (split and split.without(bad) for split in splits)
-    assert train is not None
-    assert test is not None
+    if not scan.split.files:
+        raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
+    verdicts = examine(root, scan.split.files)
+    _say_bad(root, verdicts, scan.skipped)
+    if absent := [name for name in number if name not in scan.classes]:
+        warnings.warn(
+            f"{found.folder} has no image of {len(absent):,} of the {len(classes):,} classes:"
+            f" {listed(absent)}",
+            stacklevel=2,
+        )
+    scan.split.labels = np.array([number[name] for name in scan.names], dtype=np.int64)
+    return scan.split.judged(verdicts), part
+
+
+def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
+    parts = layout.parts
+    if not layout.divided:
+        if split is not None:
+            raise ValueError(
+                f"{layout.root} has no train, val and test folders, and so no split {split!r}: all"
+                " its images are taken where no split is named"
+            )
+        return "all", parts["train"]
+    wanted = split or "test"
+    if wanted == "test" and "test" not in parts and "val" in parts:
+        wanted = "val"
+    if wanted not in parts:
+        raise ValueError(
+            f"{layout.root} has no folder of the split {wanted!r}, but {listed(parts)}: name one"
+        )
+    if count := parts[wanted].unlabelled:
+        raise ValueError(
+            f"{parts[wanted].folder} holds {count:,} images and no class folders: without labels"
+            " nothing can be scored. `senet predict` says what is on them"
+        )
+    return wanted, parts[wanted]
+
+
+# --- which images there are -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What lies in the class folders of one split: images, and the class of each by name."""
+
+    split: FolderSplit
+    names: list[str]
+    skipped: dict[str, str]
+
+    @property
+    def classes(self) -> list[str]:
+        return sorted(set(self.names))
+
+
+def _scan(root: Path, classes: Classes, channels: int) -> _Scan:
+    found: list[tuple[str, str]] = []
+    skipped: dict[str, str] = {}
+    for name, places in classes.by_name.items():
+        for place in places:
+            below = walk(place)
+            found += [(name, Path(file).relative_to(root).as_posix()) for file in below.files]
+            for file, reason in below.skipped.items():
+                skipped[Path(file).relative_to(root).as_posix()] = reason
+    found.sort()
+    split = FolderSplit(root, [file for _, file in found], np.zeros(len(found)), channels)
+    return _Scan(split, [name for name, _ in found], skipped)
+
+
+def _divided(
+    root: Path, val_share: float, test_share: float, seed: int, limit: int | None, channels: int
+) -> tuple[
+    tuple[str, ...], tuple[FolderSplit, FolderSplit | None, FolderSplit], dict[str, Verdict]
+]:
+    """Classes, train, validation and test, and what was found of every file."""
+    layout = find_layout(root)
+    if "train" not in layout.parts:
+        raise ValueError(
+            f"{root}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
+            " neither a split (train, val, test, and train must be there) nor one folder a class"
+        )
+    require_classes(layout.parts["train"])
+    scans = {part: _scan(root, own, channels) for part, own in _labelled(layout).items()}
+    # With a limit, a look at the images that it takes is enough.
+    every = [file for scan in scans.values() for file in scan.split.files]
+    verdicts = examine(root, every) if limit is None else {}
+    classes = _trainable(layout.parts["train"], scans["train"], verdicts)
+    _compare_classes(root, classes, scans)
+    whole = {part: _numbered(scan, classes) for part, scan in scans.items()}
+    skipped = {file: why for scan in scans.values() for file, why in scan.skipped.items()}
+    # Bad files are held out like others, and left out then: they do not move the split.
+    train, val, test = limited(
+        divide(whole["train"], whole.get("val"), whole.get("test"), val_share, test_share, seed),
+        limit,
+    )
+    if limit is not None:
+        verdicts = examine(root, [file for s in (train, val, test) if s for file in s.files])
+    _say_bad(root, verdicts, skipped)
+    return (
+        classes,
+        (train.judged(verdicts), val and val.judged(verdicts), test.judged(verdicts)),
+        verdicts,
+    )
+
+
+def _labelled(layout: Layout) -> dict[str, Classes]:
+    """The splits but those without class folders, which are named."""
+    for own in layout.parts.values():
+        if count := own.unlabelled:
+            warnings.warn(
+                f"{own.folder} holds {count:,} images and no class folders: without labels nothing"
+                " can be scored, so they are left out, and images of train are held out in their"
+                f" place. When the network is trained, `senet predict RUN {own.folder}` says what"
+                " is on them",
+                stacklevel=4,
+            )
+    return {part: own for part, own in layout.parts.items() if own.by_name}
+
+
+def _trainable(train: Classes, scan: _Scan, verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
+    """The classes of train with an image; the others are named."""
+    pairs = zip(scan.names, scan.split.files, strict=True)
+    alive = {name for name, file in pairs if not verdicts.get(file, Verdict()).reason}
+    classes = tuple(name for name in train.by_name if name in alive)
+    empty = [name for name in train.by_name if name not in alive]
+    if len(classes) < 2:
+        what = f"a single class, {classes[0]!r}" if classes else "no image that can be read"
+        rest = f" ({listed(empty)}: no image that can be read)" if classes and empty else ""
+        raise ValueError(
+            f"{train.folder} holds {what}{rest}; telling classes apart takes two with images"
+        )
+    if empty:
+        warnings.warn(
+            f"{train.folder}: no image that can be read is in {listed(empty)}, so the network will"
+            " not know " + ("this class" if len(empty) == 1 else "these classes"),
+            stacklevel=4,
+        )
+    return classes
+
+
+def _compare_classes(root: Path, classes: tuple[str, ...], scans: Mapping[str, _Scan]) -> None:
+    """Say which classes a split lacks; refuse classes that train lacks."""
+    for part, scan in scans.items():
+        own = scan.classes
+        missing = [name for name in classes if name not in own]
+        if extra := [name for name in own if name not in classes and part != "train"]:
+            problems = [f"{listed(missing)} missing"] * bool(missing)
+            problems += [f"{listed(extra)} not among the classes of train"]
+            raise ValueError(
+                f"{root}: {part} has other classes than train: {'; '.join(problems)}. Rename their"
+                " folders, or take them out"
+            )
+        if missing:
+            warnings.warn(
+                f"{root}: {part} has no image of {listed(missing)}; the figures of {part} say"
+                " nothing of " + ("this class" if len(missing) == 1 else "these classes"),
+                stacklevel=4,
+            )
+
+
+def _numbered(scan: _Scan, classes: tuple[str, ...]) -> FolderSplit:
+    """The images of these classes, with their numbers as labels."""
+    number = {name: label for label, name in enumerate(classes)}
+    keep = [i for i, name in enumerate(scan.names) if name in number]
+    split = scan.split.subset(np.array(keep, dtype=np.int64))
+    split.labels = np.array([number[scan.names[i]] for i in keep], dtype=np.int64)
+    return split
+
+
+# --- what is said and kept of them ----------------------------------------------------------------
+
+
+def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> None:
+    """Name the files that are left out."""
+    bad = {file: verdict.reason for file, verdict in verdicts.items() if verdict.reason}
+    bad = dict(sorted({**bad, **skipped}.items()))
+    if not bad:
+        return
+    lines = [f"  {file}: {reason}" for file, reason in list(bad.items())[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"  ... and {len(bad) - SHOWN:,} more")
+    listing = "\n".join(lines)
+    warnings.warn(
+        f"{len(bad):,} of {len(verdicts) + len(skipped):,} files in {root} are left out,"
+        f" since they cannot be read:\n{listing}",
+        stacklevel=4,
+    )
+
+
+def _record(classes: tuple[str, ...], splits: Mapping[str, FolderSplit | None]) -> dict[str, Any]:
+    """What went where: the files of every class, and the digests of their contents in a row."""
+    files = {part: {name: [] for name in classes} for part in NAMES}
+    digests = {part: dict.fromkeys(classes, "") for part in NAMES}
+    for part, split in splits.items():
+        if split:
+            for file, label, digest in zip(split.files, split.labels, split.digests, strict=True):
+                files[part][classes[label]].append(file)
+                digests[part][classes[label]] += digest
+    return {"classes": list(classes), **files, "digests": digests}
+
+
+def digests_of(record: Mapping[str, Any], part: str) -> dict[str, str]:
+    """The digest of every file of a split in a record; none in records of before there were any."""
+    found = {}
+    for name, files in record[part].items():
+        row = record.get("digests", {}).get(part, {}).get(name, "")
+        step = 2 * DIGEST
+        if len(row) == step * len(files):
+            found |= {file: row[i * step : (i + 1) * step] for i, file in enumerate(files)}
+    return found
+
+
+def _extent(verdicts: Iterable[Verdict]) -> Extent | None:
+    """Width and height of the smallest and of the largest image."""
+    sides = sorted({(v.width * v.height, v.width, v.height) for v in verdicts if not v.reason})
+    return (sides[0][1:], sides[-1][1:]) if sides else None
+
+
+def _require_images(
+    root: Path, classes: tuple[str, ...], train: FolderSplit, test: FolderSplit
+) -> None:
     left = set(train.labels.tolist())
     if gone := [name for label, name in enumerate(classes) if label not in left]:
-        raise ValueError(f"{root}: no readable image is left to train on in {_list(gone)}")
+        raise ValueError(f"{root}: no readable image is left to train on in {listed(gone)}")
     if not len(test):
         raise ValueError(f"{root}: no readable image is left to test on")
-    return train, val or None, test
-
-
-# --- the layout of the folder ---------------------------------------------------------------------
 
 
 def _require_folder(root: Path) -> None:
     if not root.exists():
-        raise ValueError(f"there is no folder {str(root)!r}")
+        raise ValueError(no_folder(root))
     if not root.is_dir():
         raise ValueError(
             f"{str(root)!r} is a file; give the folder that holds one folder of images a class"
         )
-
-
-def _parts(root: Path) -> dict[str, Path]:
-    """The folders of the splits, by part; or the root as train, where it holds the classes."""
-    folders = _folders(root)
-    parts = [(PARTS[f.name.lower()], f) for f in folders if f.name.lower() in PARTS]
-    names = [part for part, _ in parts]
-    if names.count("train") == 1 and len(set(names)) == len(folders):
-        return dict(parts)
-    if len(parts) > 1:
-        raise ValueError(
-            f"{root}: the folders {_list([f.name for f in folders])} are neither a split (train,"
-            " val, test, and train must be there) nor one folder a class"
-        )
-    return {"train": root}
-
-
-def _classes(parts: dict[str, Path]) -> tuple[str, ...]:
-    """The names of the class folders, which every split must have all of."""
-    names = {part: [folder.name for folder in _folders(path)] for part, path in parts.items()}
-    train, classes = parts["train"], names["train"]
-    if not classes:
-        files = sum(_wanted(entry.name) for entry in train.iterdir())
-        raise ValueError(
-            f"{train} holds no class folder ({files:,} files lie directly in it); put the images of"
-            f" every class into a folder of that name, such as {train / 'cat'}"
-        )
-    if len(classes) == 1:
-        raise ValueError(
-            f"{train} holds a single class, {classes[0]!r}; telling classes apart takes two"
-        )
-    for part, path in parts.items():
-        missing = sorted(set(classes) - set(names[part]))
-        extra = sorted(set(names[part]) - set(classes))
-        if missing or extra:
-            problems = [f"{_list(missing)} missing"] * bool(missing)
-            problems += [f"{_list(extra)} not among the classes of {train}"] * bool(extra)
-            raise ValueError(f"{path} has other classes than {train}: {'; '.join(problems)}")
-    return tuple(classes)
-
-
-def _scan(root: Path, folder: Path, classes: tuple[str, ...], channels: int) -> FolderSplit:
-    """All files in the class folders of one split."""
-    files: list[str] = []
-    labels: list[int] = []
-    empty = []
-    for label, name in enumerate(classes):
-        members = sorted(file.relative_to(root).as_posix() for file in _walk(folder / name))
-        files += members
-        labels += [label] * len(members)
-        empty += [name] * (not members)
-    if empty:
-        raise ValueError(f"{folder}: no image in the class folders {_list(empty)}")
-    return FolderSplit(root, files, labels, channels)
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and _wanted(entry.name))
-
-
-def _walk(top: Path) -> list[Path]:
-    """The files below a folder, links followed, no folder entered twice."""
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(f"the folder {error.filename} cannot be read: {error.strerror}")
-
-    found, seen = [], set()
-    for path, folders, files in os.walk(top, onerror=refuse, followlinks=True):
-        seen.add(os.path.realpath(path))
-        folders[:] = [
-            name
-            for name in folders
-            if _wanted(name) and os.path.realpath(os.path.join(path, name)) not in seen
-        ]
-        found += [Path(path, name) for name in files if _wanted(name)]
-    return found
-
-
-def _wanted(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in LITTER
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:SHOWN])
-    return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

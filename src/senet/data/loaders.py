@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from senet.data.arrays import ArraySplit, collate
-from senet.data.decode import Picture
+from senet.data.decode import ImageError, Picture
+from senet.data.shared_memory import enough_shared_memory
 from senet.data.source import Split
 from senet.data.transforms import generator
 
@@ -69,18 +70,57 @@ class _WithEpoch(EpochSampler):
 
 
 class _Crops(Dataset[tuple[Tensor, int]]):
-    """A split seen through a transform; what is random depends on (seed, epoch, index) alone."""
+    """A split seen through a transform; what is random depends on (seed, epoch, index) alone.
 
-    def __init__(self, split: Split, transform: Transform, seed: int) -> None:
+    Args:
+        split: the images.
+        transform: of one of them.
+        seed: of what is random.
+        substitutes: how many of the images after one that cannot be read are tried in its place.
+    """
+
+    def __init__(self, split: Split, transform: Transform, seed: int, substitutes: int) -> None:
         self.split, self.transform, self.seed = split, transform, seed
+        self.substitutes = min(substitutes, len(split) - 1)
+        # Worker processes write into this, and the process that has started them reads it.
+        self.unreadable = torch.zeros(len(split), dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         epoch, index = key
-        image = self.transform(self.split.picture(index), generator(self.seed, epoch, index))
-        return image.contiguous(), int(self.split.labels[index])
+        for place in range(index, index + self.substitutes):
+            at = place % len(self.split)
+            try:
+                return self._crop(at, epoch, index)
+            except ImageError:
+                self.unreadable[at] = True
+        return self._crop((index + self.substitutes) % len(self.split), epoch, index)
+
+    def _crop(self, at: int, epoch: int, index: int) -> tuple[Tensor, int]:
+        image = self.transform(self.split.picture(at), generator(self.seed, epoch, index))
+        return image.contiguous(), int(self.split.labels[at])
+
+
+def unreadable_indices(batches: DataLoader) -> list[int]:
+    """The images of a loader's split that could not be read so far."""
+    crops = batches.dataset
+    return crops.unreadable.nonzero().flatten().tolist() if isinstance(crops, _Crops) else []
+
+
+def unreadable(batches: DataLoader) -> dict[str, str]:
+    """The files of a loader that could not be read so far, and why not."""
+    found = {}
+    for index in unreadable_indices(batches):
+        split = batches.dataset.split  # type: ignore[attr-defined]
+        name = split.paths[index] if split.paths else f"image {index}"
+        try:
+            split.picture(index).pixels(1, 1)
+            found[name] = "it can be read again"
+        except ImageError as error:
+            found[name] = error.reason
+    return found
 
 
 def loader(
@@ -93,6 +133,7 @@ def loader(
     epoch: int = 0,
     workers: int | None = None,
     drop_last: bool = False,
+    substitutes: int = 0,
 ) -> DataLoader:
     """Batches of a split: uint8 images ``[B, C, size, size]`` and int64 labels ``[B]``.
 
@@ -109,6 +150,8 @@ def loader(
         epoch: where to start; ``loader.sampler.set_epoch`` goes on from there.
         workers: processes that decode; by default up to 4, one a core, and none for arrays.
         drop_last: leave out a last batch that is not full.
+        substitutes: an image that cannot be read any more is replaced by the next one that can, if
+            it is among so many; :func:`unreadable` names it. By default it is an error.
 
     Raises:
         ValueError: if ``transform`` is left out where images have many sizes.
@@ -136,8 +179,12 @@ def loader(
         raise ValueError("photos of many sizes make no batch; give a transform, such as CentreCrop")
     if workers is None:
         workers = min(4, os.cpu_count() or 1)
+    crops = _Crops(split, transform, seed, substitutes)
+    if workers:
+        with enough_shared_memory():
+            crops.unreadable.share_memory_()
     return DataLoader(
-        _Crops(split, transform, seed),
+        crops,
         sampler=_WithEpoch(len(split), shuffle, seed, epoch),
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +12,7 @@ from senet.data.hub import open_hub
 from senet.data.mosaic import is_mosaic, open_mosaic
 from senet.data.source import Source
 from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.paths import expanded, is_place, no_folder
 
 BUNDLED = "fashion-mnist"
 BUNDLED_FOLDER = Path(__file__).parent / "fashion_mnist"
@@ -71,7 +71,7 @@ def open_source(
         return open_mosaic(BUNDLED_FOLDER, val_share, name=BUNDLED, **settings)
     if name in HUB:
         return open_hub(HUB[name], val_share, test_share, **settings)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir() and is_mosaic(path):
         return open_mosaic(path, val_share, **settings)
     if path.exists():
@@ -86,9 +86,9 @@ def open_source(
 
 def _require_plausible(name: str) -> None:
     """Refuse what is no name of the hub, or a misspelt name of ours, before going online for it."""
-    if name.startswith((".", "~")) or os.path.isabs(name):
-        raise ValueError(f"there is no folder {name!r}. {FORMS}")
+    if is_place(name):
+        raise ValueError(no_folder(name))
     if close := get_close_matches(name.lower(), [BUNDLED, *HUB], 1, cutoff=0.75):
         raise ValueError(f"there is no data set {name!r}; did you mean {close[0]!r}? {FORMS}")
     if not HUB_NAME.fullmatch(name):
-        raise ValueError(f"there is no folder {name!r}, and no data set is called so. {FORMS}")
+        raise ValueError(f"{no_folder(name)}, and no data set is called so. {FORMS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from torch.utils.data import Dataset
 
 from senet.data.decode import Picture
 from senet.models.preprocessing import Preprocessing
+
+Extent = tuple[tuple[int, int], tuple[int, int]]
+"""Width and height in pixels of the smallest image and of the largest."""
 
 
 class Split(Dataset[tuple[Tensor, int]]):
@@ -43,6 +47,12 @@ class Split(Dataset[tuple[Tensor, int]]):
     def subset(self, indices: np.ndarray) -> Self:
         """These images alone, in this order."""
 
+    def relabelled(self, numbers: np.ndarray) -> Self:
+        """The same images; ``numbers[k]`` is the new number of the class that was k."""
+        split = copy.copy(self)
+        split.labels = numbers[self.labels]
+        return split
+
     def keys(self) -> Sequence[str]:
         """A name for every image that stays the same when other images come or go."""
         return [str(index) for index in range(len(self))]
@@ -61,6 +71,8 @@ class Source:
         preprocessing: size and normalisation that suit these images.
         record: of a folder, what went where, in lists and strings that JSON can hold. Handed to
             :func:`~senet.data.folder.open_folder` again it gives the same splits. Else ``None``.
+        path: of a folder, where it is. Else ``None``.
+        extent: how large its images are, where they are of many sizes.
     """
 
     name: str
@@ -70,3 +82,11 @@ class Source:
     test: Split
     preprocessing: Preprocessing
     record: dict[str, Any] | None = None
+    path: str | None = None
+    extent: Extent | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are to train on, to validate with, and to test on."""
+        val = len(self.val) if self.val else 0
+        return {"train": len(self.train), "val": val, "test": len(self.test)}

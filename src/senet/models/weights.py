@@ -69,7 +69,10 @@ def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        aside.touch()
+        mode = aside.stat().st_mode  # as the umask says; save_file lets the owner alone read
         safetensors.torch.save_file(state, aside, {_KEY: json.dumps(asdict(record))})
+        aside.chmod(mode)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -5,42 +5,40 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from senet.data.walk import walk
 from senet.models import list_models
-
-# What looks like an image in a folder. HEIC cannot be read, but who has such photos is told so.
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp"),
-        *(".dib", ".tif", ".tiff", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
-        *(".heic", ".heif"),
-    )
-)
+from senet.paths import expanded
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file, or a name that stands for none and ``error``: why."""
+    """A file, or a name that stands for none and ``error``: why.
+
+    ``skipped`` is of a file that lay in a folder and is no image: nobody asked about it.
+    """
 
     file: str
     error: str = ""
+    skipped: bool = field(default=False, repr=False)
 
 
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
     """The files that ``names`` stand for, in their order, each once.
 
-    A file is taken as it is, whatever its name ends in. Of a folder, and the folders in it, what
-    ends like an image is taken and hidden files are not. What is neither may be a pattern: ``*``,
-    ``?`` and ``[…]``, and ``**`` for folders of any depth. Nothing here is an error: a name that
-    stands for nothing is found with the reason, so that the other images get their answers.
+    A file is taken as it is, whatever its name ends in. Of a folder, and the folders in it, the
+    images are taken, as :mod:`senet.data.walk` tells them; the other files are found as
+    ``skipped``. What is neither may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders
+    of any depth. Nothing here is an error: a name that stands for nothing, or a folder that cannot
+    be read, is found with the reason, so that the other images get their answers.
 
     Example:
         >>> find_images(["no such.jpg"])
         [Found(file='no such.jpg', error='there is no such file')]
     """
-    found = [one for name in names for one in _expand(os.path.expanduser(name))]
+    found = [one for name in names for one in _expand(os.fspath(expanded(name)))]
     return list(dict.fromkeys(found))
 
 
@@ -48,8 +46,7 @@ def _expand(name: str) -> Iterator[Found]:
     if os.path.isfile(name):
         yield Found(name)
     elif os.path.isdir(name):
-        files = [Found(file) for file in _walk(name)]
-        yield from files or [Found(name, "the folder holds no image")]
+        yield from _of_folder(name)
     elif glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
@@ -60,12 +57,13 @@ def _expand(name: str) -> Iterator[Found]:
         yield Found(name, "there is no such file")
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for path, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield os.path.join(path, name)
+def _of_folder(name: str) -> Iterator[Found]:
+    found = walk(name)
+    yield from (Found(file) for file in found.files)
+    for place, reason in found.skipped.items():
+        yield Found(place, reason, skipped=not os.path.isdir(place))
+    if not found.files and name not in found.skipped:
+        yield Found(name, "the folder holds no image")
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
@@ -74,7 +72,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: saying what is there instead, where something is.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         return path
     if path.is_dir():

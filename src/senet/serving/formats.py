@@ -16,16 +16,28 @@ from rich.text import Text
 
 from senet.serving.predict import Prediction
 
+FORMATS = {".csv": "csv", ".json": "json", ".txt": "table", "": "table"}
+"""By the ending of a file's name."""
+
 
 def of_file(path: Path | None) -> str:
-    """The format that the name of a file says: ``"json"``, ``"csv"``, else ``"table"``.
+    """The format that the name of a file says.
+
+    Raises:
+        ValueError: if it ends in something else, naming the formats that there are.
 
     Example:
         >>> of_file(Path("classes.csv")), of_file(None)
         ('csv', 'table')
     """
-    suffix = path.suffix.lower().removeprefix(".") if path else ""
-    return suffix if suffix in ("json", "csv") else "table"
+    suffix = path.suffix.lower() if path else ""
+    if suffix not in FORMATS:
+        known = ", ".join(filter(None, FORMATS))
+        raise ValueError(
+            f"{path}: predictions are not written as {suffix}, but as {known} (a table for people)."
+            " Name such a file, or say --format"
+        )
+    return FORMATS[suffix]
 
 
 def require_new(path: Path) -> None:
@@ -46,12 +58,19 @@ def write(path: Path, format: str, predictions: Sequence[Prediction]) -> None:
     require_new(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # Names of files need not be text; what is not comes out as the bytes that it came as.
-        text = as_text(format, predictions)
-        aside.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        aside.write_bytes(as_bytes(format, predictions))
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def as_bytes(format: str, predictions: Sequence[Prediction]) -> bytes:
+    r"""Predictions as :func:`as_text` in UTF-8, wherever they go.
+
+    Names of files need not be text. A byte that is none comes out as ``\udce9``, which JSON reads
+    as what Python has for it: ``os.fsencode`` makes it the byte again.
+    """
+    return as_text(format, predictions).encode("utf-8", "backslashreplace")
 
 
 def as_text(format: str, predictions: Sequence[Prediction]) -> str:

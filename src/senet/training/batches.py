@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
+from senet.data.loaders import EpochSampler
 from senet.models import Preprocessing
 from senet.models.resolve import find_weights
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
+from senet.training.same_data import require_any
+from senet.training.steps import Steps
+
+SUBSTITUTES = 10
+"""An image that cannot be read any more is replaced by one of the next. If none of so many can be
+read, it is not the image: its disk is gone."""
 
 
 def training_images(
-    config: TrainConfig, source: Source | None = None, resumed: RunFolder | None = None
+    config: TrainConfig,
+    source: Source | None = None,
+    resumed: RunFolder | None = None,
+    place: Path | None = None,
 ) -> Source:
     """The data of a training, with the preprocessing of its network.
 
@@ -28,19 +37,20 @@ def training_images(
         config: names the data.
         source: the data, where they are opened already.
         resumed: a run that has recorded how its images were split.
+        place: where these are now, if not where they were.
 
     Raises:
         ValueError: if they cannot be opened, or make no batch.
     """
     if source is None and resumed is not None:
-        source = recorded_source(resumed)
+        source = recorded_source(resumed, place)
     elif source is None:
         source = open_source(
             config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
         )
     if config.size is not None:
         source = replace(source, preprocessing=replace(source.preprocessing, size=config.size))
-    if len(source.train) < config.batch_size:
+    if resumed is None and len(source.train) < config.batch_size:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(source.train)} training images "
             f"of {source.name}: take a smaller one"
@@ -56,32 +66,48 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
     return known.preprocessing if known else None
 
 
-def recorded_source(run: RunFolder) -> Source:
+def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
     """The data of a run, in the splits that it recorded and with the same preprocessing.
+
+    Args:
+        run: which has recorded them.
+        place: where its folder of images is now, if not where it was.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if the data are no longer where they were.
+        ValueError: if the data are not there.
     """
     config, data = run.read_config(), run.read_data()
+    where = place or data["path"] or config.data
+    if data["record"]:
+        require_any(run, Path(where))
     return open_source(
-        data["path"] or config.data,
+        where,
         limit=config.limit,
         preprocessing=Preprocessing(**data["preprocessing"]),
         record=data["record"],
     )
 
 
-def steps_per_epoch(config: TrainConfig, source: Source) -> int:
-    """Full batches that the training images make."""
-    return len(source.train) // config.batch_size
+def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
+    """Full batches that the training images make; of a run that goes on, made when it began."""
+    if resumed is None:
+        return len(source.train) // config.batch_size
+    data = resumed.read_data()
+    return data.get("steps_per_epoch", data["images"]["train"] // config.batch_size)
 
 
-def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
+def train_batches(config: TrainConfig, source: Source, steps: int, done: int) -> DataLoader:
     """Batches of the training images, after ``done`` steps of the training.
 
     The order depends on the seed and the epoch alone, the random crops of photos on the image too;
     what is done to whole batches on the device is the module's.
+
+    Args:
+        config: of the training.
+        source: its images.
+        steps: an epoch.
+        done: over the whole training.
     """
     p = source.preprocessing
     crop = transforms.CentreCrop.of(p)
@@ -89,8 +115,8 @@ def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
         crop = transforms.RandomResizedCrop(
             p.size, (config.crop_scale, 1.0), interpolation=p.interpolation
         )
-    epoch, batch = divmod(done, steps_per_epoch(config, source))
-    batches = loader(
+    epoch, batch = divmod(done, steps)
+    images = loader(
         source.train,
         config.batch_size,
         crop,
@@ -98,11 +124,19 @@ def train_batches(config: TrainConfig, source: Source, done: int) -> DataLoader:
         seed=config.seed,
         epoch=epoch,
         workers=config.workers,
-        drop_last=True,
+        substitutes=SUBSTITUTES,
     )
-    batches = _from_batch(batches, batch) if batch else batches
-    batches.worker_init_fn = _ignore_interrupts
-    return batches
+    assert isinstance(images.sampler, EpochSampler)
+    return DataLoader(
+        images.dataset,
+        batch_sampler=Steps(images.sampler, config.batch_size, steps, epoch, batch),
+        collate_fn=images.collate_fn,
+        num_workers=images.num_workers,
+        persistent_workers=images.persistent_workers,
+        pin_memory=images.pin_memory,
+        generator=images.generator,
+        worker_init_fn=_outlive_the_terminal,
+    )
 
 
 def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
@@ -110,40 +144,18 @@ def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
     if source.val is None:
         return None
     crop = transforms.CentreCrop.of(source.preprocessing)
-    return loader(source.val, config.batch_size, crop, workers=config.workers)
-
-
-def _from_batch(batches: DataLoader, first: int) -> DataLoader:
-    """The same loader, whose first epoch begins at the batch ``first``."""
-    assert isinstance(batches.batch_sampler, BatchSampler)
-    return DataLoader(
-        batches.dataset,
-        batch_sampler=_From(batches.batch_sampler, first),
-        collate_fn=batches.collate_fn,
-        num_workers=batches.num_workers,
-        persistent_workers=batches.persistent_workers,
-        pin_memory=batches.pin_memory,
+    batches = loader(
+        source.val, config.batch_size, crop, workers=config.workers, substitutes=SUBSTITUTES
     )
+    batches.worker_init_fn = _outlive_the_terminal
+    return batches
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the workers too; they must live on, to let the training end its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _outlive_the_terminal(worker: int) -> None:
+    """Ctrl-C, and a terminal that is closed, reach the workers too.
 
-
-class _From(Sampler[list[int]]):
-    """The batches of an epoch, from one of them on; of later epochs, all.
-
-    Lightning calls ``set_epoch`` of what it finds as ``sampler``, and counts the batches of a whole
-    epoch in an interrupted one too, so the length is always that.
+    They must live on, to let the training end its step.
     """
-
-    def __init__(self, batches: BatchSampler, first: int) -> None:
-        self.batches, self.sampler, self.first = batches, batches.sampler, first
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        first, self.first = self.first, 0
-        return itertools.islice(self.batches, first, None)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -10,28 +10,37 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import rich
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
+from senet.data import ImageError
+from senet.tell import tell, terminal_is_gone
 from senet.training.folder import RunFolder, write_aside
 from senet.training.module import Classifier
 
 _SECONDS_BETWEEN_REDRAWS = 0.2
+_FIRST_LINE_AFTER = 10.0  # seconds; then twice as long from line to line, up to:
+_SECONDS_BETWEEN_LINES = 300.0
 
 
 class Table(Callback):
-    """Writes a row of ``metrics.csv`` at the end of every epoch, and a line for the reader.
+    """Writes a row of ``metrics.csv`` at the end of every epoch.
 
     Args:
         folder: of the run. A resumed run keeps the rows of the epochs it does not do again.
-        lines: whether to print.
     """
 
-    def __init__(self, folder: RunFolder, lines: bool) -> None:
-        self.folder, self.lines = folder, lines
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
         self.rows: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,12 +49,64 @@ class Table(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        row = pl_module.row()
-        self.rows.append(row)
+        self.rows.append(pl_module.row())
         self.folder.write_table(self.rows)
-        if self.lines:
-            line = _line(row, pl_module.config.epochs)
-            rich.get_console().print(line, highlight=False, soft_wrap=True)
+
+
+class Lines(Checkpoint):
+    """Prints a line an epoch, and where there is no bar also some in the midst of long ones.
+
+    Being a checkpoint callback, it comes after those that write the checkpoints: what is printed is
+    safe, whatever becomes of the reader.
+
+    Args:
+        within: whether to print within an epoch too.
+    """
+
+    def __init__(self, within: bool) -> None:
+        self.within = within
+        self.wait = _FIRST_LINE_AFTER
+        self.last = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.within or time.monotonic() - self.last < self.wait:
+            return
+        assert isinstance(pl_module, Classifier)
+        if pl_module.record.done < pl_module.steps:
+            tell(_line_within(pl_module))
+            self.last, self.wait = time.monotonic(), min(2 * self.wait, _SECONDS_BETWEEN_LINES)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        tell(_line(pl_module.row(), pl_module.config.epochs))
+        self.last = time.monotonic()
+
+
+def _line_within(module: Classifier) -> str:
+    record, steps = module.record, module.steps
+    left = record.step_ms / 1000 * (steps - record.done)
+    return (
+        f"epoch {module.current_epoch + 1}/{module.config.epochs}, step {record.done} of {steps}: "
+        f"loss {record.loss:.3f}, accuracy {record.accuracy:.1%}, {record.step_ms:.1f} ms a step, "
+        f"{_duration(left)} to the end of the epoch"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """In words.
+
+    Example:
+        >>> _duration(42), _duration(600), _duration(9000)
+        ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
@@ -64,6 +125,8 @@ def _line(row: dict[str, Any], epochs: int) -> str:
 class Bar(RichProgressBar):
     """Lightning's bar with loss and accuracy of the epoch so far, redrawn a few times a second.
 
+    It stands in one line of 80 characters, counts epochs as the lines do, and is gone in the end.
+
     Redrawing at every step, and asking for the loss to do it, would cost small networks more than
     their step does.
     """
@@ -71,6 +134,22 @@ class Bar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=round(1 / _SECONDS_BETWEEN_REDRAWS))
         self._drawn = 0.0
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        ]
+
+    def _init_progress(self, trainer: Trainer) -> None:
+        super()._init_progress(trainer)
+        if self.progress is not None:
+            self.progress.live.transient = True
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,7 +164,7 @@ class Bar(RichProgressBar):
         record = pl_module.record
         if not record.done:
             return {}
-        return {"loss": record.loss, "accuracy": record.accuracy} | pl_module.validation
+        return {"loss": record.loss, "accuracy": record.accuracy}
 
 
 class AsideIO(TorchCheckpointIO):
@@ -125,6 +204,10 @@ class Kept(ModelCheckpoint):
         )
 
 
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if n is not None]
+
+
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A signal has asked the training to stop, and it has."""
 
@@ -134,11 +217,14 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 class StopOnSignal(Checkpoint):
-    """Ctrl-C and SIGTERM end the training after the step that runs, with a checkpoint of it.
+    """Signals end the training after the step that runs, with a checkpoint of it.
 
-    An exception in the midst of a step would leave half-made weights to save. A second signal is
-    obeyed at once, and what was saved last stays the last. Being a checkpoint callback, it comes
-    after all others, the moving average for one.
+    They are Ctrl-C, SIGTERM, and the SIGHUP of a terminal that is closed (unless the program was
+    started to outlive it, by nohup). An exception in the midst of a step would leave half-made
+    weights to save. A second Ctrl-C or SIGTERM is obeyed at once, and what was saved last stays the
+    last. Being a checkpoint callback, it comes after all others, the moving average for one.
+
+    Images that cannot be read any more end it likewise, between two steps.
 
     A context: after it, signals do what they did before.
 
@@ -153,7 +239,9 @@ class StopOnSignal(Checkpoint):
 
     def __enter__(self) -> StopOnSignal:
         if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {n: signal.getsignal(n) for n in _SIGNALS}
+            if _HANG_UP and self._before[_HANG_UP] is signal.SIG_IGN:
+                del self._before[_HANG_UP]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -166,10 +254,13 @@ class StopOnSignal(Checkpoint):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if number == _HANG_UP:  # comes from the terminal and from the shell, so also twice
+            terminal_is_gone()
+        elif self.received in (number, signal.SIGINT):
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        rich.get_console().print("Stopping after this step. Once more to stop at once.")
+        if self.received is None:
+            self.received = signal.Signals(number)
+            tell("Stopping after this step. Once more to stop at once.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -182,3 +273,9 @@ class StopOnSignal(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.received:
             raise Stopped(self.received)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, ImageError) and trainer.training and trainer.global_step:
+            trainer.save_checkpoint(self.path)

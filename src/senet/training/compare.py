@@ -13,10 +13,14 @@ from typing import Any
 from senet.data import Source
 from senet.models import create_model, entry
 from senet.models.cost import measure
+from senet.paths import expanded
+from senet.tell import tell
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted, fit
 from senet.training.folder import RunFolder, read_json, write_json
+from senet.training.found import found_images
+from senet.training.same_data import changes, note_data
 from senet.training.variants import Variant, Vary, require_buildable, variants
 
 
@@ -152,24 +156,33 @@ def compare(
         Interrupted: likewise.
     """
     made = plan(config, seeds, vary)
-    folder = Path(run_dir)
+    folder = expanded(run_dir)
     record = folder / "comparison.json"
+    first = _first_begun(made, folder)
+    place = None
     if resume:
-        _require_same(folder, made)
+        made, place = _same(folder, made, first)
         if read_json(record)["finished"]:
             return folder
     else:
         RunFolder(folder).require_unused()
     # Opened once, so that every run gets the same splits.
-    source = training_images(made.config, source, _first_begun(made, folder))
+    given = source is not None
+    source = training_images(made.config, source, first, place)
+    if first is not None and not given:
+        _require_same_images(made, folder, first, source)
     require_buildable(made.networks, len(source.classes), _image_shape(source))
     if not resume:
         RunFolder(folder).create()
         write_json(record, made.to_dict(source, finished=False))
+    if progress and not given:
+        for line in found_images(source):
+            tell(line)
+        tell()
     runs = made.order()
     for i, (name, seed) in enumerate(runs):
         if progress:
-            print(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
+            tell(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
         with _resumable(run_name(name, seed), folder):
             path = folder / run_name(name, seed)
             begun = RunFolder(path).config_file.is_file()
@@ -180,8 +193,13 @@ def compare(
     return folder
 
 
-def _require_same(folder: Path, made: Plan) -> None:
+def _same(folder: Path, made: Plan, first: RunFolder | None) -> tuple[Plan, Path | None]:
+    """The plan to go on with, which is the one that was begun, and where its images are now."""
     begun = read_plan(folder)
+    place = None
+    if made.config.data != begun.config.data and first and first.read_data()["record"]:
+        place = expanded(made.config.data)
+        made = replace(made, config=replace(made.config, data=begun.config.data))
     differences = begun.config.differences(made.config)
     if begun.seeds != made.seeds:
         differences.append(f"seeds: {begun.seeds}, not {made.seeds}")
@@ -192,6 +210,25 @@ def _require_same(folder: Path, made: Plan) -> None:
             f"{folder} was started with another configuration, so it cannot be resumed with this "
             f"one: {'; '.join(differences)}"
         )
+    return made, place
+
+
+def _require_same_images(made: Plan, folder: Path, first: RunFolder, source: Source) -> None:
+    """Refuse images that are not those of the runs before; note where they are."""
+    record = first.read_data()["record"]
+    if record is None:
+        return
+    assert source.record is not None
+    if found := changes(record, source.record):
+        raise ValueError(
+            f"the images in {source.path} have changed since {folder} was started: {found}. Its"
+            " networks would not be trained on the same ones: put them back, or name with --data"
+            " where they are; or begin a comparison anew"
+        )
+    for name, seed in made.order():
+        run = RunFolder(folder / run_name(name, seed))
+        if run.config_file.is_file():
+            note_data(run, source)
 
 
 def _first_begun(made: Plan, folder: Path) -> RunFolder | None:

@@ -49,8 +49,8 @@ class TrainConfig:
         workers: processes that decode images; ``None`` for as many as suit.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; a training uses one device.
         weights: to start from: fine-tuning. A file, a published set, a URL or a repository of the
-            Hugging Face hub, as ``find_weights`` takes them. Their classifier is left behind where
-            the number of classes differs.
+            Hugging Face hub, as ``find_weights`` takes them. Rows of their classifier go to the
+            classes of the same name; other classes get new ones.
         accelerate: whether the network runs its tails on the fast passes, see
             :func:`senet.accelerate`: the same results up to rounding, in less time.
 

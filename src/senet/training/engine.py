@@ -13,15 +13,18 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from senet.data import Source
+from senet.data.shared_memory import enough_shared_memory
 from senet.models.device import find_device
 from senet.training.batches import train_batches, val_batches
-from senet.training.callbacks import AsideIO, Bar, Kept, StopOnSignal, Stopped, Table
+from senet.training.callbacks import AsideIO, Bar, Kept, Lines, StopOnSignal, Stopped, Table
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
 from senet.training.module import Classifier
+from senet.training.vanished import NameVanished
 
 
 def run_steps(
@@ -32,14 +35,16 @@ def run_steps(
     Raises:
         Stopped: by a signal.
         NotFiniteError: by a loss, or a weight, that is none.
+        ImageError: if images cannot be read any more, also none of those next to them.
+        SharedMemoryError: if the loader's processes have too little of it.
     """
     config = module.config
-    with _quiet(), StopOnSignal(folder.last) as stop:
+    with _quiet(), _one_process(), enough_shared_memory(), StopOnSignal(folder.last) as stop:
         trainer = _trainer(module, folder, _callbacks(config, source, folder, progress, stop))
         try:
             trainer.fit(
                 module,
-                train_batches(config, source, done),
+                train_batches(config, source, module.steps, done),
                 val_batches(config, source),
                 ckpt_path=folder.last if done else None,
                 weights_only=True,
@@ -53,8 +58,9 @@ def _callbacks(
     config: TrainConfig, source: Source, folder: RunFolder, progress: bool, stop: StopOnSignal
 ) -> list[Callback]:
     """In the order in which Lightning calls them, those that write checkpoints last."""
-    callbacks: list[Callback] = [Table(folder, lines=progress)]
-    if progress and sys.stdout.isatty():
+    callbacks: list[Callback] = [Table(folder), NameVanished()]
+    bar = progress and sys.stdout.isatty()
+    if bar:
         callbacks.append(Bar())
     if config.ema:
         # All tensors in one go. Lightning's EMAWeightAveraging does the same tensor by tensor, for
@@ -62,7 +68,8 @@ def _callbacks(
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     if source.val is not None:
         callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
-    return [*callbacks, Kept(folder.last), stop]
+    lines = [Lines(within=not bar)] if progress else []
+    return [*callbacks, Kept(folder.last), *lines, stop]
 
 
 def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -> Trainer:
@@ -97,6 +104,20 @@ _NOISE = (
     "no `?val_dataloader",
     "LeafSpec",  # it uses something of PyTorch that is going to be renamed
 )
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Write for TensorBoard whatever ``RANK`` or ``SLURM_PROCID`` say, as the only process.
+
+    Lightning reads them when it is imported, and leaves writing to the process of rank 0.
+    """
+    before = getattr(rank_zero_only, "rank", None)
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        rank_zero_only.rank = before  # type: ignore[attr-defined]
 
 
 @contextmanager

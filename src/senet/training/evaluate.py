@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from senet.data import Source, Split, loader, open_source, transforms
+from senet.data import Split, loader, transforms
+from senet.data.loaders import unreadable, unreadable_indices
+from senet.data.shared_memory import enough_shared_memory
 from senet.models import Network, Preprocessing
 from senet.models.device import find_device
 from senet.models.weights import Record, load_model
-from senet.training.batches import recorded_source
+from senet.training.batches import SUBSTITUTES
 from senet.training.folder import RunFolder
+from senet.training.scored import Scored, images_to_score
+from senet.training.vanished import about_unreadable
 
 
 def predict_split(
@@ -30,6 +35,8 @@ def predict_split(
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The logits of every image of a split, in its order.
+
+    Images that cannot be read any more are left out, with a warning that names them.
 
     Args:
         model: a classifier; left in evaluation mode, on the device.
@@ -46,8 +53,12 @@ def predict_split(
     model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(split, preprocessing, batch_size, place, workers)
     with torch.inference_mode():  # the model was moved outside: its parameters can still be trained
-        logits = [model(images).float().cpu() for images, _ in batches]
-    return split.labels, torch.cat(logits).numpy()
+        logits = torch.cat([model(images).float().cpu() for images, _ in batches]).numpy()
+    if not batches.bad:
+        return split.labels, logits
+    note = f"of {len(split):,}, which do not count"
+    warnings.warn(about_unreadable(batches.bad_files, note), stacklevel=2)
+    return np.delete(split.labels, batches.bad), np.delete(logits, batches.bad, 0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Batches:
         batch_size: images at a time.
         device: where the batches are wanted.
         workers: processes that decode images; ``None`` for as many as suit.
+        bad: indices of images that could not be read the last time; others took their places.
+        bad_files: their names, and why.
     """
 
     split: Split
@@ -67,6 +80,8 @@ class Batches:
     batch_size: int = 256
     device: torch.device | str = "cpu"
     workers: int | None = None
+    bad: list[int] = field(default_factory=list, init=False)
+    bad_files: dict[str, str] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch_size)
@@ -74,9 +89,15 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         p = self.preprocessing
         crop = transforms.CentreCrop.of(p)
-        for images, labels in loader(self.split, self.batch_size, crop, workers=self.workers):
-            x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
-            yield x, labels
+        batches = loader(
+            self.split, self.batch_size, crop, workers=self.workers, substitutes=SUBSTITUTES
+        )
+        with enough_shared_memory():
+            for images, labels in batches:
+                x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
+                yield x, labels
+        self.bad[:] = unreadable_indices(batches)
+        self.bad_files.update(unreadable(batches) if self.bad else {})
 
 
 def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -123,7 +144,7 @@ def evaluate(
     model: str | os.PathLike[str],
     data: str | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     batch_size: int = 256,
     device: torch.device | str = "auto",
     workers: int | None = None,
@@ -132,67 +153,64 @@ def evaluate(
 
     Args:
         model: the folder of a finished run, or a model file.
-        data: a data set or a folder; by default that of the run, with the split into training,
-            validation and test images that the run recorded.
-        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation).
+        data: a data set or a folder, whose classes are some of the model's, or all, in any order;
+            by default that of the run, with the split into training, validation and test images
+            that the run recorded. Another folder without train, val and test folders is taken
+            whole.
+        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation); by default test, where
+            there are splits.
         batch_size: images at a time.
         device: where to compute; ``"auto"`` takes a GPU where there is one.
         workers: processes that decode images; ``None`` for as many as suit.
 
     Returns:
-        the figures of :func:`metrics`.
+        the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, these figures of
+        images that have come into the run's own folder since, or ``None``; and ``seen``, how many
+        images of another folder the network was trained on.
 
     Raises:
         FileNotFoundError: if there is no such model.
-        ValueError: if the classes of the data are not those of the model, a split is missing, or
+        ValueError: if the data have a class that the model does not know, a split is missing, or
             ``data`` is needed and not given.
     """
-    network, record, images = open_split(model, data, split)
-    labels, logits = predict_split(
-        network,
-        images,
-        record.preprocessing,
-        batch_size=batch_size,
-        device=device,
-        workers=workers,
-    )
-    return metrics(labels, logits, record.classes)
+    network, record, found = _opened(model, data, split)
+
+    def figures(images: Split) -> dict[str, Any]:
+        labels, logits = predict_split(
+            network,
+            images,
+            record.preprocessing,
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+        )
+        return metrics(labels, logits, record.classes)
+
+    return figures(found.images) | {
+        "split": found.split,
+        "new": figures(found.new) if found.new else None,
+        "seen": found.seen,
+    }
 
 
 def open_split(
-    model: str | os.PathLike[str], data: str | None = None, split: str = "test"
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    split: str | None = None,
+    usual: str = "test",
 ) -> tuple[Network, Record, Split]:
     """A trained network, its record, and images to look at it with.
 
-    Args and errors are those of :func:`evaluate`.
+    Args and errors are those of :func:`evaluate`; ``usual`` is the split if none is named.
     """
+    network, record, found = _opened(model, data, split, usual)
+    return network, record, found.images
+
+
+def _opened(
+    model: str | os.PathLike[str], data: str | None, split: str | None, usual: str = "test"
+) -> tuple[Network, Record, Scored]:
     path = Path(model)
     file = RunFolder(path).model_file if path.is_dir() else path
     network, record = load_model(file)
-    source = _source(file, data, record.preprocessing)
-    if source.classes != record.classes:
-        raise ValueError(
-            f"{file} knows {_named(record.classes)}, but {source.name} has {_named(source.classes)}"
-        )
-    images = {"train": source.train, "val": source.val, "test": source.test}.get(split)
-    if images is None:
-        raise ValueError(
-            f"split must be 'train', 'val' or 'test', got {split!r}"
-            if split != "val"
-            else f"{source.name} has too few images for a validation split"
-        )
-    return network, record, images
-
-
-def _source(file: Path, data: str | None, preprocessing: Preprocessing) -> Source:
-    if data is not None:
-        return open_source(data, preprocessing=preprocessing)
-    run = RunFolder(file.parent)
-    if not run.config_file.is_file():
-        raise ValueError(f"{file} is not in the folder of a run, so say which images: name `data`")
-    return recorded_source(run)
-
-
-def _named(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-    return f"{len(classes)} classes ({shown})"
+    return network, record, images_to_score(file, record, data, split, usual)

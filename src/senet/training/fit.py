@@ -12,18 +12,24 @@ from typing import Any
 
 import torch
 
-from senet.data import Source
+from senet.data import ImageError, Source
+from senet.data.shared_memory import SharedMemoryError
 from senet.models import create_model
 from senet.models.device import find_device
 from senet.models.pretrained import needed_options
 from senet.models.resolve import find_weights
 from senet.models.weights import Record, load_state, read_state, save_model
+from senet.paths import expanded
+from senet.tell import tell
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
 from senet.training.folder import RunFolder, RunResult, write_json
+from senet.training.found import found_images, found_network
+from senet.training.head import with_rows_by_name
 from senet.training.module import Classifier, NotFiniteError
+from senet.training.same_data import changes, note_data
 from senet.training.schedule import learning_rate
 
 
@@ -32,10 +38,10 @@ class DivergenceError(FloatingPointError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or SIGTERM, has ended a training. The message says how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP has ended a training. The message says how to go on.
 
     Attributes:
-        exit_code: what a shell expects of a program that ends so: 130, or 143.
+        exit_code: what a shell expects of a program that ends so: 130, 143 or 129.
     """
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
@@ -49,6 +55,7 @@ def fit(
     source: Source | None = None,
     *,
     resume: bool = False,
+    changed_data: bool = False,
     progress: bool = True,
 ) -> RunResult:
     """Train, evaluate on the test images, and leave everything in a run folder.
@@ -60,18 +67,20 @@ def fit(
         config: of the training.
         run_dir: the folder; it must be empty, or not be there, unless a run is resumed.
         source: the images, where they are opened already; by default what ``config.data`` names.
-        resume: go on with the run in ``run_dir``. A finished run is only read.
-        progress: print a line an epoch, and on a terminal show a bar.
+        resume: go on with the run in ``run_dir``. A finished run is only read. If ``config.data``
+            names another folder than the run's, its images are taken from there.
+        changed_data: go on also where images of the run are missing or have changed since it began.
+        progress: print what was found and a line an epoch, and on a terminal show a bar.
 
     Returns:
         the figures of the run, as ``result.json`` in the folder has them.
 
     Raises:
-        ValueError: if the folder is taken, the configuration is not that of the run to resume, or
-            data, network and weights do not fit together.
+        ValueError: if the folder is taken, the configuration or the images are not those of the run
+            to resume, or data, network and weights do not fit together.
         OSError: if the folder cannot be written to, or the disk is too small.
         DivergenceError: if the loss becomes infinite or not a number.
-        Interrupted: on Ctrl-C or SIGTERM, with a checkpoint of the step it stopped after.
+        Interrupted: on Ctrl-C, SIGTERM or SIGHUP, with a checkpoint of the step it stopped after.
 
     Example:
         >>> import tempfile
@@ -85,21 +94,33 @@ def fit(
         ['checkpoints', 'config.json', 'metrics.csv', 'model.safetensors', 'predictions.npz',
          'result.json', 'tensorboard']
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(expanded(run_dir))
     find_device(config.device)  # refuses one that is not here, before anything is made
+    place = None
     if resume:
-        config = _same(folder, config)
+        config, place = _same(folder, config)
         if folder.finished:
             return folder.read_result()
     else:
         folder.require_unused()
         config = _with_options_of_weights(config)
-    source = training_images(config, source, folder if resume else None)
-    module = _classifier(config, source, begins=_steps_done(folder) == 0, tell=progress)
+    begun = folder if resume else None
+    given = source is not None
+    source = training_images(config, source, begun, place)
+    if resume and not given:
+        _require_same_images(folder, source, changed_data)
+    if progress and not given:
+        for line in found_images(source):
+            tell(line)
+        tell()
+    steps = steps_per_epoch(config, source, begun)
+    module = _classifier(config, source, steps, _steps_done(folder) == 0, progress)
     if not resume:
         folder.require_space(_space(module, len(source.test)))
         folder.create()
-        write_json(folder.config_file, _description(config, source))
+        write_json(folder.config_file, _description(config, source, steps))
+    if progress and not given:
+        _introduce(module, source, folder)
     try:
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
@@ -108,6 +129,11 @@ def fit(
         raise
     except KeyboardInterrupt:
         raise Interrupted(_how_to_resume(folder)) from None
+    except ImageError as error:
+        raise ValueError(_about_images(error, folder)) from error
+    except SharedMemoryError as error:
+        command = f"{folder.resume_command} --workers 0"
+        raise SharedMemoryError(f"{error}. Go on with `{command}`") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _about_disk(error, folder) from error
@@ -125,20 +151,45 @@ def _with_options_of_weights(config: TrainConfig) -> TrainConfig:
     return replace(config, options={**needed, **config.options})
 
 
-def _same(folder: RunFolder, config: TrainConfig) -> TrainConfig:
-    """The configuration to go on with, which is that of the run, or an error."""
+def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | None]:
+    """The configuration to go on with, which is that of the run, and where its images are now.
+
+    The place is ``None`` where they are taken from where they were.
+    """
     begun = folder.read_config()
     if config.weights is not None:  # the run has added the options that they need
         config = replace(config, options={**begun.options, **config.options})
+    place = None
+    if config.data != begun.data and folder.read_data()["record"]:
+        place = expanded(config.data)
+        config = replace(config, data=begun.data)
     if differences := begun.differences(config):
         raise ValueError(
             f"{folder.path} was started with another configuration, so it cannot be resumed with "
             f"this one: {'; '.join(differences)}"
         )
-    return config
+    return config, place
 
 
-def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -> Classifier:
+def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) -> None:
+    """Refuse images that are not those of the run, unless they may have changed; note where."""
+    record = folder.read_data()["record"]
+    if record is None:
+        return
+    assert source.record is not None
+    found = changes(record, source.record)
+    if found and not changed_data:
+        raise ValueError(
+            f"the images in {source.path} have changed since {folder.path} was started: {found}."
+            " Put them back, or name with --data where they are; or go on with those that are "
+            f"there: `{folder.resume_command} --changed-data ok`"
+        )
+    note_data(folder, source, found)
+
+
+def _classifier(
+    config: TrainConfig, source: Source, steps: int, begins: bool, progress: bool
+) -> Classifier:
     torch.manual_seed(config.seed)
     model = create_model(
         config.model,
@@ -148,39 +199,36 @@ def _classifier(config: TrainConfig, source: Source, begins: bool, tell: bool) -
     )
     if config.weights is not None and begins:
         weights = find_weights(config.weights, config.model)
-        new_head = load_state(model, read_state(weights.file), weights.name, new_head=True)
+        given = read_state(weights.file)
+        state, head = with_rows_by_name(model, given, weights, source.classes)
+        load_state(model, state, weights.name)
         if tell:
-            kind = "new, for other classes" if new_head else "kept"
-            print(f"Starting from {config.weights}; its classifier is {kind}.")
+            tell(f"starting from {config.weights}: {head}")
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model,
         len(source.classes),
         config,
         source.preprocessing,
-        steps_per_epoch(config, source),
+        steps,
     )
 
 
-def _description(config: TrainConfig, source: Source) -> dict[str, Any]:
+def _description(config: TrainConfig, source: Source, steps: int) -> dict[str, Any]:
     """What ``config.json`` holds."""
     import pytorch_lightning
 
     import senet
 
-    place = Path(config.data).expanduser()
     return {
         "config": config.to_dict(),
         "data": {
             "name": source.name,
-            "path": str(place.resolve()) if source.record else None,
+            "path": source.path,
             "classes": list(source.classes),
             "preprocessing": asdict(source.preprocessing),
-            "images": {
-                "train": len(source.train),
-                "val": len(source.val) if source.val else 0,
-                "test": len(source.test),
-            },
+            "images": source.counts,
+            "steps_per_epoch": steps,
             "record": source.record,
         },
         "environment": {
@@ -214,6 +262,17 @@ def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool
         raise DivergenceError(_about_divergence(error, module, folder)) from None
     except Stopped as stop:
         raise Interrupted(_how_to_resume(folder), exit_code=128 + stop.signal) from None
+
+
+def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
+    """Say what is trained, and where."""
+    config, device = module.config, _device_name(module.config)
+    for line in found_network(config, module.module, source, device, module.steps):
+        tell(line)
+    if done := _steps_done(folder):
+        tell(f"going on after step {done:,} of {config.epochs * module.steps:,}")
+    tell(f"run folder {folder.path}")
+    tell()
 
 
 # --- after ----------------------------------------------------------------------------------------
@@ -299,6 +358,15 @@ def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFold
         f"{error.what} at step {error.step + 1} (epoch {error.step // module.steps + 1} of "
         f"{config.epochs}, learning rate {lr:.3g}), so the training has stopped. Last good "
         f"checkpoint: {kept}. Try {', '.join(remedies)}, in another folder."
+    )
+
+
+def _about_images(error: ImageError, folder: RunFolder) -> str:
+    steps = _steps_done(folder)
+    kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
+    return (
+        f"{error}, and none of the images after it can be read: is their disk still there? "
+        f"Stopped: {kept}. Go on with `{folder.resume_command}`"
     )
 
 

@@ -240,9 +240,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write aside, then rename. Not-a-number is refused: JSON has none."""
+    r"""Write aside, then rename. Not-a-number is refused: JSON has none.
+
+    Names of files need not be text. A byte that is none is written as an escape of JSON, such as
+    ``\udce9``, and read again as it was.
+    """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    write_aside(path, text.encode() + b"\n")
+    write_aside(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def write_aside(path: Path, content: bytes | memoryview) -> None:

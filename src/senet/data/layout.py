@@ -1,0 +1,112 @@
+"""Where the splits and classes of a folder of photos are, by the names of its folders."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from senet.data.partition import PARTS
+from senet.data.walk import folders, walk, wanted
+
+SHOWN = 10  # how many names a message lists
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of a data set.
+
+    Attributes:
+        root: the folder of it all.
+        parts: the class folders of every split; of ``"train"`` alone where ``root`` holds them.
+        divided: whether there are folders of splits.
+    """
+
+    root: Path
+    parts: dict[str, Classes]
+    divided: bool
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The class folders of one split.
+
+    Attributes:
+        folder: that holds them.
+        by_name: the folders of every class, in the order of the names. There can be two: the same
+            name can be written in two ways (é as one character, or as e with an accent), and that
+            is one class.
+    """
+
+    folder: Path
+    by_name: dict[str, list[Path]]
+
+    @property
+    def unlabelled(self) -> int:
+        """The images that lie in the folder itself, where there are no class folders."""
+        return 0 if self.by_name else len(walk(self.folder).files)
+
+
+def find_layout(root: Path) -> Layout:
+    """The layout of a folder.
+
+    Raises:
+        ValueError: if there is no such folder, it cannot be read, or some of the folders in it are
+            splits and others are not.
+    """
+    inside = folders(root)
+    parts = [(PARTS[f.name.lower()], f) for f in inside if f.name.lower() in PARTS]
+    names = {part for part, _ in parts}
+    if inside and len(names) == len(inside):
+        return Layout(root, {part: _classes(folder) for part, folder in parts}, divided=True)
+    if len(parts) > 1:
+        raise ValueError(
+            f"{root}: the folders {listed([f.name for f in inside])} are neither a split (train,"
+            " val, test, and train must be there) nor one folder a class"
+        )
+    return Layout(root, {"train": _classes(root)}, divided=False)
+
+
+def require_classes(classes: Classes) -> None:
+    """Refuse a folder without class folders.
+
+    Raises:
+        ValueError: saying what lies there instead, and what to do.
+    """
+    folder = classes.folder
+    if not classes.by_name:
+        files = sum(entry.is_file() and wanted(entry.name) for entry in folder.iterdir())
+        raise ValueError(
+            f"{folder} holds no class folder ({files:,} files lie directly in it); put the images"
+            f" of every class into a folder of that name, such as {folder / 'cat'}"
+        )
+
+
+def same_name(name: str) -> str:
+    r"""A name in the one form that all ways of writing it have.
+
+    Example:
+        >>> same_name("cafe\u0301") == same_name("caf\u00e9") == "caf\u00e9"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: the first ten, and how many more there are."""
+    names = list(names)
+    shown = ", ".join(repr(name) for name in names[:SHOWN])
+    return shown + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+
+
+def number_of(classes: Sequence[str]) -> dict[str, int]:
+    """The number of every class by its name, in the form of :func:`same_name`."""
+    return {same_name(name): number for number, name in enumerate(classes)}
+
+
+def _classes(folder: Path) -> Classes:
+    found: dict[str, list[Path]] = {}
+    for one in folders(folder):
+        found.setdefault(same_name(one.name), []).append(one)
+    return Classes(folder, dict(sorted(found.items())))

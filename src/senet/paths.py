@@ -1,0 +1,51 @@
+"""Places on disk as users write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from senet.near import near
+
+
+def expanded(place: str | os.PathLike[str]) -> Path:
+    """The path that ``~/photos`` or ``$DATA/photos`` stands for. Unknown variables stay as written.
+
+    A shell does this only where the word begins so: it leaves ``--out=~/photos`` as it is.
+
+    Example:
+        >>> os.environ["DATA"] = "/mnt"
+        >>> expanded("$DATA/photos").as_posix(), expanded("runs/$x").as_posix()
+        ('/mnt/photos', 'runs/$x')
+    """
+    return Path(os.path.expandvars(os.fspath(place))).expanduser()
+
+
+def is_place(name: str) -> bool:
+    """Whether a word can only be meant as a path, and not as the name of a data set.
+
+    Example:
+        >>> is_place("./photos"), is_place("/mnt/photos"), is_place("food101")
+        (True, True, False)
+    """
+    return name.startswith((".", "~", "$")) or os.path.isabs(name)
+
+
+def no_folder(name: str | os.PathLike[str]) -> str:
+    """What to say of a folder that is not there: how far its path leads, and what it may be.
+
+    Example:
+        >>> no_folder("/no/photos")
+        "there is no folder '/no/photos': there is no '/no' either"
+    """
+    path = expanded(name)
+    text = f"there is no folder {os.fspath(name)!r}"
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if above != path.absolute().parent:
+        first = path.absolute().relative_to(above).parts[0]
+        return f"{text}: there is no {str(above / first)!r} either"
+    try:
+        beside = [entry.name for entry in above.iterdir() if entry.is_dir()]
+    except OSError:
+        beside = []
+    return f"{text}.{guess}" if (guess := near(path.name, beside)) else text

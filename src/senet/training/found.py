@@ -1,0 +1,88 @@
+"""What a training says before it begins: the images that were found, the network, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from rich.cells import cell_len, set_cell_size
+
+from senet.data import Source, Split
+from senet.training.config import TrainConfig
+
+MOST_CLASSES = 20
+"""So many classes have a line each; of more, it is said how large they are."""
+
+LONGEST_NAME = 40
+SPLITS = ("train", "val", "test")
+
+
+def found_images(source: Source) -> list[str]:
+    """Lines about the images: how many, of what classes and sizes, and in which splits.
+
+    Example:
+        >>> from senet.data import open_source
+        >>> print(*found_images(open_source("fashion-mnist", limit=100))[:5], sep=chr(10))
+        fashion-mnist: 300 images of 10 classes, 28 × 28 pixels
+        <BLANKLINE>
+        class        train  val  test
+        T-shirt/top     10   10    10
+        Trouser         10   10    10
+    """
+    splits = {name: split for name in SPLITS if (split := getattr(source, name))}
+    images = sum(map(len, splits.values()))
+    title = f"{source.name}: {images:,} images of {len(source.classes):,} classes, {_sizes(source)}"
+    names = [*source.classes, "all"]
+    counts = {name: _counts(split, len(source.classes)) for name, split in splits.items()}
+    if len(source.classes) <= MOST_CLASSES:
+        return [title, "", *_table(names, counts)]
+    parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
+    least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
+    return [title, f"{parts}; a class has {least:,} to {most:,} images of train"]
+
+
+def found_network(
+    config: TrainConfig, model: torch.nn.Module, source: Source, device: str, steps: int
+) -> list[str]:
+    """Lines about the network, and how much there is to do."""
+    parameters = sum(p.numel() for p in model.parameters())
+    size = source.preprocessing.size
+    threads = torch.get_num_threads()
+    where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
+    epochs, name = config.epochs, config.model
+    return [
+        f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}",
+        f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)} of"
+        f" {config.batch_size:,} images",
+    ]
+
+
+def _sizes(source: Source) -> str:
+    if source.extent is None:
+        size = source.preprocessing.size
+        return f"{size} × {size} pixels"
+    (least, most) = (f"{width:,} × {height:,}" for width, height in source.extent)
+    return f"{most} pixels" if least == most else f"{least} to {most} pixels"
+
+
+def _counts(split: Split, classes: int) -> list[int]:
+    """Images of every class, and of all."""
+    return [*np.bincount(split.labels, minlength=classes).tolist(), len(split)]
+
+
+def _table(names: Sequence[str], counts: dict[str, list[int]]) -> list[str]:
+    shown = ["class", *(name if name.isprintable() else repr(name) for name in names)]
+    wide = min(max(map(cell_len, shown)), LONGEST_NAME)
+    cells = [list(counts), *zip(*([f"{n:,}" for n in own] for own in counts.values()), strict=True)]
+    width = max(5, *(len(cell) for row in cells for cell in row))
+    return [
+        _fitted(name, wide) + "".join(f"  {cell:>{width}}" for cell in row)
+        for name, row in zip(shown, cells, strict=True)
+    ]
+
+
+def _fitted(name: str, wide: int) -> str:
+    if cell_len(name) > wide:
+        return set_cell_size(name, wide - 1) + "…"
+    return set_cell_size(name, wide)

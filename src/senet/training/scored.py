@@ -1,0 +1,130 @@
+"""Which images a trained network is scored on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from senet.data import Source, Split, open_source
+from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
+from senet.data.layout import listed, number_of, same_name
+from senet.data.mosaic import is_mosaic
+from senet.models.weights import Record
+from senet.paths import expanded
+from senet.training.batches import recorded_source
+from senet.training.folder import RunFolder
+from senet.training.same_data import require_any
+
+NAMES = ("test", "val", "train")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Images to score a network on.
+
+    Attributes:
+        images: their labels are numbers of the network's classes.
+        split: ``"test"``, ``"val"`` or ``"train"``; ``"all"`` of a folder without splits.
+        new: of the run's own folder, images that have come since the training.
+        seen: of another folder, how many of the images the network was trained on.
+    """
+
+    images: Split
+    split: str
+    new: Split | None = None
+    seen: int = 0
+
+
+def images_to_score(
+    file: Path, record: Record, data: str | None, split: str | None, usual: str = "test"
+) -> Scored:
+    """The images to score a network on.
+
+    Those of the run are split as the run has recorded it, wherever its folder is now. A folder
+    without train, val and test folders that is another than the run's is taken whole.
+
+    Args:
+        file: of the network, in the folder of its run or elsewhere.
+        record: of the network.
+        data: a data set or a folder; by default that of the run.
+        split: which split, where there are any.
+        usual: the split if none is named.
+
+    Raises:
+        ValueError: if the data have a class that the network does not know, there is no such split,
+            or ``data`` is needed and not given.
+    """
+    if split not in (*NAMES, None):
+        raise ValueError(f"split must be 'train', 'val' or 'test', got {split!r}")
+    run = RunFolder(file.parent)
+    begun = run.read_data() if run.config_file.is_file() else None
+    place = expanded(data) if data else None
+    if place is not None and place.is_dir() and not is_mosaic(place):
+        if begun is None or not _is_own(place, begun):
+            return _other_folder(place, begun, record, split)
+    elif data is not None:
+        source = open_source(data, preprocessing=record.preprocessing)
+        return Scored(_part(source, record, split or usual), split or usual)
+    if begun is None:
+        raise ValueError(f"{file} is not in the folder of a run, so say which images: name `data`")
+    if begun["record"] is None:
+        return Scored(_part(recorded_source(run), record, split or usual), split or usual)
+    return _own_folder(run, place or Path(begun["path"]), begun, record, split or usual)
+
+
+def _is_own(place: Path, begun: Mapping[str, Any]) -> bool:
+    """Whether a folder is the run's own, or what that was before it was moved."""
+    if not begun["path"]:
+        return False
+    if place.resolve() == Path(begun["path"]):
+        return True
+    files = [f for part in NAMES for own in begun["record"][part].values() for f in own]
+    return not os.path.exists(begun["path"]) and all((place / file).is_file() for file in files)
+
+
+def _own_folder(
+    run: RunFolder, place: Path, begun: Mapping[str, Any], record: Record, split: str
+) -> Scored:
+    require_any(run, place)
+    channels = record.preprocessing.channels
+    images = open_recorded(place, begun["record"], split, channels)
+    if not len(images):
+        raise ValueError(f"{place} has no images of the run's split {split!r}")
+    every = run.read_config().limit is None
+    new = open_new(place, begun["record"], channels) if every and split != "train" else None
+    return Scored(images, split, new or None)
+
+
+def _other_folder(
+    place: Path, begun: Mapping[str, Any] | None, record: Record, split: str | None
+) -> Scored:
+    channels = record.preprocessing.channels
+    images, part = open_labelled(place, record.classes, split, channels=channels)
+    seen = _seen(images, begun["record"]) if begun and begun["record"] else 0
+    return Scored(images, part, seen=seen)
+
+
+def _seen(images: FolderSplit, begun: Mapping[str, Any]) -> int:
+    trained_on = set(digests_of(begun, "train").values())
+    return sum(digest in trained_on for digest in images.digests)
+
+
+def _part(source: Source, record: Record, split: str) -> Split:
+    """A split of a data set, its labels those of the network, by the names of the classes."""
+    images = {"train": source.train, "val": source.val, "test": source.test}[split]
+    if images is None:
+        raise ValueError(f"{source.name} has too few images for a validation split")
+    if source.classes == record.classes:
+        return images
+    number = number_of(record.classes)
+    if strange := [name for name in source.classes if same_name(name) not in number]:
+        raise ValueError(
+            f"the network knows {len(record.classes):,} classes ({listed(record.classes)}), but"
+            f" {source.name} has others: {listed(strange)}"
+        )
+    return images.relabelled(np.array([number[same_name(name)] for name in source.classes]))

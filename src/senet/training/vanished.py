@@ -1,0 +1,45 @@
+"""Images that cannot be read any more in the midst of a training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from senet.data.layout import SHOWN
+from senet.data.loaders import unreadable
+
+
+class NameVanished(Callback):
+    """Names, after every epoch, the images that were to be read and could not be.
+
+    Others have taken their places; see :func:`senet.data.loader`. Each is named once.
+    """
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loaders: list[Any] = [trainer.train_dataloader, trainer.val_dataloaders]
+        found = {name: why for one in loaders if one for name, why in unreadable(one).items()}
+        new = {name: why for name, why in found.items() if name not in self.named}
+        self.named |= set(new)
+        if new:
+            count = f"{len(self.named):,} so far; others take their places"
+            warnings.warn(about_unreadable(new, count), stacklevel=2)
+
+
+def about_unreadable(found: dict[str, str], note: str) -> str:
+    """A message that counts and names images that could not be read.
+
+    Example:
+        >>> print(about_unreadable({"cat/1.jpg": "there is no such file"}, "it does not count"))
+        1 image could not be read (it does not count):
+          cat/1.jpg: there is no such file
+    """
+    lines: Iterable[str] = (f"  {name}: {why}" for name, why in list(found.items())[:SHOWN])
+    more = [f"  ... and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
+    what = "1 image" if len(found) == 1 else f"{len(found):,} images"
+    return "\n".join([f"{what} could not be read ({note}):", *lines, *more])
