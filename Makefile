@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 WORLD  := $(VENV)/world
 OUT    ?= runs/demo
 MINUTES ?= 25
+# Starts processes of its own, which wait for one another.
+ALONE   := tests/fuse/test_wrapped.py
 
 .PHONY: demo test check bench gpu-evidence insertion experiments docs clean help
 
@@ -16,7 +18,8 @@ demo: $(VENV)/installed  ## train a network with and without SE on bundled image
 	$(BIN)/senet compare $(if $(wildcard $(OUT)/comparison.json),--resume,--out) $(OUT)
 
 test: check  ## lint, types, and all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore $(ALONE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(ALONE)
 
 check: $(VENV)/developing $(WORLD)/installed  ## lint and types
 	$(BIN)/ruff format --check .

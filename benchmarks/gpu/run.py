@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from benchmarks.gpu.clock import in_turn
 from benchmarks.gpu.graph import captured
 from benchmarks.gpu.images import Images
-from senet.models import create_model
+from senet import accelerate, create_model
 from senet.training.config import TrainConfig
 from senet.training.folder import write_aside
 from senet.training.schedule import learning_rate
@@ -52,6 +52,7 @@ class Run:
             in_channels=images.train.shape[-1],
             **config.options,
         ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        accelerate(self.model)
         self.epoch, self.seconds, self.step_ms = 0, 0.0, 0.0
         self.curve: list[dict[str, float]] = []
         self._chosen = torch.zeros(4, config.batch_size, dtype=torch.int64, device=self.device)

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from tests.oracle import rounded
 
-B, C, SPACE = 3, 4, (3, 4)
+C = 4
+SHAPES = [(3, C, 3, 4), (3, C, 3, 4), (1, C, 5, 3), (5, C, 1, 1)]
 INPUTS = 2
 ROUNDINGS = 8
 
@@ -26,7 +28,10 @@ class Program(nn.Module):
     """The network of a seed; two maps in, some values out.
 
     Attributes:
+        seed: the seed.
+        shape: of its maps.
         gradients: whether it is to be run with gradients.
+        written: whether its first output is written afterwards.
         shaken: whether every value and its gradient are moved by some roundings of float32.
     """
 
@@ -34,17 +39,20 @@ class Program(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
+        self.seed = seed
         writer = _Writer(random.Random(seed))
         writer.write()
         self.code, self.outputs = writer.code, writer.outputs
-        self.gradients = writer.rng.random() < 0.75
+        self.shape = writer.rng.choice(SHAPES)
+        self.gradients = writer.rng.random() < 0.6
+        self.written = writer.rng.random() < 0.1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.convs = nn.ModuleList(
                 [
-                    nn.Conv2d(C, C, 3, padding=1),
+                    nn.Conv2d(C, C, 3, padding=1, bias=False),
                     nn.Conv2d(C, C, 1, bias=False),
-                    nn.Sequential(nn.Conv2d(C, 2, 1), nn.Conv2d(2, C, 1)),
+                    nn.Sequential(nn.Conv2d(C, 2, 1, bias=False), nn.Conv2d(2, C, 1, bias=False)),
                 ]
             )
             self.norms = nn.ModuleList(
@@ -89,7 +97,8 @@ class Program(nn.Module):
         ]
         modes = [norm.training for norm in self.norms]
         lines.append(f"return {', '.join(f'v{i}' for i in self.outputs)}")
-        return "\n".join([f"training: {modes}, gradients: {self.gradients}", *lines])
+        head = f"maps {self.shape}, training: {modes}, gradients: {self.gradients}"
+        return "\n".join([head, *lines, *["the first output is written"] * self.written])
 
 
 def moved(value: Tensor) -> Tensor:
@@ -139,6 +148,11 @@ def _excite(m: Program, z: Tensor) -> Tensor:
     return torch.sigmoid(m.fc2(F.relu(m.fc1(z))))
 
 
+def _block(m: Program, a: Tensor) -> Tensor:
+    u = m.norms[3](m.convs[0](a))
+    return F.relu(u * _excite(m, _squeeze(u)) + a)
+
+
 CONVS = {f"conv{i}": lambda m, a, i=i: m.convs[i](a) for i in range(3)}
 NORMS = {f"norm{i}": lambda m, a, i=i: m.norms[i](a) for i in range(4)}
 RELUS = {
@@ -169,6 +183,8 @@ GATES = {
     "z itself": lambda m, z: z,
     "dropout": lambda m, z: F.dropout(_excite(m, z), 0.5),
     "excite detached": lambda m, z: _excite(m, z.detach()),
+    "softmax detached": lambda m, z: z.detach().softmax(1),
+    "norm inside": lambda m, z: m.norms[1](m.convs[1](z)).sigmoid(),
     "excite without gradient": lambda m, z: _without_gradient(lambda: _excite(m, z)),
     "in place": lambda m, z: z.mul_(0.5).add_(0.5),
 }
@@ -195,7 +211,7 @@ CHANGES = {
     "a[0].mul_": lambda m, a: a[0].mul_(0.7),
     "a[:, 1].add_": lambda m, a: a[:, 1].add_(0.3),
     "a.view.neg_": lambda m, a: a.flatten()[5:9].neg_(),
-    "a[1] = 0": lambda m, a: a.select(0, 1).zero_(),
+    "a[-1] = 0": lambda m, a: a.select(0, -1).zero_(),
 }
 OTHERS = {
     "half": lambda m, a: a * 0.5,
@@ -204,6 +220,7 @@ OTHERS = {
     "view": lambda m, a: a.flatten(2).view(a.shape),
     "spatial": lambda m, a: a * a.mean(1, keepdim=True).sigmoid(),
     "last": lambda m, a: a.contiguous(memory_format=torch.channels_last),
+    "checkpoint": lambda m, a: checkpoint(_block, m, a, use_reentrant=False),
 }
 COPIES = {"a.copy_(b)": lambda m, a, b: a.copy_(b)}
 INSTRUCTIONS: dict[str, Callable[..., Any]] = {
@@ -219,7 +236,8 @@ class _Writer:
         self.rng = rng
         self.code: list[tuple[str, tuple[int, ...], bool]] = []
         self.maps = list(range(INPUTS))
-        self.disturbance = rng.choice([0.0, 0.1, 0.3])
+        self.disturbance = rng.choice([0.0, 0.15, 0.4])
+        self.read: list[int] = []  # by the tail that is being written
         self.outputs: list[int] = []
 
     def write(self) -> None:
@@ -248,6 +266,7 @@ class _Writer:
         if self.chance(0.7):
             u = self.put(CONVS, u)
             self.disturb()
+        self.read = [u]
         if self.chance(0.85):
             u = self.put(NORMS, u)
             self.disturb()
@@ -258,11 +277,14 @@ class _Writer:
             z = self.put(SQUEEZES, u, is_map=False)
             self.disturb()
             s = self.put(GATES, z, is_map=False)
+            self.read.append(s)
             self.disturb()
             u = self.put(PRODUCTS, u, s)
             self.disturb()
         if self.chance(0.6):
-            u = self.put(SUMS, u, self.some_map(but=u))
+            shortcut = self.some_map(but=u)
+            self.read.append(shortcut)
+            u = self.put(SUMS, u, shortcut)
             self.disturb()
         if self.chance(0.6):
             u = self.put(RELUS, u)
@@ -273,9 +295,12 @@ class _Writer:
         """Something that has nothing to do with the tail that is being written, or has."""
         if not self.chance(self.disturbance):
             return
-        what = self.rng.choice(["change", "change", "other", "copy", "output", "norm", "sum"])
+        what = self.rng.choice(
+            ["change", "change", "change", "other", "copy", "output", "norm", "sum"]
+        )
         if what == "change":
-            self.put(CHANGES, self.some_map(), is_map=False)
+            target = self.rng.choice(self.read) if self.read and self.chance(0.6) else None
+            self.put(CHANGES, self.some_map() if target is None else target, is_map=False)
         elif what == "other":
             self.put(OTHERS, self.some_map())
         elif what == "copy":

@@ -42,7 +42,7 @@ RELUS = {
     "module in place": nn.ReLU(inplace=True),
 }
 ACTIVATIONS = {
-    "ReLU6": [nn.ReLU6(), nn.ReLU6(inplace=True), F.relu6],
+    "ReLU6": [nn.ReLU6(), nn.ReLU6(inplace=True), F.relu6, nn.Hardtanh(0.0, 6.0)],
     "SiLU": [nn.SiLU(), nn.SiLU(inplace=True), F.silu],
     "Hardswish": [nn.Hardswish(), nn.Hardswish(inplace=True), F.hardswish],
 }
@@ -306,6 +306,19 @@ def test_a_product_of_another_type():
     assert found(lambda m, x: x * squeeze(x.float()).bfloat16(), half) == ["SE"]
 
 
+def test_a_gate_without_gradient_of_a_map_that_stands_there():
+    """PyTorch does not keep the map for it: it may be written afterwards."""
+
+    def body(m, x):
+        return x * squeeze(x).detach().sigmoid()
+
+    x = a_map().requires_grad_()
+    assert found(body, x) == []
+    assert found(body, x.detach()) == ["SE"]
+    with torch.no_grad():
+        assert found(body, x) == ["SE"]
+
+
 def test_a_product_in_place_into_a_map_that_stands_there():
     assert found(lambda m, x, r: x.mul_(squeeze(x).sigmoid())) == []
 
@@ -373,6 +386,25 @@ def test_a_norm_of_the_wrong_width():
         assert not tails(graph)
         node.meta["example_value"] = right
     assert len(tails(graph)) == 1
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+}
+
+
+@pytest.mark.parametrize("of_r", LAYOUTS)
+@pytest.mark.parametrize("of_x", LAYOUTS)
+def test_a_result_of_another_layout_than_the_passes_write(of_x, of_r):
+    """What follows may rely on it: in a sum, the first decides."""
+    maps = [LAYOUTS[of_x](a_map()), LAYOUTS[of_r](a_map())]
+    dense, whole = of_x != "transposed", ["norm + shortcut + ReLU"]
+    written = of_x if dense else "contiguous"
+    assert found(lambda m, x, r: F.relu(m.bn(x) + r), *maps) == whole * dense
+    assert found(lambda m, x, r: F.relu(r + m.bn(x)), *maps) == whole * (of_r == written)
+    assert found(lambda m, x, r: m.se(x) + r, *maps) == ["SE + shortcut"] * dense
 
 
 # --- several, and what stands between ---

@@ -30,6 +30,7 @@ NORM = [
     ("norm is None or not norm.training or", "norm is None or"),
     ("of.var * (of.M / (of.M - 1))", "of.var"),
     ("((norm.running_mean, of.μ), (", "((norm.running_mean, 0 * of.μ), ("),
+    ("running.data.lerp_", "running.lerp_"),
     ("running.data.lerp_(batch, norm.momentum)", "running.data.lerp_(batch, 1 - norm.momentum)"),
     ("torch.lerp(running.to(batch.dtype), batch, norm.momentum)", "batch"),
     ("shift = total.sum(0) / M", "shift = total.sum(0) / (M + 1)"),
@@ -172,6 +173,7 @@ def check_all(monkeypatch) -> None:
         small.check()
     test_tail.test_where_no_statistics_are_kept_the_batch_decides_in_evaluation_too()
     test_tail.test_statistics_that_nobody_asked_to_move_stay()
+    test_tail.test_running_statistics_that_a_batch_norm_of_pytorch_keeps_for_its_backward()
     for kept in (torch.float32, torch.float64):
         test_tail.test_running_statistics(0.3, kept)
     test_activated.test_running_statistics(0.3)

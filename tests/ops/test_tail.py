@@ -172,6 +172,15 @@ def test_running_statistics(momentum, kept):
         assert not within_rule(mine, plain.to(kept), truth, kept if kept.itemsize < 4 else x.dtype)
 
 
+def test_running_statistics_that_a_batch_norm_of_pytorch_keeps_for_its_backward():
+    """It moves them without autograd's notice; so does the pair, and its backward still runs."""
+    x, kept = torch.randn(5, 8, 4, 3, requires_grad=True), (torch.randn(8), torch.rand(8) + 0.5)
+    y = F.batch_norm(x, *kept, None, None, training=True)
+    y = y + norm_scale(norm_squeeze(x, Norm(*kept, training=True)))
+    y = y + F.batch_norm(x, *kept, None, None, training=True)
+    y.sum().backward()
+
+
 def test_statistics_that_nobody_asked_to_move_stay():
     x, kept = torch.randn(5, 8, 4, 3), (torch.randn(8), torch.rand(8) + 0.5)
     before = [r.clone() for r in kept]

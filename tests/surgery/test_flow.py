@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet.ops import backend
 from senet.surgery.flow import flow_of
 
 
@@ -49,10 +48,11 @@ def test_a_unit_within_a_unit_is_not_seen():
     ]  # fmt: skip
 
 
-def test_fused_tails_run_as_their_modules():
-    from senet import create_model
+def test_an_accelerated_network_is_seen_as_it_was_written():
+    from senet import accelerate, create_model
 
     model = create_model("se_resnet8_cifar").eval()
+    accelerate(model)
     flow = flow_of(model, torch.randn(1, 3, 32, 32))
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert len(flow.calls_of(F.batch_norm)) == norms
@@ -63,4 +63,3 @@ def test_the_hooks_are_gone_after_an_error():
     with pytest.raises(RuntimeError):
         flow_of(model, torch.ones(1, 5, 2, 2), model)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model)
-    assert backend._forced == "auto"

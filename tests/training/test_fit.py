@@ -874,3 +874,22 @@ def test_many_classes_are_summed_up(source):
 def test_silence(config, source, tmp_path, capfd):
     fit(config, tmp_path / "run", source, progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_network_is_accelerated_unless_that_is_declined(
+    config, source, tmp_path, wanted, monkeypatch
+):
+    seen = []
+    original = Classifier.on_train_epoch_start
+
+    def look(self):
+        seen.append(self.module._compiled_call_impl is not None)
+        original(self)
+
+    monkeypatch.setattr(Classifier, "on_train_epoch_start", look)
+    config = replace(config, epochs=1, accelerate=wanted)
+    fit(config, tmp_path / "run", source, progress=False)
+    assert seen == [wanted]
+    said = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert said["config"]["accelerate"] is wanted

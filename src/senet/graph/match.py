@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from senet.graph.effects import undisturbed
 from senet.graph.value import same_shape, tensor_of
+from senet.ops.passes import is_channels_last
 
 ACTIVATIONS: dict[Any, str] = {
     **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), "relu"),
@@ -107,7 +108,7 @@ def tails(graph: fx.Graph) -> list[Tail]:
     used: set[fx.Node] = set()
     kept = []
     for t in sorted(found, key=lambda t: t.squeeze is None):
-        if used.isdisjoint(t.chain) and _runs_as_one(t):
+        if used.isdisjoint(t.chain) and _lies_as_written(t) and _runs_as_one(t):
             used.update(t.chain)
             kept.append(t)
     order = {node: place for place, node in enumerate(graph.nodes)}
@@ -173,6 +174,8 @@ def _from_map(x: fx.Node, way: tuple[fx.Node, ...]) -> Tail | None:
     t = Tail(x, None, x)
     _take_gate(t, x, way)
     if t.squeeze is None or t.end.target in _INPLACE:  # others may see the map
+        return None
+    if _has_gradient(t.end) and not _has_gradient(t.gate):  # PyTorch would not keep the map
         return None
     _take_addition(t)
     _take_relu(t)
@@ -307,6 +310,25 @@ def _alike(node: Any, other: fx.Node) -> bool:
     if a is None or b is None:
         return False
     return a.dtype == b.dtype and a.device == b.device and same_shape(a.shape, b.shape)
+
+
+def _has_gradient(node: Any) -> bool:
+    value = tensor_of(node)
+    return value is not None and value.requires_grad
+
+
+def _lies_as_written(t: Tail) -> bool:
+    """Whether the result has the layout that the passes give it: that of the map, if it is dense.
+
+    Not so where a shortcut of another layout stands first in an addition. What follows may rely on
+    the layout, as a view does.
+    """
+    x, y = tensor_of(t.x), tensor_of(t.end)
+    assert x is not None
+    assert y is not None
+    if is_channels_last(x) and not x.is_contiguous():
+        return is_channels_last(y)
+    return y.is_contiguous()
 
 
 def _runs_as_one(t: Tail) -> bool:

@@ -49,8 +49,8 @@ def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
         >>> squeeze(u, torch.tensor([[True, False]]))
         tensor([[1., 5.]])
     """
-    if mask is None:
-        return u.flatten(2).mean(2)
+    if mask is None:  # not of a flat map: a channels-last one would be copied
+        return u.mean(list(range(2, max(u.dim(), 3))))
     seen = mask_of(u, mask)
     # Filled, not multiplied: whatever stands in the padding, NaN too, it adds nothing.
     filled = u.masked_fill(~seen, 0).flatten(2)
