@@ -102,7 +102,8 @@ def _honour_checkpoints(gm: fx.GraphModule) -> None:
     asked = [n for n in gm.graph.nodes if n.target is tag_activation_checkpoint]
     for node in asked:
         with gm.graph.inserting_before(node):
-            new = gm.graph.call_function(_checkpointed, node.args, node.kwargs)
+            held = [_is_of_a_module(x) for x in node.args[1:]]
+            new = gm.graph.call_function(_checkpointed, (held, *node.args), node.kwargs)
         new.meta = dict(node.meta)
         node.replace_all_uses_with(new)
         gm.graph.erase_node(node)
@@ -110,14 +111,23 @@ def _honour_checkpoints(gm: fx.GraphModule) -> None:
         gm.recompile()
 
 
-def _checkpointed(part: fx.GraphModule, *args: Any, **options: Any) -> Any:
-    """Run ``part`` without keeping its maps; parameters stay anyway, and are not its inputs."""
-    held = [x if isinstance(x, nn.Parameter) else None for x in args]
+def _is_of_a_module(node: Any) -> bool:
+    """Whether ``node`` is a parameter or a buffer."""
+    argument = node.meta.get("grapharg") if isinstance(node, fx.Node) else None
+    return argument is not None and argument.source.guard_source.is_unspecialized_nn_module()
+
+
+def _checkpointed(held: list[bool], part: fx.GraphModule, *args: Any, **options: Any) -> Any:
+    """Run ``part`` without keeping its maps.
+
+    What is ``held``, the parameters and buffers, stays anyway. It is not an input of the
+    checkpoint, as it is not in the network: a buffer that counts batches is written inside.
+    """
 
     def run(*maps: Any) -> Any:
         given = iter(maps)
-        return part(*(next(given) if x is None else x for x in held))
+        return part(*(x if hold else next(given) for hold, x in zip(held, args, strict=True)))
 
-    maps = [x for x in args if not isinstance(x, nn.Parameter)]
+    maps = [x for hold, x in zip(held, args, strict=True) if not hold]
     options["use_reentrant"] = False
     return checkpoint(run, *maps, **options)

@@ -2,7 +2,7 @@
 
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
-autograd stands above, in :mod:`senet.ops.fused`.
+autograd stands above, in :mod:`senet.ops.tail`.
 """
 
 from __future__ import annotations
