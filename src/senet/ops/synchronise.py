@@ -1,4 +1,4 @@
-"""Batch statistics over several processes: what SyncBatchNorm adds to the formulas of :mod:`senet.ops.tail`.
+"""Batch statistics over several processes: what SyncBatchNorm adds to `senet.ops.tail`.
 
 Only ``[C]`` sums travel: forward the count, the mean and the variance of each process, backward the
 two sums T1 and T2.
