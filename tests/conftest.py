@@ -14,22 +14,23 @@ def _seed():
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory, monkeypatch):
-    """Downloads and what is remembered of checked images go to a folder of the tests."""
-    monkeypatch.delenv("SENET_HOME", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(autouse=True)
 def _small_maps_are_fused():
     """The maps of tests are small, and the passes are what is tested.
 
     Not by the fixture ``monkeypatch``, which is the test's own, and which it may undo midway.
+    Before it (see ``_cache``): a test that sets the same names is undone first.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "LEAST", 0)
         patch.setattr(backend, "LEAST_WITHOUT_GATE", 0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _cache(_small_maps_are_fused, tmp_path_factory, monkeypatch):
+    """Downloads and what is remembered of checked images go to a folder of the tests."""
+    monkeypatch.delenv("SENET_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -663,8 +663,13 @@ def test_the_script_is_installed():
 
 
 def test_completion_comes_with_it():
+    # Which shell stands above the tests is not what is tested.
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "senet", "--show-completion", "bash"], capture_output=True, text=True
+        [sys.executable, "-m", "senet", "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        env=named,
     )
     assert isinstance(cli.app, typer.Typer)
     assert "complete" in done.stdout
