@@ -53,13 +53,14 @@ def source() -> Source:
 
 @pytest.fixture
 def config() -> TrainConfig:
-    """Four steps an epoch."""
+    """Four steps an epoch. Not accelerated, where a capture would take longer than the training."""
     return TrainConfig(
         model="se_resnet8_cifar",
         options={"widths": (4, 4, 8), "reduction": 2},
         epochs=3,
         batch_size=16,
         device="cpu",
+        accelerate=False,
     )
 
 

@@ -65,6 +65,7 @@ def run(photos, tmp_path):
     config = TrainConfig(
         model="se_resnet8_cifar", options={"widths": (4, 4, 4), "reduction": 2}, size=8,
         data=str(photos), epochs=2, batch_size=8, device="cpu", workers=0, crop_scale=0.5,
+        accelerate=False,
     )  # fmt: skip
     return fit(config, tmp_path / "run", progress=False)
 

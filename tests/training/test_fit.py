@@ -223,7 +223,7 @@ def test_seeds_give_other_runs_and_the_same_seed_the_same(config, source, tmp_pa
         (5, 6, {"crop_padding": 1, "mixup": 0.2, "ema": 0.5}),
         (7, 8, {"ema": 0.5}),  # the last step of an epoch: validation comes first
         (6, 7, {"optimizer": "adamw", "lr": 0.01}),
-        (11, 12, {}),  # the last of all
+        (11, 12, {"accelerate": True}),  # the last of all
     ],
 )
 def test_an_interrupted_run_ends_as_one_that_was_not(
@@ -547,6 +547,7 @@ SCRIPT = textwrap.dedent("""
     config = TrainConfig(
         model="se_resnet8_cifar", options={"widths": (4, 4, 4), "reduction": 2}, limit=100, size=8,
         epochs=int(sys.argv[2]), batch_size=4, device="cpu", workers=1, data=sys.argv[3],
+        accelerate=False,
     )
     try:
         fit(config, sys.argv[1])
