@@ -58,7 +58,7 @@ clean:  ## remove the environment and what was built
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python pyproject.toml setup.py constraints.txt src/senet/ops/native/passes.c
+$(VENV)/installed: $(BIN)/python pyproject.toml setup.py constraints.txt $(wildcard src/senet/ops/native/*.[ch])
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCE = "src/senet/ops/native/passes.c"
-CHECKSUM = zlib.crc32(Path(__file__).parent.joinpath(SOURCE).read_bytes())
+ROOT = Path(__file__).parent
+FILES = sorted(ROOT.joinpath("src/senet/ops/native").glob("*.[ch]"))
+CHECKSUM = zlib.crc32(b"".join(path.read_bytes() for path in FILES))
 
 setup(
     ext_modules=[
         Extension(
             "senet.ops.native._passes",
-            [SOURCE],
+            [str(path.relative_to(ROOT)) for path in FILES if path.suffix == ".c"],
+            depends=[str(path.relative_to(ROOT)) for path in FILES],
             define_macros=[("SENET_SOURCE", f"{CHECKSUM}u")],
             # As fast as -O3 and compiled in half the time; without promises about floating-point
             # traps, which PyTorch does not make either, every loop becomes a vector loop.

@@ -31,7 +31,8 @@ def _no_captures():
 def close(found, wanted):
     assert found.keys() == wanted.keys()
     for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-5, msg=name)
+        atol = 1e-5 + 1e-6 * wanted[name].abs().max().item()  # a sum of large numbers may be near 0
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=atol, msg=name)
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from senet.ops import native
+from senet.ops.native import tails
+from senet.ops.norm import Norm
 from tests.ops.test_native import ACTIVATED, LAYOUTS, NAMES, SHAPES, TYPES, WITH_WORDS, Maps
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +74,7 @@ def run(maps: Maps, at_end: bool) -> None:
     with (
         mock.patch.object(torch, "empty_like", guard.empty),
         mock.patch.object(native, "_sums_of", lambda x, n: [_sums(guard, x) for _ in range(n)]),
-        mock.patch.object(native, "_bits_of", lambda x: _bits(guard, x)),
+        mock.patch.object(native, "bits_of", lambda x: _bits(guard, x)),
     ):
         for name in NAMES + ACTIVATED:
             getattr(native, name)(*map(guard.copy, maps.call(name)))
@@ -80,7 +82,30 @@ def run(maps: Maps, at_end: bool) -> None:
             x, p, A, D, shortcut, _ = map(guard.copy, maps.call("affine"))
             _, bits = torch.ops.senet_native.affine_with_mask(x, p, A, D, shortcut)
             native.grad_scale(guard.copy(maps.dy), bits, x, p)
+        halves(maps, guard)
     guard.release()
+
+
+def halves(maps: Maps, guard: Guard) -> None:
+    """Every half of a tail on ``maps``, in training and in evaluation, with a gate and without."""
+    x, dy, shortcut = (guard.copy(map_) for map_ in (maps.x, maps.dy, maps.call("affine")[4]))
+    B, C = x.shape[:2]
+    vectors = [guard.copy(torch.rand(C) + 0.5) for _ in range(4)]
+    s, dz = (guard.copy(torch.rand(B, C)) for _ in "sz")
+    with mock.patch.object(tails, "_room", lambda *shape: guard.empty(x, shape, torch.float32)):
+        for training, gate in product((True, False), (s, None)):
+            if training and x.numel() <= C:
+                continue
+            norm = Norm(*vectors, training=training)
+            z, of = tails.normalise(x, norm, gate is not None)
+            assert (z is None) == (gate is None)
+            _, mask = tails.scale(x, of, gate, shortcut, True, True)
+            g, _, links = tails.grad_scale(dy, mask, x, of, gate)
+            sent = None if gate is None else dz
+            tails.grad_squeeze(g, links, sent, x, of, norm, True)
+            for f in native.ACTIVATIONS:
+                _, links = tails.grad_act_scale(dy, x, of, gate, f)
+                tails.grad_act_squeeze(dy, links, sent, x, of, norm, f, True)
 
 
 def _sums(guard: Guard, x: Tensor) -> Tensor:

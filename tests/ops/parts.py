@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from senet.ops import backend
+from senet.ops import backend, passes
 from tests.oracle import Function
 
 BACKENDS = [name for name in backend.NAMES if not backend.missing(name)]
@@ -28,6 +28,27 @@ def on(name: str):
     there = torch.device("cuda") if name == "triton" else nullcontext()
     with backend.use(name), there:
         yield
+
+
+def spy(monkeypatch, *names: str) -> list[str]:
+    """The names of those passes that are called from now on, in either form of a half of a tail."""
+    calls: list[str] = []
+    for name in names:
+        _record(monkeypatch, passes, name, lambda *_, name=name: calls.append(name))
+    if not backend.missing("native"):
+        from senet.ops.native import tails
+
+        first, last = names
+        for half in ("grad_scale", "grad_act_scale"):
+            _record(monkeypatch, tails, half, lambda *_: calls.append(first))
+        for half in ("grad_squeeze", "grad_act_squeeze"):  # they are told whether to write dx
+            _record(monkeypatch, tails, half, lambda *a: calls.append(last) if a[-1] else None)
+    return calls
+
+
+def _record(monkeypatch, module, name: str, note: Callable[..., object]) -> None:
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: (note(*args), real(*args))[1])
 
 
 def a_map(kind: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:

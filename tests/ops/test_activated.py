@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from senet.ops import passes
 from senet.ops.activated import act_scale, act_squeeze
 from senet.ops.activation import ACTIVATIONS
 from senet.ops.norm import Norm
@@ -22,6 +21,7 @@ from tests.ops.parts import (
     laid,
     mean,
     on,
+    spy,
     times,
 )
 from tests.oracle import check, within_rule
@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused():
     x = torch.randn(2, 4, 3, 3)
     with pytest.raises(ValueError, match=r"^activation: expected one of"):
         act_squeeze(x, None, "swish")
-    with pytest.raises(ValueError, match=r"^S: expected float32 \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"^s: expected \[2, 4\], one gate"):
         act_scale(act_squeeze(x, None, "silu"), torch.ones(2, 4, 1, 1))
 
 
@@ -273,12 +273,7 @@ def test_every_choice_of_inputs_that_need_a_gradient(gate, training):
 
 def test_a_gradient_that_nobody_needs_is_not_computed(monkeypatch):
     """A map that is data: no writing pass."""
-    calls = []
-    for name in ("grad_pooled", "grad_activate"):
-        real = getattr(passes, name)
-        monkeypatch.setattr(
-            passes, name, lambda *a, name=name, real=real: calls.append(name) or real(*a)
-        )
+    calls = spy(monkeypatch, "grad_pooled", "grad_activate")
     unit = Unit()
     unit.fast(unit.leaves()).sum().backward()
     assert calls == ["grad_pooled", "grad_activate"]

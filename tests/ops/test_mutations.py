@@ -1,6 +1,10 @@
 """Break every formula of both pairs of operations in turn: each time a test must fail."""
 
+import ctypes
+import shutil
+import subprocess
 import types
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,12 @@ from tests.ops import test_activated, test_synchronise, test_tail
 from tests.ops.parts import gradient
 from tests.ops.test_activated import Unit
 from tests.ops.test_tail import WHOLE, Tail, check_second
+
+if not backend.missing("native"):
+    from senet.ops import native
+    from senet.ops.native import tails
+
+NATIVE = Path(tail.__file__).parent / "native"
 
 NORM = [
     ("math.prod(x.shape[2:])", "math.prod(x.shape[1:])"),
@@ -67,9 +77,9 @@ TAIL = [
     ("sS2 + dz * of.m, of.a * dz / N", "sS2 + dz, of.a * dz / N"),
     ("sS2 + dz * of.m, of.a * dz / N", "sS2 + dz * of.m, dz / N"),
     ("sS2 + dz * of.m, of.a * dz / N", "sS2 + dz * of.m, of.a * dz"),
-    ("T2 / of.σ if need_γ", "T2 if need_γ"),
-    ("(T1 if need_β", "(T2 if need_β"),
-    ("                if norm.training:", "                if True:"),
+    ("dγ, dβ = T2 / of.σ, T1", "dγ, dβ = T2, T1"),
+    ("dγ, dβ = T2 / of.σ, T1", "dγ, dβ = T2 / of.σ, T2"),
+    ("        if norm.training:", "        if True:"),
     ("T1, T2 = synchronise.sums(T1, T2, norm.group)", "pass"),
     ("E = (0 if E is None else E) - of.a * T1 / of.M", "E = 0 if E is None else E"),
     ("E = (0 if E is None else E) - of.a * T1 / of.M", "E = -of.a * T1 / of.M"),
@@ -81,13 +91,13 @@ TAIL = [
     ("passes.grad_affine(g, x, of.μ, A, E, K)", "passes.grad_affine(g, x, of.μ, A, E, None)"),
     ("passes.grad_scale(dy, mask, x, of.μ)", "passes.grad_scale(dy, mask, x, None)"),
     ("passes.grad_scale(dy, mask, x, of.μ)", "passes.grad_scale(dy, None, x, of.μ)"),
-    ("ds, A = None, of.a.expand(x.shape[:2])", "ds, A = None, torch.ones_like(S1)"),
+    ("torch.stack((of.a.expand(x.shape[:2]), S1,", "torch.stack((torch.ones_like(S1), S1,"),
     ("of.a * S2 + of.β * S1", "of.a * S2"),
     ("of.a * S2 + of.β * S1", "of.β * S1"),
-    ("A, S1, S2 = s * of.a, s * S1, s * S2", "A, S1, S2 = of.a.expand(s.shape), s * S1, s * S2"),
-    ("A, S1, S2 = s * of.a, s * S1, s * S2", "A, S1, S2 = s * of.a, S1, s * S2"),
-    ("A, S1, S2 = s * of.a, s * S1, s * S2", "A, S1, S2 = s * of.a, s * S1, S2"),
-    ("links = (g, A, S1, S2)", "links = (dy, A, S1, S2)"),
+    ("(s * of.a, s * S1, s * S2)", "(of.a.expand(s.shape), s * S1, s * S2)"),
+    ("(s * of.a, s * S1, s * S2)", "(s * of.a, S1, s * S2)"),
+    ("(s * of.a, s * S1, s * S2)", "(s * of.a, s * S1, S2)"),
+    ("*((g, links) if", "*((dy, links) if"),
     ("g if need_shortcut", "dy if need_shortcut"),
     ("μ=of.μ.clone(),", "μ=of.μ,"),
     ("var=of.var.clone())", "var=of.var)"),
@@ -104,7 +114,7 @@ TAIL = [
     ("if not torch.is_grad_enabled() or norm is None:", "if True:"),
 ]  # fmt: skip
 ACTIVATED = [
-    ("        track(norm, of)\n", ""),
+    ("            track(norm, of)\n", ""),
     ("passes.pooled(x, of.μ, of.a, of.β, activation) / sizes(x)[0]",
      "passes.pooled(x, of.μ, of.a, of.β, activation)"),
     ("passes.pooled(x, of.μ,", "passes.pooled(x, None,"),
@@ -115,38 +125,67 @@ ACTIVATED = [
     ("passes.activate(x, of.μ, of.a, of.β,", "passes.activate(x, of.μ, of.a, 0 * of.β,"),
     ("of.β, wide(s, x), activation)", "of.β, None, activation)"),
     ("        of = own(of, norm)\n", ""),
-    ("_, _, _, C1, C2 = passes", "_, _, _, C2, C1 = passes"),
-    ("s = sS1 = sS2 = torch.zeros_like(dz)", "s = sS1 = sS2 = torch.ones_like(dz)"),
-    ("e = dz / N", "e = dz"),
+    ("s, sS1, sS2, C1, C2 = links", "s, sS1, sS2, C2, C1 = links"),
+    ("e = dz / sizes(x)[0]", "e = dz"),
     ("sS1 + e * C1, sS2 + e * C2, of.a * e", "sS1, sS2 + e * C2, of.a * e"),
     ("sS1 + e * C1, sS2 + e * C2, of.a * e", "sS1 + e * C1, sS2, of.a * e"),
     ("sS1 + e * C1, sS2 + e * C2, of.a * e", "sS1 + e * C1, sS2 + e * C2, e"),
     ("sS1 + e * C1, sS2 + e * C2, of.a * e", "sS1 + e * C1, sS2 + e * C2, None"),
-    ("T2 / of.σ if need_γ", "T2 if need_γ"),
-    ("(T1 if need_β", "(T2 if need_β"),
-    ("                if norm.training:", "                if True:"),
+    ("dγ, dβ = T2 / of.σ, T1", "dγ, dβ = T2, T1"),
+    ("dγ, dβ = T2 / of.σ, T1", "dγ, dβ = T2 / of.σ, T2"),
+    ("        if norm.training:", "        if True:"),
     ("T1, T2 = synchronise.sums(T1, T2, norm.group)", "pass"),
     ("L, K = of.a * T1 / of.M,", "L, K = T1 / of.M,"),
     ("L, K = of.a * T1 / of.M,", "L, K = None,"),
     ("of.a * T2 / (of.σ * of.σ * of.M)", "of.a * T2 / (of.σ * of.M)"),
     ("of.a * T2 / (of.σ * of.σ * of.M)", "T2 / (of.σ * of.σ * of.M)"),
-    ("A = of.a * s", "A = of.a.expand(s.shape)"),
-    ("A = of.a * s", "A = s"),
-    ("f, A, E, K, L)", "f, A, E, L, K)"),
+    ("activation, of.a * s, E", "activation, of.a.expand(s.shape), E"),
+    ("activation, of.a * s, E", "activation, s, E"),
+    ("s, E, K, L)", "s, E, L, K)"),
     ("passes.grad_activate(dy, x, of.μ,", "passes.grad_activate(dy, x, None,"),
     ("passes.grad_activate(dy, x, of.μ, of.a, of.β,",
      "passes.grad_activate(dy, x, of.μ, of.a, 0 * of.β,"),
-    ("passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, s is",
-     "passes.grad_pooled(dy, x, None, of.a, of.β, f, s is"),
-    ("passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, s is",
-     "passes.grad_pooled(dy, x, of.μ, of.a, 0 * of.β, f, s is"),
-    ("passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, True",
-     "passes.grad_pooled(dy, x, None, of.a, of.β, f, True"),
-    ("s = torch.ones_like(S1)", "s = torch.zeros_like(S1)"),
+    ("passes.grad_pooled(dy, x, of.μ, of.a, of.β, activation, s is",
+     "passes.grad_pooled(dy, x, None, of.a, of.β, activation, s is"),
+    ("passes.grad_pooled(dy, x, of.μ, of.a, of.β, activation, s is",
+     "passes.grad_pooled(dy, x, of.μ, of.a, 0 * of.β, activation, s is"),
+    ("torch.stack((torch.ones_like(S1), S1", "torch.stack((torch.zeros_like(S1), S1"),
     ("(ds, C1, C2) = wide(s, x), more", "(ds, C2, C1) = wide(s, x), more"),
-    ("S1, S2 = s * S1, s * S2", "S1, S2 = S1, s * S2"),
-    ("S1, S2 = s * S1, s * S2", "S1, S2 = s * S1, S2"),
-    ("links = (dy, s, S1,", "links = (dy, s * s, S1,"),
+    ("(s, s * S1, s * S2,", "(s, S1, s * S2,"),
+    ("(s, s * S1, s * S2,", "(s, s * S1, S2,"),
+    ("(s, s * S1, s * S2,", "(s * s, s * S1, s * S2,"),
+]  # fmt: skip
+# The same formulas in C, of tails.c.
+IN_C = [
+    ("running_mean[c] = lerp(", "(void)lerp("),
+    ("of.var[c] * (M / (M - 1))", "of.var[c]"),
+    ("weight < 0.5f ? from + weight", "weight < 2 ? to - weight"),
+    ("square / M - shift * shift", "square / M"),
+    ("of.mu[c] = pivot[c] + shift", "of.mu[c] = pivot[c]"),
+    ("m[b * C + c] / N - pivot[c]", "m[b * C + c] / N"),
+    ("sqrtf(of.var[c] + (float)eps)", "sqrtf(of.var[c])"),
+    ("(gamma ? gamma[c] : 1) / of.sigma[c]", "1 / of.sigma[c]"),
+    ("(gamma ? gamma[c] : 1) / of.sigma[c]", "(gamma ? gamma[c] : 0) / of.sigma[c]"),
+    ("beta ? beta[c] : 0;", "0;"),
+    ("m[i] /= N", "m[i] /= 1"),
+    ("of.a[c] * m[b * C + c] + of.beta[c]", "of.a[c] * m[b * C + c]"),
+    ("A[b * C + c] = gate * a[c]", "A[b * C + c] = a[c]"),
+    ("D[b * C + c] = gate * beta[c]", "D[b * C + c] = beta[c]"),
+    ("A[i + c] = s ? s[i + c] * a[c] : a[c]", "A[i + c] = a[c]"),
+    ("a[c] * S2[i + c] + beta[c] * S1[i + c]", "a[c] * S2[i + c]"),
+    ("S1[i + c] *= s[i + c], S2[i + c]", "S2[i + c]"),
+    ("t1 += sS1[i], t2 += sS2[i]", "t1 += sS1[i]"),
+    ("t1 += dz[i] * (one ? one[i] : 1), t2", "t2"),
+    ("t2 += dz[i] * other[i]", "t2 += dz[i]"),
+    ("(dz ? dz[i + c] / N : 0)", "(dz ? dz[i + c] : 0)"),
+    ("(learns ? T1[c] / M : 0)", "0"),
+    ("(learns ? T1[c] / M : 0)", "T1[c] / M"),
+    ("S1[i] *= kept[i], S2[i] *= kept[i]", "S2[i] *= kept[i]"),
+    ("kept[i] = s ? s[i] : 1", "kept[i] = 1"),
+    ("e[i] = dz[i] / N", "e[i] = dz[i]"),
+    ("A[i + c] = a[c] * s[i + c]", "A[i + c] = s[i + c]"),
+    ("E[i + c] = dz ? a[c] * e[i + c] : 0", "E[i + c] = 0"),
+    ("L[c] = a[c] * T1[c] / M", "L[c] = 0"),
 ]  # fmt: skip
 MUTATIONS = [
     (module, *change)
@@ -228,4 +267,47 @@ def test_a_broken_formula_is_noticed(module, right, wrong, monkeypatch):
     assert source(module).count(right) == 1, f"the formula is written otherwise now: {right}"
     put(source(module).replace(right, wrong), module, monkeypatch)
     with pytest.raises((AssertionError, RuntimeError, TypeError)):
+        check_all(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def passes_in_c(tmp_path_factory):
+    """``passes.c``, compiled: what every mutant of ``tails.c`` is linked with."""
+    if backend.missing("native") or not shutil.which("gcc"):
+        pytest.skip("needs gcc and the C library")
+    made = tmp_path_factory.mktemp("c") / "passes.o"
+    _gcc("-O1", "-c", NATIVE / "passes.c", "-o", made)
+    return made
+
+
+def _gcc(*words) -> None:
+    subprocess.run(["gcc", "-fopenmp", "-fPIC", "-DSENET_SOURCE=0u", *words], check=True)
+
+
+def put_in_c(changed: str, passes_in_c: Path, monkeypatch) -> None:
+    """Have every half of a tail run in the ``changed`` C."""
+    folder = passes_in_c.parent
+    name = f"tails{zlib.crc32(changed.encode())}"
+    (folder / f"{name}.c").write_text(changed, encoding="utf-8")
+    library = folder / f"{name}.so"
+    _gcc("-O1", "-I", NATIVE, "-shared", folder / f"{name}.c", passes_in_c, "-o", library)
+    mutant = ctypes.CDLL(str(library))
+    native.library.declare(mutant)
+    monkeypatch.setattr(tails, "_c", mutant)
+
+
+IN_C_SOURCE = (NATIVE / "tails.c").read_text(encoding="utf-8")
+
+
+def test_nothing_fails_unbroken_in_c(passes_in_c, monkeypatch):
+    put_in_c(IN_C_SOURCE, passes_in_c, monkeypatch)
+    with backend.use("native"):
+        check_all(monkeypatch)
+
+
+@pytest.mark.parametrize(("right", "wrong"), IN_C, ids=[wrong[:40] for _, wrong in IN_C])
+def test_a_broken_formula_in_c_is_noticed(right, wrong, passes_in_c, monkeypatch):
+    assert right in IN_C_SOURCE, f"the formula is written otherwise now: {right}"
+    put_in_c(IN_C_SOURCE.replace(right, wrong), passes_in_c, monkeypatch)
+    with backend.use("native"), pytest.raises(AssertionError):
         check_all(monkeypatch)

@@ -37,10 +37,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from senet.ops import passes, synchronise
+from senet.ops import backend, passes, synchronise
 from senet.ops.norm import Affine, Norm, affine, sizes, track
 from senet.ops.precision import full_precision, wide
-from senet.ops.tail import affine_of, again, bare, needs_gradient, own, plain_passes, stand_in
+from senet.ops.tail import (
+    affine_of,
+    again,
+    bare,
+    needs_gradient,
+    own,
+    plain_passes,
+    require_gates,
+    stand_in,
+)
 
 
 class Activated(NamedTuple):
@@ -53,7 +62,8 @@ class Activated(NamedTuple):
         of: the affine map that ``norm`` is to x.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
         links: stand-ins without memory whose gradients :func:`act_scale` sends to
-            :func:`act_squeeze`: dy like x; s, s S1, s S2, C1, C2, ``[B, C]``. None in inference.
+            :func:`act_squeeze`: dy like x; and s, s S1, s S2, C1, C2 as ``[5, B, C]``. None in
+            inference.
     """
 
     z: Tensor | None
@@ -100,8 +110,11 @@ def act_scale(h: Activated, s: Tensor | None = None) -> Tensor:
         >>> act_scale(h, torch.tensor([[2.0]]))
         tensor([[[0., 6.]]])
     """
+    require_gates(s, h.x)
     if not needs_gradient(s, *h.links):
         return _scale(h.x, h.of, s, h.activation)
+    if s is None and h.z is not None:  # the squeeze alone was used: its gradient needs C1 and C2
+        s = torch.ones_like(h.z)
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
     return _ActScale.apply(h.x, γ, β, s, h.norm, h.of, h.activation, *h.links)  # type: ignore[return-value]
 
@@ -109,9 +122,13 @@ def act_scale(h: Activated, s: Tensor | None = None) -> Tensor:
 def _squeeze(
     x: Tensor, norm: Norm | None, activation: str, squeeze: bool
 ) -> tuple[Tensor | None, Affine]:
+    half = backend.halves(x, *(norm or ())[:4])
     with full_precision(x):
-        of = affine(x, norm)
-        track(norm, of)
+        if half and half.takes(norm):
+            _, of = half.normalise(x, norm, False)
+        else:
+            of = affine(x, norm)
+            track(norm, of)
         if not squeeze:
             return None, of
         return passes.pooled(x, of.μ, of.a, of.β, activation) / sizes(x)[0], of
@@ -120,6 +137,52 @@ def _squeeze(
 def _scale(x: Tensor, of: Affine, s: Tensor | None, activation: str) -> Tensor:
     with full_precision(x):
         return passes.activate(x, of.μ, of.a, of.β, wide(s, x), activation)
+
+
+def _grad_scale(
+    dy: Tensor, x: Tensor, of: Affine, s: Any, activation: str
+) -> tuple[Tensor | None, Tensor]:
+    """ds; and s, s S1, s S2, C1 and C2, ``[5, B, C]``. Nobody reads the last two without a gate."""
+    if half := backend.halves(x, dy, s):
+        return half.grad_act_scale(dy, x, of, s, activation)
+    S1, S2, *more = passes.grad_pooled(dy, x, of.μ, of.a, of.β, activation, s is not None)
+    if s is None:
+        nothing = torch.zeros_like(S1)
+        return None, torch.stack((torch.ones_like(S1), S1, S2, nothing, nothing))
+    s, (ds, C1, C2) = wide(s, x), more
+    return ds, torch.stack((s, s * S1, s * S2, C1, C2))
+
+
+def _grad_squeeze(
+    dy: Tensor,
+    links: Tensor,
+    dz: Tensor | None,
+    x: Tensor,
+    of: Any,
+    norm: Norm | None,
+    activation: str,
+    need_x: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """dx, dγ and dβ. ``norm`` is :func:`bare`."""
+    half = backend.halves(x, dy, links, dz)
+    if half and half.takes(norm):
+        return half.grad_act_squeeze(dy, links, dz, x, of, norm, activation, need_x)
+    s, sS1, sS2, C1, C2 = links.unbind()
+    E = K = L = dγ = dβ = None
+    if dz is not None:
+        e = dz / sizes(x)[0]
+        sS1, sS2, E = sS1 + e * C1, sS2 + e * C2, of.a * e
+    if norm is not None:
+        T1, T2 = sS1.sum(0), sS2.sum(0)
+        dγ, dβ = T2 / of.σ, T1
+        if norm.training:
+            if norm.group is not None:
+                T1, T2 = synchronise.sums(T1, T2, norm.group)
+            L, K = of.a * T1 / of.M, of.a * T2 / (of.σ * of.σ * of.M)
+    if not need_x:
+        return None, dγ, dβ
+    dx = passes.grad_activate(dy, x, of.μ, of.a, of.β, activation, of.a * s, E, K, L)
+    return dx, dγ, dβ
 
 
 class _ActSqueeze(torch.autograd.Function):
@@ -132,37 +195,21 @@ class _ActSqueeze(torch.autograd.Function):
         ctx.save_for_backward(x, γ, β, *of[:-1])
         ctx.norm, ctx.M, ctx.activation = bare(norm), of.M, activation
         ctx.set_materialize_grads(False)
-        return z, of, stand_in(x), *(stand_in(of.a.expand(x.shape[:2])) for _ in range(5))
+        return z, of, stand_in(x, x.shape), stand_in(of.a, (5, *x.shape[:2]))
 
     @staticmethod
-    def backward(ctx: Any, dz, _of, dy, s, sS1, sS2, C1, C2):  # type: ignore[override]
+    def backward(ctx: Any, dz, _of, dy, links):  # type: ignore[override]
         if dy is None and dz is None:
             return None, None, None, None, None, None
         x, γ, β, *constants = ctx.saved_tensors
-        norm, f, (N, _) = ctx.norm, ctx.activation, sizes(x)
-        need_x, need_γ, need_β, *_ = ctx.needs_input_grad
+        norm, f, need_x, need_γ, need_β = ctx.norm, ctx.activation, *ctx.needs_input_grad[:3]
         with plain_passes(dy, dz), full_precision(x):
             of = again(x, γ, β, norm, affine_of(constants, ctx.M), squeeze=False)
             if dy is None:  # z alone was used
                 dy = torch.zeros_like(x)
-                s = sS1 = sS2 = torch.zeros_like(dz)
-                _, _, _, C1, C2 = passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, True)
-            E = K = L = dγ = dβ = None
-            if dz is not None:
-                e = dz / N
-                sS1, sS2, E = sS1 + e * C1, sS2 + e * C2, of.a * e
-            if of.σ is not None:
-                T1, T2 = sS1.sum(0), sS2.sum(0)
-                dγ, dβ = (T2 / of.σ if need_γ else None), (T1 if need_β else None)
-                if norm.training:
-                    if norm.group is not None:
-                        T1, T2 = synchronise.sums(T1, T2, norm.group)
-                    L, K = of.a * T1 / of.M, of.a * T2 / (of.σ * of.σ * of.M)
-            dx = None
-            if need_x:
-                A = of.a * s
-                dx = passes.grad_activate(dy, x, of.μ, of.a, of.β, f, A, E, K, L)
-        return dx, dγ, dβ, None, None, None
+                _, links = _grad_scale(dy, x, of, torch.zeros_like(dz), f)
+            dx, dγ, dβ = _grad_squeeze(dy, links, dz, x, of, norm, f, need_x)
+        return dx, dγ if need_γ else None, dβ if need_β else None, None, None, None
 
 
 class _ActScale(torch.autograd.Function):
@@ -177,15 +224,9 @@ class _ActScale(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy):  # type: ignore[override]
         x, γ, β, s, *constants = ctx.saved_tensors
-        f, need_s, need_links = ctx.activation, ctx.needs_input_grad[3], ctx.needs_input_grad[7:]
-        ds = C1 = C2 = None
+        need_s, need_links = ctx.needs_input_grad[3], ctx.needs_input_grad[7:]
         with plain_passes(dy), full_precision(x):
             of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=False)
-            S1, S2, *more = passes.grad_pooled(dy, x, of.μ, of.a, of.β, f, s is not None)
-            if s is None:
-                s = torch.ones_like(S1)
-            else:
-                s, (ds, C1, C2) = wide(s, x), more
-                S1, S2 = s * S1, s * S2
-        links = (dy, s, S1, S2, C1, C2) if any(need_links) else (None,) * len(need_links)
+            ds, links = _grad_scale(dy, x, of, s, ctx.activation)
+        links = (dy, links) if any(need_links) else (None,) * len(need_links)
         return None, None, None, ds if need_s else None, None, None, None, *links

@@ -65,6 +65,27 @@ def of(x: Tensor) -> ModuleType:
     return _ready[name]
 
 
+def halves(x: Tensor, *others: Tensor | None) -> ModuleType | None:
+    """What runs each half of a tail of ``x`` in one call, past PyTorch's dispatcher.
+
+    ``None`` where the backend of ``x`` has no such calls, and where they would not be seen by what
+    watches: a compiler, a mode, a class of tensors. Then a half is passes, with algebra between.
+
+    Args:
+        x: a map.
+        others: all other tensors of the call.
+    """
+    if torch.compiler.is_compiling() or _traced() or torch._C._len_torch_dispatch_stack():
+        return None
+    if of(x) is not _ready.get("native") or not _ready["native"].takes(x) or not x.numel():
+        return None
+    if any(type(t) not in _PLAIN for t in (x, *others) if t is not None):
+        return None
+    return importlib.import_module("senet.ops.native.tails")
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
 # Numbers of a map on the CPU from which the passes gain more than the calls between them cost, with
 # a gate and without: `python -m benchmarks.ops.small` measures it.
 LEAST, LEAST_WITHOUT_GATE = 1 << 17, 1 << 19

@@ -111,6 +111,20 @@ def sizes(x: Tensor) -> tuple[int, Any]:
     return N, x.shape[0] * N
 
 
+def require_several(x: Tensor) -> Any:
+    """Return M, the values a channel.
+
+    Raises:
+        ValueError: if there is one only: no batch has statistics then.
+    """
+    _, M = sizes(x)
+    if M <= 1:
+        raise ValueError(
+            f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
+        )
+    return M
+
+
 class _Batch(NamedTuple):
     """What one pass finds out about a batch.
 
@@ -131,11 +145,7 @@ class _Batch(NamedTuple):
 
 def _statistics(x: Tensor, group: Any) -> _Batch:
     """Take mean and variance of the batch, in one pass."""
-    _, M = sizes(x)
-    if M <= 1:
-        raise ValueError(
-            f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
-        )
+    M = require_several(x)
     pivot = _pivot(x)
     total, squares = passes.moments(x, pivot)
     shift = total.sum(0) / M

@@ -58,7 +58,7 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 @torch.compiler.allow_in_graph
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     """Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot})
     return backend.of(x).moments(x, pivot)
 
@@ -99,9 +99,9 @@ def affine(
     returns what :func:`grad_scale` must know of the ReLU, a :mod:`~senet.ops.mask`, in the form
     that makes forward and backward together the fastest; ``None`` where there is no ReLU.
     """
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot}, {"A": A, "D": D})
-    return backend.of(x).affine(x, pivot, A, D, _like(shortcut, x, "shortcut"), relu, keep)
+    return backend.of(x).affine(x, pivot, A, D, like(shortcut, x, "shortcut"), relu, keep)
 
 
 @torch.compiler.allow_in_graph
@@ -114,14 +114,14 @@ def grad_scale(
     the ReLU that ended :func:`affine` (:mod:`senet.ops.mask`: its output will do), and ``None``
     where none did: then g *is* ``dy``, and no map is written.
     """
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot})
     if mask is None or not masks.in_bits(mask):
-        mask = _like(mask, x, "mask")
+        mask = like(mask, x, "mask")
     elif mask.shape != (masks.length(x),) or mask.device != x.device or not mask.is_contiguous():
         wanted = f"uint8 [{masks.length(x)}] on {x.device}, one bit for each number of a map"
         raise ValueError(f"mask: expected {wanted} {list(x.shape)}, got {_described(mask)}")
-    return backend.of(x).grad_scale(_like(dy, x, "dy"), mask, x, pivot)
+    return backend.of(x).grad_scale(like(dy, x, "dy"), mask, x, pivot)
 
 
 @torch.compiler.allow_in_graph
@@ -139,16 +139,16 @@ def grad_affine(
     statistics were constants), and then ``x`` only lends its layout and is not read: a backend
     gets ``None``.
     """
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot, "K": K}, {"A": A, "E": E})
-    g = _like(g, x, "g")
+    g = like(g, x, "g")
     return backend.of(g).grad_affine(g, None if K is None else x, pivot, A, E, K)
 
 
 @torch.compiler.allow_in_graph
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
     """Σₙ f(u), ``[B, C]``. Reads ``x`` once."""
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b}, activation=activation)
     return backend.of(x).pooled(x, pivot, a, b, activation)
 
@@ -158,7 +158,7 @@ def activate(
     x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
 ) -> Tensor:
     """y = S f(u), like ``x``. Reads ``x``, writes ``y``. ``S`` is ``[B, C]``, and ``None`` is 1."""
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b}, {"S": S}, activation)
     return backend.of(x).activate(x, pivot, a, b, S, activation)
 
@@ -177,9 +177,9 @@ def grad_pooled(
 
     Reads ``dy`` and ``x`` once.
     """
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b}, activation=activation)
-    return backend.of(x).grad_pooled(_like(dy, x, "dy"), x, pivot, a, b, activation, se)
+    return backend.of(x).grad_pooled(like(dy, x, "dy"), x, pivot, a, b, activation, se)
 
 
 @torch.compiler.allow_in_graph
@@ -199,13 +199,13 @@ def grad_activate(
 
     ``A`` and ``E`` are ``[B, C]``, ``K`` and ``L`` are ``[C]``; what is ``None`` is zero.
     """
-    x = _dense(x, "x")
+    x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b, "K": K, "L": L}, {"A": A, "E": E}, activation)
-    dy = _like(dy, x, "dy")
+    dy = like(dy, x, "dy")
     return backend.of(x).grad_activate(dy, x, pivot, a, b, activation, A, E, K, L)
 
 
-def _dense(x: Tensor, name: str) -> Tensor:
+def dense(x: Tensor, name: str) -> Tensor:
     """The map ``x`` in one of the two layouts that backends read: contiguous, or channels last."""
     if x.dim() < 2 or not x.is_floating_point():
         raise ValueError(f"{name}: expected a map [B, C, *space] of floats, got {_described(x)}")
@@ -213,12 +213,12 @@ def _dense(x: Tensor, name: str) -> Tensor:
 
 
 @overload
-def _like(x: Tensor, model: Tensor, name: str) -> Tensor: ...
+def like(x: Tensor, model: Tensor, name: str) -> Tensor: ...
 @overload
-def _like(x: None, model: Tensor, name: str) -> None: ...
+def like(x: None, model: Tensor, name: str) -> None: ...
 @overload
-def _like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None: ...
-def _like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None:
+def like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None: ...
+def like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None:
     """``x`` in the layout and type of ``model``, so that one index walks all maps of a call."""
     if x is None:
         return None

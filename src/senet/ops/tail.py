@@ -58,7 +58,7 @@ class Squeezed(NamedTuple):
         norm: its batch norm, or ``None``.
         of: the affine map that ``norm`` is to x.
         links: stand-ins without memory whose gradients :func:`norm_scale` sends to
-            :func:`norm_squeeze`: g like x, and A, s S1, s S2, ``[B, C]``. Empty in inference.
+            :func:`norm_squeeze`: g like x, and A, s S1, s S2 as ``[3, B, C]``. None in inference.
     """
 
     z: Tensor | None
@@ -118,6 +118,7 @@ def norm_scale(
         >>> norm_scale(norm_squeeze(x, Norm(training=True, eps=0.0)), shortcut=x, relu=True)
         tensor([[[0., 4.]]])
     """
+    require_gates(s, h.x)
     if not needs_gradient(s, shortcut, *h.links):
         return _scale(h.x, h.of, s, shortcut, relu, keep=False)[0]
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
@@ -147,6 +148,9 @@ def _squeeze(
     x: Tensor, norm: Norm | None, squeeze: bool, mean: Tensor | None = None
 ) -> tuple[Tensor | None, Affine]:
     """z, and the affine map that ``norm`` is."""
+    half = backend.halves(x, *(norm or ())[:4])
+    if half and mean is None and half.takes(norm):
+        return half.normalise(x, norm, squeeze)
     with full_precision(x):
         of = affine(x, norm)
         track(norm, of)
@@ -165,6 +169,8 @@ def _scale(
     x: Tensor, of: Affine, s: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
 ) -> tuple[Tensor, Tensor | None]:
     """y, and what the backward needs of the ReLU."""
+    if half := backend.halves(x, s, shortcut):
+        return half.scale(x, of, s, shortcut, relu, keep)
     with full_precision(x):
         s = wide(s, x)
         if s is None:
@@ -173,6 +179,49 @@ def _scale(
             A, D = s * of.a, s * of.β
         made: Any = passes.affine(x, of.μ, A, D, shortcut, relu, keep)
     return made if keep else (made, None)
+
+
+def _grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Any
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
+    if half := backend.halves(x, dy, s):
+        return half.grad_scale(dy, mask, x, of, s)
+    g, S1, S2 = passes.grad_scale(dy, mask, x, of.μ)
+    if s is None:
+        return g, None, torch.stack((of.a.expand(x.shape[:2]), S1, S2))
+    s = wide(s, x)
+    return g, of.a * S2 + of.β * S1, torch.stack((s * of.a, s * S1, s * S2))
+
+
+def _grad_squeeze(
+    g: Tensor,
+    links: Tensor,
+    dz: Tensor | None,
+    x: Tensor,
+    of: Any,
+    norm: Norm | None,
+    need_x: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """dx, dγ and dβ. ``norm`` is :func:`bare`."""
+    half = backend.halves(x, g, links, dz)
+    if half and half.takes(norm):
+        return half.grad_squeeze(g, links, dz, x, of, norm, need_x)
+    N, _ = sizes(x)
+    A, sS1, sS2 = links.unbind()
+    E: Any = None
+    K = dγ = dβ = None
+    if dz is not None:
+        sS1, sS2, E = sS1 + dz, sS2 + dz * of.m, of.a * dz / N
+    if norm is not None:
+        T1, T2 = sS1.sum(0), sS2.sum(0)
+        dγ, dβ = T2 / of.σ, T1
+        if norm.training:
+            if norm.group is not None:
+                T1, T2 = synchronise.sums(T1, T2, norm.group)
+            E = (0 if E is None else E) - of.a * T1 / of.M
+            E, K = E.expand(x.shape[:2]), of.a * T2 / (of.σ * of.σ * of.M)
+    return passes.grad_affine(g, x, of.μ, A, E, K) if need_x else None, dγ, dβ
 
 
 class _NormSqueeze(torch.autograd.Function):
@@ -185,33 +234,20 @@ class _NormSqueeze(torch.autograd.Function):
         ctx.save_for_backward(x, γ, β, *of[:-1])
         ctx.norm, ctx.M = bare(norm), of.M
         ctx.set_materialize_grads(False)
-        return z, of, stand_in(x), *(stand_in(of.a.expand(x.shape[:2])) for _ in range(3))
+        return z, of, stand_in(x, x.shape), stand_in(of.a, (3, *x.shape[:2]))
 
     @staticmethod
-    def backward(ctx: Any, dz, _of, g, A, sS1, sS2):  # type: ignore[override]
+    def backward(ctx: Any, dz, _of, g, links):  # type: ignore[override]
         if g is None and dz is None:
             return None, None, None, None, None
         x, γ, β, *constants = ctx.saved_tensors
-        norm, (N, _) = ctx.norm, sizes(x)
         need_x, need_γ, need_β, *_ = ctx.needs_input_grad
         with plain_passes(g, dz), full_precision(x):
-            of = again(x, γ, β, norm, affine_of(constants, ctx.M), squeeze=dz is not None)
+            of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=dz is not None)
             if g is None:  # z alone was used
-                g, A = torch.zeros_like(x), torch.zeros_like(dz)
-                sS1 = sS2 = A
-            E = K = dγ = dβ = None
-            if dz is not None:
-                sS1, sS2, E = sS1 + dz, sS2 + dz * of.m, of.a * dz / N
-            if of.σ is not None:
-                T1, T2 = sS1.sum(0), sS2.sum(0)
-                dγ, dβ = (T2 / of.σ if need_γ else None), (T1 if need_β else None)
-                if norm.training:
-                    if norm.group is not None:
-                        T1, T2 = synchronise.sums(T1, T2, norm.group)
-                    E = (0 if E is None else E) - of.a * T1 / of.M
-                    E, K = E.expand(x.shape[:2]), of.a * T2 / (of.σ * of.σ * of.M)
-            dx = passes.grad_affine(g, x, of.μ, A, E, K) if need_x else None
-        return dx, dγ, dβ, None, None
+                g, links = torch.zeros_like(x), dz.new_zeros((3, *x.shape[:2]))
+            dx, dγ, dβ = _grad_squeeze(g, links, dz, x, of, ctx.norm, need_x)
+        return dx, dγ if need_γ else None, dβ if need_β else None, None, None
 
 
 class _NormScale(torch.autograd.Function):
@@ -230,19 +266,26 @@ class _NormScale(torch.autograd.Function):
         _, _, _, need_s, need_shortcut, _, _, _, *need_links = ctx.needs_input_grad
         with plain_passes(dy), full_precision(x):
             of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=False)
-            g, S1, S2 = passes.grad_scale(dy, mask, x, of.μ)
-            if s is None:
-                ds, A = None, of.a.expand(x.shape[:2])
-            else:
-                ds, s = of.a * S2 + of.β * S1, wide(s, x)
-                A, S1, S2 = s * of.a, s * S1, s * S2
-        links = (g, A, S1, S2) if any(need_links) else (None,) * len(need_links)
+            g, ds, links = _grad_scale(dy, mask, x, of, s)
         return (
             *(None, None, None),
             ds if need_s else None,
             g if need_shortcut else None,
             *(None, None, None),
-            *links,
+            *((g, links) if any(need_links) else (None,) * len(need_links)),
+        )
+
+
+def require_gates(s: Tensor | None, x: Tensor) -> None:
+    """Refuse what is not one gate for each image and channel of the map ``x``.
+
+    Raises:
+        ValueError: saying what came instead.
+    """
+    if s is not None and s.shape != x.shape[:2]:
+        raise ValueError(
+            f"s: expected {list(x.shape[:2])}, one gate for each image and channel of a map "
+            f"{list(x.shape)}, got {list(s.shape)}"
         )
 
 
@@ -251,14 +294,14 @@ def needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def stand_in(model: Tensor) -> Tensor:
-    """Return a tensor of the shape and type of ``model`` that takes no memory."""
-    return model.new_empty(()).expand(model.shape)
+def stand_in(model: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a tensor of this shape, and of the type of ``model``, that takes no memory."""
+    return model.new_empty(()).expand(shape)
 
 
 def own(of: Affine, norm: Norm | None) -> Affine:
     """``of`` with no tensor that a later batch would move: running statistics are copied."""
-    if norm is None or norm.learns:
+    if norm is None or of.μ is not norm.running_mean:
         return of
     assert of.μ is not None
     assert of.var is not None

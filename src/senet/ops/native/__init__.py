@@ -22,7 +22,7 @@ _c = library.load()
 
 # As in passes.c.
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
+ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
 _WORD = 16
 
 
@@ -116,11 +116,11 @@ def grad_activate(
 
 
 def _moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
-    pivot = _of_channels(pivot, x)
+    pivot = of_channels(pivot, x)
     sums, squares = _sums_of(x, 2)
-    _check(
+    check(
         _c.senet_moments(
-            x.data_ptr(), _address(pivot), sums.data_ptr(), squares.data_ptr(), *_layout(x)
+            x.data_ptr(), address(pivot), sums.data_ptr(), squares.data_ptr(), *layout(x)
         )
     )
     return sums, squares
@@ -135,18 +135,18 @@ def _affine(
     relu: bool,
     bits: Tensor | None = None,
 ) -> Tensor:
-    pivot, A, D = _of_channels(pivot, x), _of_images(A, x), _of_images(D, x)
+    pivot, A, D = of_channels(pivot, x), of_images(A, x), of_images(D, x)
     y = torch.empty_like(x)
     _c.senet_affine(
         x.data_ptr(),
-        _address(pivot),
+        address(pivot),
         A.data_ptr(),
         D.data_ptr(),
-        _address(shortcut),
+        address(shortcut),
         relu,
         y.data_ptr(),
-        _address(bits),
-        *_layout(x, shortcut),
+        address(bits),
+        *layout(x, shortcut),
     )
     return y
 
@@ -154,32 +154,32 @@ def _affine(
 def _affine_with_mask(
     x: Tensor, pivot: Tensor | None, A: Tensor, D: Tensor, shortcut: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    bits = _bits_of(x)
-    _check_bits(bits, x)
+    bits = bits_of(x)
+    check_bits(bits, x)
     return _affine(x, pivot, A, D, shortcut, True, bits), bits
 
 
 def _grad_scale(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None) -> list[Tensor]:
-    pivot = _of_channels(pivot, x)
+    pivot = of_channels(pivot, x)
     y = bits = None
     if mask is not None and masks.in_bits(mask):
-        _check_bits(mask, x)
+        check_bits(mask, x)
         bits = mask
     else:
         y = mask
     results = _scaled(dy, mask, x, pivot)
     g, S1, S2 = results if mask is not None else (None, *results)
-    _check(
+    check(
         _c.senet_grad_scale(
             dy.data_ptr(),
-            _address(y),
-            _address(bits),
+            address(y),
+            address(bits),
             x.data_ptr(),
-            _address(pivot),
-            _address(g),
+            address(pivot),
+            address(g),
             S1.data_ptr(),
             S2.data_ptr(),
-            *_layout(x, dy, y),
+            *layout(x, dy, y),
         )
     )
     return results
@@ -193,36 +193,36 @@ def _grad_affine(
     E: Tensor | None,
     K: Tensor | None,
 ) -> Tensor:
-    pivot, K = _of_channels(pivot, g), _of_channels(K, g)
-    A, E = _of_images(A, g), _of_images(E, g)
+    pivot, K = of_channels(pivot, g), of_channels(K, g)
+    A, E = of_images(A, g), of_images(E, g)
     if K is not None and x is None:
         raise ValueError("with K, dx needs x")
     dx = torch.empty_like(g)
     _c.senet_grad_affine(
         g.data_ptr(),
-        _address(x),
-        _address(pivot),
+        address(x),
+        address(pivot),
         A.data_ptr(),
-        _address(E),
-        _address(K),
+        address(E),
+        address(K),
         dx.data_ptr(),
-        *_layout(g, x),
+        *layout(g, x),
     )
     return dx
 
 
 def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
-    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
+    pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
     (sums,) = _sums_of(x, 1)
-    _check(
+    check(
         _c.senet_pooled(
             x.data_ptr(),
-            _address(pivot),
+            address(pivot),
             a.data_ptr(),
             b.data_ptr(),
-            _ACTIVATIONS[activation],
+            ACTIVATIONS[activation],
             sums.data_ptr(),
-            *_layout(x),
+            *layout(x),
         )
     )
     return sums
@@ -231,18 +231,18 @@ def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: s
 def _activate(
     x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
 ) -> Tensor:
-    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
-    S = _of_images(S, x)
+    pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
+    S = of_images(S, x)
     y = torch.empty_like(x)
     _c.senet_activate(
         x.data_ptr(),
-        _address(pivot),
+        address(pivot),
         a.data_ptr(),
         b.data_ptr(),
-        _address(S),
-        _ACTIVATIONS[activation],
+        address(S),
+        ACTIVATIONS[activation],
         y.data_ptr(),
-        *_layout(x),
+        *layout(x),
     )
     return y
 
@@ -250,20 +250,20 @@ def _activate(
 def _grad_pooled(
     dy: Tensor, x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str, se: bool
 ) -> list[Tensor]:
-    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
+    pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
     sums = _sums_of(x, 5 if se else 2)
     addresses = (ctypes.c_void_p * len(sums))(*(s.data_ptr() for s in sums))
-    _check(
+    check(
         _c.senet_grad_pooled(
             dy.data_ptr(),
             x.data_ptr(),
-            _address(pivot),
+            address(pivot),
             a.data_ptr(),
             b.data_ptr(),
-            _ACTIVATIONS[activation],
+            ACTIVATIONS[activation],
             addresses,
             len(sums),
-            *_layout(x, dy),
+            *layout(x, dy),
         )
     )
     return sums
@@ -281,23 +281,23 @@ def _grad_activate(
     K: Tensor | None,
     L: Tensor | None,
 ) -> Tensor:
-    pivot, a, b = _of_channels(pivot, x), _of_channels(a, x), _of_channels(b, x)
-    A, E = _of_images(A, x), _of_images(E, x)
-    K, L = _of_channels(K, x), _of_channels(L, x)
+    pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
+    A, E = of_images(A, x), of_images(E, x)
+    K, L = of_channels(K, x), of_channels(L, x)
     dx = torch.empty_like(dy)
     _c.senet_grad_activate(
         dy.data_ptr(),
         x.data_ptr(),
-        _address(pivot),
+        address(pivot),
         a.data_ptr(),
         b.data_ptr(),
-        _ACTIVATIONS[activation],
+        ACTIVATIONS[activation],
         A.data_ptr(),
-        _address(E),
-        _address(K),
-        _address(L),
+        address(E),
+        address(K),
+        address(L),
         dx.data_ptr(),
-        *_layout(dy, x),
+        *layout(dy, x),
     )
     return dx
 
@@ -309,7 +309,7 @@ def _sums_of(x: Tensor, number: int) -> list[Tensor]:
     return [x.new_empty(x.shape[:2], dtype=torch.float32) for _ in range(number)]
 
 
-def _bits_of(x: Tensor) -> Tensor:
+def bits_of(x: Tensor) -> Tensor:
     return x.new_empty(masks.length(x), dtype=torch.uint8)
 
 
@@ -323,23 +323,23 @@ def _scaled(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None) ->
 
 
 @overload
-def _of_channels(v: Tensor, x: Tensor) -> Tensor: ...
+def of_channels(v: Tensor, x: Tensor) -> Tensor: ...
 @overload
-def _of_channels(v: None, x: Tensor) -> None: ...
+def of_channels(v: None, x: Tensor) -> None: ...
 @overload
-def _of_channels(v: Tensor | None, x: Tensor) -> Tensor | None: ...
-def _of_channels(v: Tensor | None, x: Tensor) -> Tensor | None:
+def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None: ...
+def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None:
     """A ``[C]`` array as C reads it."""
     return None if v is None else _vector(v, x.shape[1:2])
 
 
 @overload
-def _of_images(v: Tensor, x: Tensor) -> Tensor: ...
+def of_images(v: Tensor, x: Tensor) -> Tensor: ...
 @overload
-def _of_images(v: None, x: Tensor) -> None: ...
+def of_images(v: None, x: Tensor) -> None: ...
 @overload
-def _of_images(v: Tensor | None, x: Tensor) -> Tensor | None: ...
-def _of_images(v: Tensor | None, x: Tensor) -> Tensor | None:
+def of_images(v: Tensor | None, x: Tensor) -> Tensor | None: ...
+def of_images(v: Tensor | None, x: Tensor) -> Tensor | None:
     """A ``[B, C]`` array as C reads it."""
     return None if v is None else _vector(v, x.shape[:2])
 
@@ -350,23 +350,23 @@ def _vector(v: Tensor, shape: torch.Size) -> Tensor:
     return v.contiguous()
 
 
-def _check_bits(bits: Tensor, x: Tensor) -> None:
+def check_bits(bits: Tensor, x: Tensor) -> None:
     if not has_words(x):
         raise ValueError(f"a mask in bits must have whole words of {_WORD}, not {_described(x)}")
     if bits.shape != (masks.length(x),) or not bits.is_contiguous():
         raise ValueError(f"expected uint8 [{masks.length(x)}], got {_described(bits)}")
 
 
-def _address(x: Tensor | None) -> int | None:
+def address(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
-def _check(out_of_memory: int) -> None:
+def check(out_of_memory: int) -> None:
     if out_of_memory:
         raise MemoryError("no memory for the partial sums of a feature map")
 
 
-def _layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int, int]:
+def layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int, int]:
     """How C walks ``x``, and all that lie like it: ``layout`` in passes.c; and by what threads."""
     B, C, *space = x.shape
     N = math.prod(space)
@@ -435,7 +435,7 @@ _OPERATORS = {
     "affine_with_mask(Tensor x, Tensor? pivot, Tensor A, Tensor D, Tensor? shortcut)"
     " -> (Tensor, Tensor)": (
         _affine_with_mask,
-        lambda x, *_: (torch.empty_like(x), _bits_of(x)),
+        lambda x, *_: (torch.empty_like(x), bits_of(x)),
     ),
     f"pooled({_NORMED}, str activation) -> Tensor": (_pooled, lambda x, *_: _sums_of(x, 1)[0]),
     f"activate({_NORMED}, Tensor? S, str activation) -> Tensor": (

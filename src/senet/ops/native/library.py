@@ -17,7 +17,7 @@ REBUILD = "pip install --force-reinstall --no-deps senet, or pip install -e . in
 
 
 def load() -> ctypes.CDLL:
-    """The library of ``passes.c``, its functions declared.
+    """The library of ``passes.c`` and ``tails.c``, its functions declared.
 
     Raises:
         ImportError: if it is not there or does not load; the message says why and what to do.
@@ -38,14 +38,15 @@ def load() -> ctypes.CDLL:
         ) from error
     library.senet_source.restype = ctypes.c_uint
     if library.senet_source() != source():
-        raise ImportError(f"its C library was built from another passes.c. Build it: {REBUILD}")
-    _declare(library)
+        raise ImportError(f"its C library was built from other sources. Build it: {REBUILD}")
+    declare(library)
     return library
 
 
 def source() -> int:
-    """A checksum of ``passes.c``, which the library was given when it was built."""
-    return zlib.crc32((FOLDER / "passes.c").read_bytes())
+    """A checksum of the C sources, which the library was given when it was built."""
+    files = sorted(FOLDER.glob("*.[ch]"))
+    return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
 def openmp_runtimes() -> list[str]:
@@ -67,8 +68,9 @@ def _share_openmp() -> None:
         raise ImportError(f"there is no OpenMP runtime ({error}). Install libgomp") from error
 
 
-def _declare(library: ctypes.CDLL) -> None:
-    pointer, number, flag = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+def declare(library: ctypes.CDLL) -> None:
+    """Say what the functions of the library take."""
+    pointer, number, flag, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_double
     layout = [number] * 4 + [flag, flag]  # images, rows, columns, channels; type, threads
     library.senet_moments.argtypes = [pointer] * 4 + layout
     library.senet_affine.argtypes = [pointer] * 5 + [flag, pointer, pointer, *layout]
@@ -78,6 +80,12 @@ def _declare(library: ctypes.CDLL) -> None:
     library.senet_activate.argtypes = [pointer] * 5 + [flag, pointer, *layout]
     library.senet_grad_pooled.argtypes = [pointer] * 5 + [flag, pointer, flag, *layout]
     library.senet_grad_activate.argtypes = [pointer] * 5 + [flag] + [pointer] * 5 + layout
+    library.senet_norm.argtypes = [pointer] * 5 + [real, real, flag] + [pointer] * 3 + layout
+    library.senet_norm_scale.argtypes = [pointer] * 6 + [flag, pointer, pointer, *layout]
+    library.senet_grad_norm_scale.argtypes = [pointer] * 11 + layout
+    library.senet_grad_norm_squeeze.argtypes = [pointer] * 8 + [flag] + [pointer] * 3 + layout
+    library.senet_grad_act_scale.argtypes = [pointer] * 6 + [flag, pointer, pointer, *layout]
+    library.senet_grad_act_squeeze.argtypes = [pointer] * 8 + [flag, flag] + [pointer] * 3 + layout
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]
     library.senet_instruction_set.restype = ctypes.c_char_p
     library.senet_instruction_set(None)

@@ -29,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "passes.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -767,10 +769,7 @@ static void expect_large_pages(void *array, const layout *map)
 
 /* ------------------------------------------------------------------------ what the loader calls */
 
-#define LAYOUT long images, long rows, long columns, long channels, int T
-#define THE_LAYOUT (layout){images, rows, columns, channels, T}
-
-/* A checksum of this file: a library that was built from another one is not to be called. */
+/* A checksum of the sources: a library that was built from others is not to be called. */
 unsigned senet_source(void) { return SENET_SOURCE; }
 
 /* Use the instruction set of this name, or with NULL the fastest; returns its name, or NULL where it
@@ -784,7 +783,29 @@ const char *senet_instruction_set(const char *name)
     return NULL;
 }
 
-/* The sums return 1 where there is no memory for those of the parts. */
+/* From one image to the next it is `by_image` numbers, and so on. */
+INLINE void add_positions(type T, const void *x, float *pivot, long images, long by_image, long step,
+                          long positions, long by_position, long channels, long by_channel)
+{
+    for (long b = 0; b < images; b++)
+        for (long n = step / 2; n < positions; n += step)
+            for (long c = 0; c < channels; c++)
+                pivot[c] += load(T, x, b * by_image + n * by_position + c * by_channel);
+}
+
+void senet_pivot(const void *x, float *pivot, LAYOUT)
+{
+    const job j = {.map = THE_LAYOUT};
+    const long few = smaller(images * columns / channels, 4), step = larger(rows / 8, 1);
+    const long size = rows * channels, count = few * rounded_up(rows - step / 2, step);
+    memset(pivot, 0, channels * sizeof *pivot);
+    if (columns == 1) /* contiguous */
+        WITH_TYPE(&j, add_positions(T, x, pivot, few, size, step, rows, 1, channels, rows))
+    else
+        WITH_TYPE(&j, add_positions(T, x, pivot, few, size, step, rows, channels, channels, 1))
+    for (long c = 0; c < channels; c++) pivot[c] /= count;
+}
+
 int senet_moments(const void *x, const float *pivot, float *sums, float *squares, LAYOUT, int threads)
 {
     job j = plan(THE_LAYOUT, WIDTH, 4 * STRETCH);
@@ -792,7 +813,6 @@ int senet_moments(const void *x, const float *pivot, float *sums, float *squares
     return run_sums(in_use->moments, j, 2, threads);
 }
 
-/* With `bits` keeps the mask of the ReLU there. */
 void senet_affine(const void *x, const float *pivot, const float *A, const float *D,
                   const void *shortcut, int relu, void *y, uint8_t *bits, LAYOUT, int threads)
 {
@@ -803,7 +823,6 @@ void senet_affine(const void *x, const float *pivot, const float *A, const float
     run(in_use->affine, &j, threads);
 }
 
-/* Behind a ReLU, of which there is either the output or the mask in bits, writes `g`; else g is dy. */
 int senet_grad_scale(const void *dy, const void *y, uint8_t *bits, const void *x, const float *pivot,
                      void *g, float *S1, float *S2, LAYOUT, int threads)
 {
@@ -840,7 +859,6 @@ void senet_activate(const void *x, const float *pivot, const float *a, const flo
     run(in_use->activate, &j, threads);
 }
 
-/* `sums` are two arrays, or five where there is SE. */
 int senet_grad_pooled(const void *dy, const void *x, const float *pivot, const float *a, const float *b,
                       int f, float *const *sums, int number, LAYOUT, int threads)
 {

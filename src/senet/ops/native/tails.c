@@ -1,0 +1,209 @@
+/* The halves of a tail, each in one call: the passes of passes.c, and the algebra between them on [C]
+ * and [B, C] arrays. The formulas, and the names in them, are those of senet/ops/tail.py, activated.py
+ * and norm.py, whose Python says the same and is held against this.
+ *
+ * With b an image, c a channel and n one of the N positions of a map, M = B N:
+ *
+ *     senet_norm            mu, sigma, a, beta of a batch norm, and m = mean_n (x - mu)
+ *     senet_norm_scale      y = relu(s a (x - mu) + s beta + shortcut)
+ *     senet_grad_norm_scale     g, and ds = a S2 + beta S1; sends A = s a, s S1 and s S2 on
+ *     senet_grad_norm_squeeze   dx, dgamma = T2 / sigma, dbeta = T1
+ *
+ * and where an activation stands between norm and squeeze, senet_grad_act_scale, which sends s, s S1,
+ * s S2, C1 and C2 on, and senet_grad_act_squeeze. All return 1 where there is no memory, else 0.
+ */
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "passes.h"
+
+/* The batch B, and the positions N, of maps that lie so. */
+#define BATCH (channels ? images * columns / channels : 0)
+#define POSITIONS rows
+
+/* A batch norm as the passes make it, u = a (x - mu) + beta: rows of [C]. */
+typedef struct {
+    float *mu, *var, *sigma, *a, *beta;
+} affine_map;
+
+/* As torch.lerp does. */
+static float lerp(float from, float to, float weight)
+{
+    return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight);
+}
+
+/* The statistics of the batch, in one reading pass: mu, var and m. */
+static int take_statistics(const void *x, affine_map of, float *m, LAYOUT, int threads)
+{
+    const long B = BATCH, N = POSITIONS, C = channels;
+    const double M = (double)B * N;
+    float *squares = malloc((B + 1) * C * sizeof *squares), *pivot = squares + B * C;
+    if (!squares) return 1;
+    senet_pivot(x, pivot, SAME_LAYOUT);
+    if (senet_moments(x, pivot, m, squares, SAME_LAYOUT, threads)) return free(squares), 1;
+    for (long c = 0; c < C; c++) {
+        double total = 0, square = 0;
+        for (long b = 0; b < B; b++) total += m[b * C + c], square += squares[b * C + c];
+        const double shift = total / M, var = square / M - shift * shift;
+        of.mu[c] = pivot[c] + shift;
+        of.var[c] = var < 0 ? 0 : var; /* NaN stays NaN */
+        pivot[c] = of.mu[c] - pivot[c];
+    }
+    for (long b = 0; b < B; b++)
+        for (long c = 0; c < C; c++) m[b * C + c] = m[b * C + c] / N - pivot[c];
+    free(squares);
+    return 0;
+}
+
+/* `learns`: the batch decides, and moves the running statistics if there are any; else they decide.
+ * Fills in the five rows of `of`; m, [B, C], which may be missing where they decide; and z, if asked. */
+int senet_norm(const void *x, const float *gamma, const float *beta, float *running_mean,
+               float *running_var, double momentum, double eps, int learns, float *rows_of, float *m,
+               float *z, LAYOUT, int threads)
+{
+    const long B = BATCH, N = POSITIONS, C = channels;
+    const affine_map of = {rows_of, rows_of + C, rows_of + 2 * C, rows_of + 3 * C, rows_of + 4 * C};
+    if (learns) {
+        if (take_statistics(x, of, m, SAME_LAYOUT, threads)) return 1;
+        const double M = (double)B * N;
+        for (long c = 0; running_mean && c < C; c++) {
+            running_mean[c] = lerp(running_mean[c], of.mu[c], momentum);
+            running_var[c] = lerp(running_var[c], of.var[c] * (M / (M - 1)), momentum);
+        }
+    } else {
+        for (long c = 0; c < C; c++) of.mu[c] = running_mean[c], of.var[c] = running_var[c];
+    }
+    for (long c = 0; c < C; c++) {
+        of.sigma[c] = sqrtf(of.var[c] + (float)eps);
+        of.a[c] = (gamma ? gamma[c] : 1) / of.sigma[c];
+        of.beta[c] = beta ? beta[c] : 0;
+    }
+    if (!z) return 0;
+    if (!learns) { /* z holds the sums of squares, which nobody wants, until it is z */
+        if (senet_moments(x, of.mu, m, z, SAME_LAYOUT, threads)) return 1;
+        for (long i = 0; i < B * C; i++) m[i] /= N;
+    }
+    for (long b = 0; b < B; b++)
+        for (long c = 0; c < C; c++) z[b * C + c] = of.a[c] * m[b * C + c] + of.beta[c];
+    return 0;
+}
+
+int senet_norm_scale(const void *x, const float *mu, const float *a, const float *beta, const float *s,
+                     const void *shortcut, int relu, void *y, uint8_t *bits, LAYOUT, int threads)
+{
+    const long B = BATCH, C = channels;
+    float *A = malloc(2 * B * C * sizeof *A), *D = A + B * C;
+    if (!A) return 1;
+    for (long b = 0; b < B; b++)
+        for (long c = 0; c < C; c++) {
+            const float gate = s ? s[b * C + c] : 1;
+            A[b * C + c] = gate * a[c], D[b * C + c] = gate * beta[c];
+        }
+    senet_affine(x, mu, A, D, shortcut, relu, y, bits, SAME_LAYOUT, threads);
+    free(A);
+    return 0;
+}
+
+/* `links` are A, s S1 and s S2, each [B, C]. */
+int senet_grad_norm_scale(const void *dy, const void *y, uint8_t *bits, const void *x, const float *mu,
+                          const float *a, const float *beta, const float *s, void *g, float *ds,
+                          float *links, LAYOUT, int threads)
+{
+    const long C = channels, all = BATCH * C;
+    float *A = links, *S1 = links + all, *S2 = links + 2 * all;
+    if (senet_grad_scale(dy, y, bits, x, mu, g, S1, S2, SAME_LAYOUT, threads)) return 1;
+    for (long i = 0; i < all; i += C)
+        for (long c = 0; c < C; c++) {
+            A[i + c] = s ? s[i + c] * a[c] : a[c];
+            if (!s) continue;
+            ds[i + c] = a[c] * S2[i + c] + beta[c] * S1[i + c];
+            S1[i + c] *= s[i + c], S2[i + c] *= s[i + c];
+        }
+    return 0;
+}
+
+/* T1 and T2, of each channel. With dz adds to the sums what comes through the squeeze: dz times what
+ * is `one` and `other` of it, [B, C], or 1 where that is missing. */
+static void sum_over_batch(const float *sS1, const float *sS2, const float *dz, const float *one,
+                           const float *other, float *T1, float *T2, long B, long C)
+{
+    for (long c = 0; c < C; c++) {
+        double t1 = 0, t2 = 0;
+        for (long i = c; i < B * C; i += C) {
+            t1 += sS1[i], t2 += sS2[i];
+            if (dz) t1 += dz[i] * (one ? one[i] : 1), t2 += dz[i] * other[i];
+        }
+        T1[c] = t1, T2[c] = t2;
+    }
+}
+
+/* `learns`: mu and sigma are of the batch. dgamma and dbeta are always wanted; dx may not be. */
+int senet_grad_norm_squeeze(const void *g, const void *x, const float *mu, const float *sigma,
+                            const float *a, const float *m, const float *links, const float *dz,
+                            int learns, void *dx, float *dgamma, float *dbeta, LAYOUT, int threads)
+{
+    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
+    const float M = (float)B * N, *A = links, *sS1 = links + all, *sS2 = links + 2 * all;
+    float *T1 = dbeta, *T2 = dgamma;
+    sum_over_batch(sS1, sS2, dz, NULL, m, T1, T2, B, C);
+    if (dx) {
+        float *E = malloc((all + C) * sizeof *E), *K = E + all;
+        if (!E) return 1;
+        for (long i = 0; i < all; i += C)
+            for (long c = 0; c < C; c++)
+                E[i + c] = a[c] * ((dz ? dz[i + c] / N : 0) - (learns ? T1[c] / M : 0));
+        for (long c = 0; c < C; c++) K[c] = a[c] * T2[c] / (sigma[c] * sigma[c] * M);
+        senet_grad_affine(g, learns ? x : NULL, mu, A, learns || dz ? E : NULL, learns ? K : NULL, dx,
+                          SAME_LAYOUT, threads);
+        free(E);
+    }
+    for (long c = 0; c < C; c++) dgamma[c] = T2[c] / sigma[c];
+    return 0;
+}
+
+/* `links` are s, s S1, s S2 and, with SE, C1 and C2, each [B, C]. */
+int senet_grad_act_scale(const void *dy, const void *x, const float *mu, const float *a,
+                         const float *beta, const float *s, int f, float *ds, float *links, LAYOUT,
+                         int threads)
+{
+    const long all = BATCH * channels;
+    float *kept = links, *S1 = links + all, *S2 = links + 2 * all;
+    float *sums[5] = {S1, S2, ds, links + 3 * all, links + 4 * all};
+    if (senet_grad_pooled(dy, x, mu, a, beta, f, sums, s ? 5 : 2, SAME_LAYOUT, threads)) return 1;
+    for (long i = 0; i < all; i++) {
+        kept[i] = s ? s[i] : 1;
+        S1[i] *= kept[i], S2[i] *= kept[i];
+    }
+    return 0;
+}
+
+int senet_grad_act_squeeze(const void *dy, const void *x, const float *mu, const float *sigma,
+                           const float *a, const float *beta, const float *links, const float *dz, int f,
+                           int learns, void *dx, float *dgamma, float *dbeta, LAYOUT, int threads)
+{
+    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
+    const float M = (float)B * N, *s = links, *sS1 = links + all, *sS2 = links + 2 * all;
+    float *scratch = malloc((3 * all + 2 * C) * sizeof *scratch);
+    if (!scratch) return 1;
+    float *A = scratch, *E = A + all, *e = E + all, *L = e + all, *K = L + C;
+    float *T1 = dbeta, *T2 = dgamma;
+    for (long i = 0; dz && i < all; i++) e[i] = dz[i] / N;
+    sum_over_batch(sS1, sS2, dz ? e : NULL, links + 3 * all, links + 4 * all, T1, T2, B, C);
+    if (dx) {
+        for (long i = 0; i < all; i += C)
+            for (long c = 0; c < C; c++) {
+                A[i + c] = a[c] * s[i + c];
+                E[i + c] = dz ? a[c] * e[i + c] : 0;
+            }
+        for (long c = 0; c < C; c++) {
+            L[c] = a[c] * T1[c] / M;
+            K[c] = a[c] * T2[c] / (sigma[c] * sigma[c] * M);
+        }
+        senet_grad_activate(dy, x, mu, a, beta, f, A, dz ? E : NULL, learns ? K : NULL,
+                            learns ? L : NULL, dx, SAME_LAYOUT, threads);
+    }
+    for (long c = 0; c < C; c++) dgamma[c] = T2[c] / sigma[c];
+    free(scratch);
+    return 0;
+}

@@ -1,0 +1,250 @@
+"""The halves of a tail on the CPU, each one call into C: ``tails.c``.
+
+The functions are those of :mod:`senet.ops.tail` and :mod:`senet.ops.activated` that stand under
+the same names there, in plain PyTorch, and are held against them. They go past PyTorch's
+dispatcher, so they get tensors of its own class only, while nothing watches what is called
+(:func:`senet.ops.backend.halves`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from senet.ops import mask as masks
+from senet.ops import native, passes
+from senet.ops.native import ACTIVATIONS, address, bits_of, check, layout, of_channels, of_images
+from senet.ops.norm import Affine, Norm, require_several, sizes
+from senet.ops.precision import wide
+
+_c = native.library.load()
+
+
+def takes(norm: Norm | None) -> bool:
+    """Whether a tail with ``norm`` can run here: in this process, on running statistics of C's."""
+    return (
+        norm is not None
+        and norm.group is None
+        and all(
+            v is None or (v.dtype == torch.float32 and v.is_contiguous())
+            for v in (norm.running_mean, norm.running_var)
+        )
+    )
+
+
+def normalise(x: Tensor, norm: Norm, squeeze: bool) -> tuple[Tensor | None, Affine]:
+    """The affine map that ``norm`` is to ``x``, of tensors of its own, and z where it is wanted.
+
+    In training moves the running statistics.
+    """
+    if norm.learns:
+        require_several(x)
+    x = passes.dense(x, "x")
+    γ, β, mean, var = _vectors(x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    rows = _room(5, x.shape[1])
+    m = _room(*x.shape[:2]) if norm.learns or squeeze else None
+    z = _room(*x.shape[:2]) if squeeze else None
+    check(
+        _c.senet_norm(
+            x.data_ptr(),
+            address(γ),
+            address(β),
+            address(mean),
+            address(var),
+            norm.momentum,
+            norm.eps,
+            norm.learns,
+            rows.data_ptr(),
+            address(m),
+            address(z),
+            *layout(x),
+        )
+    )
+    μ, var, σ, a, β = rows.unbind()
+    return z, Affine(μ, var, σ, a, β, m, sizes(x)[1])
+
+
+def scale(
+    x: Tensor, of: Affine, s: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """y = relu(s u + shortcut), and with ``keep`` the mask of the ReLU."""
+    x = passes.dense(x, "x")
+    shortcut = passes.like(shortcut, x, "shortcut")
+    μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
+    y = torch.empty_like(x)
+    bits = bits_of(x) if keep and relu and native.keeps_bits(x) else None
+    check(
+        _c.senet_norm_scale(
+            x.data_ptr(),
+            address(μ),
+            a.data_ptr(),
+            β.data_ptr(),
+            address(s),
+            address(shortcut),
+            relu,
+            y.data_ptr(),
+            address(bits),
+            *layout(x, shortcut),
+        )
+    )
+    return y, (y if bits is None else bits) if keep and relu else None
+
+
+def grad_scale(
+    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
+    x = passes.dense(x, "x")
+    dy = passes.like(dy, x, "dy")
+    y = bits = None
+    if mask is not None and masks.in_bits(mask):
+        if not native.has_words(x):
+            mask = masks.as_map(mask, x)
+        else:
+            native.check_bits(mask, x)
+            bits = mask
+    if bits is None:
+        y = mask = passes.like(mask, x, "mask")
+    μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
+    g = None if mask is None else torch.empty_like(x)
+    links = _room(3, *x.shape[:2])
+    ds = None if s is None else _room(*x.shape[:2])
+    check(
+        _c.senet_grad_norm_scale(
+            dy.data_ptr(),
+            address(y),
+            address(bits),
+            x.data_ptr(),
+            address(μ),
+            a.data_ptr(),
+            β.data_ptr(),
+            address(s),
+            address(g),
+            address(ds),
+            links.data_ptr(),
+            *layout(x, dy, y),
+        )
+    )
+    return dy if g is None else g, ds, links
+
+
+def grad_squeeze(
+    g: Tensor,
+    links: Tensor,
+    dz: Tensor | None,
+    x: Tensor,
+    of: Affine,
+    norm: Norm,
+    need_x: bool,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """dx, dγ and dβ."""
+    x = passes.dense(x, "x")
+    g = passes.like(g, x, "g")
+    μ, σ, a = _vectors(x, of.μ, of.σ, of.a)
+    m, dz = of_images(of.m, x), of_images(dz, x)
+    links = _rows(links, 3, x)
+    dx = torch.empty_like(x) if need_x else None
+    dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
+    check(
+        _c.senet_grad_norm_squeeze(
+            g.data_ptr(),
+            x.data_ptr(),
+            address(μ),
+            address(σ),
+            a.data_ptr(),
+            address(m),
+            links.data_ptr(),
+            address(dz),
+            norm.training,
+            address(dx),
+            dγ.data_ptr(),
+            dβ.data_ptr(),
+            *layout(x, g),
+        )
+    )
+    return dx, dγ, dβ
+
+
+def grad_act_scale(
+    dy: Tensor, x: Tensor, of: Affine, s: Tensor | None, activation: str
+) -> tuple[Tensor | None, Tensor]:
+    """ds; and s, s S1, s S2, C1 and C2, ``[5, B, C]``."""
+    x = passes.dense(x, "x")
+    dy = passes.like(dy, x, "dy")
+    μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
+    links = _room(5, *x.shape[:2])
+    if s is None:
+        links[3:] = 0
+    ds = None if s is None else _room(*x.shape[:2])
+    check(
+        _c.senet_grad_act_scale(
+            dy.data_ptr(),
+            x.data_ptr(),
+            address(μ),
+            a.data_ptr(),
+            β.data_ptr(),
+            address(s),
+            ACTIVATIONS[activation],
+            address(ds),
+            links.data_ptr(),
+            *layout(x, dy),
+        )
+    )
+    return ds, links
+
+
+def grad_act_squeeze(
+    dy: Tensor,
+    links: Tensor,
+    dz: Tensor | None,
+    x: Tensor,
+    of: Affine,
+    norm: Norm,
+    activation: str,
+    need_x: bool,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """dx, dγ and dβ."""
+    x = passes.dense(x, "x")
+    dy = passes.like(dy, x, "dy")
+    μ, σ, a, β = _vectors(x, of.μ, of.σ, of.a, of.β)
+    dz, links = of_images(dz, x), _rows(links, 5, x)
+    dx = torch.empty_like(x) if need_x else None
+    dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
+    check(
+        _c.senet_grad_act_squeeze(
+            dy.data_ptr(),
+            x.data_ptr(),
+            address(μ),
+            address(σ),
+            a.data_ptr(),
+            β.data_ptr(),
+            links.data_ptr(),
+            address(dz),
+            ACTIVATIONS[activation],
+            norm.training,
+            address(dx),
+            dγ.data_ptr(),
+            dβ.data_ptr(),
+            *layout(x, dy),
+        )
+    )
+    return dx, dγ, dβ
+
+
+def _room(*shape: int) -> Tensor:
+    """Where C writes numbers of images and channels."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
+def _vectors(x: Tensor, *vectors: Tensor | None) -> list[Any]:
+    """``[C]`` arrays as C reads them."""
+    return [of_channels(wide(v, x), x) for v in vectors]
+
+
+def _rows(links: Tensor, number: int, x: Tensor) -> Tensor:
+    """What was sent on, as C reads it."""
+    if links.shape != (number, *x.shape[:2]) or links.dtype != torch.float32:
+        raise ValueError(f"links: expected float32 [{number}, B, C] of a map {list(x.shape)}")
+    return links.contiguous()
