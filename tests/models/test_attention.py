@@ -20,7 +20,7 @@ from senet.models.resnet import (
     Residual,
 )
 from senet.models.weights import Record, load_model, save_model
-from senet.nn import Attention, EfficientChannelAttention, SqueezeExcitation
+from senet.nn import ChannelAttention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 
 # Blocks a stage of ResNet-50, and the channels of the maps that attention is given.
@@ -31,8 +31,8 @@ def of_resnet50(each) -> int:
     return sum(blocks * each(channels) for blocks, channels in STAGES)
 
 
-def attention_of(model: nn.Module) -> dict[str, Attention]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, Attention)}
+def attention_of(model: nn.Module) -> dict[str, ChannelAttention]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, ChannelAttention)}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 from senet.models import Architecture, create_model, entry
 from senet.models.inception import Conv, InceptionNetwork
 from senet.models.summary import count, image_ms, summarise, tables
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 
 # Table 1 of the paper (arXiv 1709.01507v4): output size, the layers in brackets, and how often.
 CONV1 = ((112, 112), ("conv, 7×7, 64, stride 2",))
@@ -235,7 +235,7 @@ def test_other_attention_is_called_by_its_class():
 )  # fmt: skip
 def test_no_convolution_is_forgotten_or_said_twice(name):
     model = shapes_of(name)
-    attention = {p for m in model.modules() if isinstance(m, Attention) for p in m.modules()}
+    attention = {p for m in model.modules() if isinstance(m, ChannelAttention) for p in m.modules()}
     wanted = sorted(
         module.out_channels
         for path, module in model.named_modules()

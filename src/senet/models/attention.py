@@ -15,7 +15,7 @@ from torch import nn
 
 from senet.near import near
 from senet.nn import (
-    Attention,
+    ChannelAttention,
     ConcurrentSqueezeExcitation,
     EffectiveSqueezeExcitation,
     EfficientChannelAttention,
@@ -40,7 +40,7 @@ class Kind:
         options: what it takes, with the defaults.
     """
 
-    block: Callable[..., Attention]
+    block: Callable[..., ChannelAttention]
     options: Mapping[str, Any]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
@@ -155,5 +155,5 @@ def _forward_pass(model: nn.Module, images: Tensor) -> Callable[[], object]:
     return forward
 
 
-def _blocks(model: nn.Module) -> dict[str, Attention]:
-    return {n: m for n, m in model.named_modules() if isinstance(m, Attention)}
+def _blocks(model: nn.Module) -> dict[str, ChannelAttention]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, ChannelAttention)}

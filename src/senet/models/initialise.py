@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 
 
 def draw_seed() -> int:
@@ -40,7 +40,7 @@ def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) ->
         True
     """
     generator = torch.Generator().manual_seed(seed)
-    blocks = [m for m in model.modules() if isinstance(m, Attention)]
+    blocks = [m for m in model.modules() if isinstance(m, ChannelAttention)]
     inside = {m for block in blocks for m in block.modules()}
     for module in model.modules():
         if module not in inside:

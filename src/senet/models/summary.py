@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from senet.models import cost
 from senet.models.network import Network
-from senet.nn import Attention, SqueezeExcitation
+from senet.nn import ChannelAttention, SqueezeExcitation
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def image_ms(models: Sequence[tuple[nn.Module, tuple[int, int, int]]], repeats: 
         return list(cost.in_turn(calls, repeats).values())
 
 
-_SHOWN = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear, Attention)
+_SHOWN = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear, ChannelAttention)
 
 
 def _layers(model: Network, input_shape: tuple[int, int, int]) -> list[_Layer]:
@@ -174,12 +174,13 @@ def _run(
     def after(path: str, module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
         ran.append((path, module, output))
 
-    attention = [block for block in copy.modules() if isinstance(block, Attention)]
+    attention = [block for block in copy.modules() if isinstance(block, ChannelAttention)]
     inside = {module for block in attention for module in block.modules() if module is not block}
     for path, module in copy.named_modules():
         if not path or module in inside or "downsample" in path:
             continue
-        if not isinstance(module, Attention):  # which may look at a map, but is no way for it
+        # A block of attention looks at maps that it does not pass on.
+        if not isinstance(module, ChannelAttention):
             module.register_forward_pre_hook(partial(before, path))
         if isinstance(module, _SHOWN):
             module.register_forward_hook(partial(after, path))
@@ -231,7 +232,7 @@ def _words(module: nn.Module, strided: bool) -> str:
             unusual += [f"gate {module.gate_name}"] * (module.gate_name != "sigmoid")
             sizes = f"fc, [{module.fc1.out_channels}, {module.fc2.out_channels}]"
             return ", ".join([sizes, *unusual])
-        case Attention():
+        case ChannelAttention():
             return type(module).__name__
     raise AssertionError(module)
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from senet.nn import (
-    Attention,
+    ChannelAttention,
     ConcurrentSqueezeExcitation,
     EffectiveSqueezeExcitation,
     EfficientChannelAttention,
@@ -34,7 +34,7 @@ BLOCKS = {
 
 
 @pytest.fixture(params=BLOCKS)
-def block(request) -> Attention:
+def block(request) -> ChannelAttention:
     return BLOCKS[request.param](32)
 
 
