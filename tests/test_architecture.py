@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 # applications above it.
 RANK = {
     "near": -2,
+    "device": -1,
+    "preprocessing": -1,
     "cache": -1,
     "paths": -1,
     "tell": -1,

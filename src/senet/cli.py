@@ -402,7 +402,7 @@ def evaluate(
       senet evaluate runs/photos --data other_photos --json
     """
     _require_file(model, MODEL_FILE)
-    from senet.models.device import find_device
+    from senet.device import find_device
     from senet.serving import find_model
     from senet.training.evaluate import evaluate
 

@@ -12,10 +12,10 @@ from huggingface_hub import constants
 
 from senet.models import create_model
 from senet.models.hub import push_to_hub, save_pretrained
-from senet.models.preprocessing import CIFAR, Preprocessing
 from senet.models.pretrained import from_pretrained
 from senet.models.resolve import find_weights
 from senet.models.weights import load_model, read_state
+from senet.preprocessing import CIFAR, Preprocessing
 from tests.models.test_world import scramble
 
 COMMIT = "a" * 40

@@ -8,11 +8,11 @@ import torch
 
 from senet.models import create_model, entry, published
 from senet.models.download import cached
-from senet.models.preprocessing import Preprocessing
 from senet.models.pretrained import from_pretrained
 from senet.models.published import Published
 from senet.models.resolve import find_weights
 from senet.models.weights import Record, save_model
+from senet.preprocessing import Preprocessing
 from tests.models.test_world import scramble
 
 

@@ -14,11 +14,11 @@ from senet.models import shufflenet as _shufflenet  # noqa: F401
 from senet.models import vgg as _vgg  # noqa: F401
 from senet.models.hub import push_to_hub, save_pretrained
 from senet.models.network import Network
-from senet.models.preprocessing import Preprocessing
 from senet.models.pretrained import from_pretrained
 from senet.models.published import list_weights
 from senet.models.registry import Architecture, create_model, entry, list_models
 from senet.models.resolve import find_weights
+from senet.preprocessing import Preprocessing
 
 __all__ = [
     "Architecture",

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from senet.models.attention import Attend
 from senet.models.dialects import rename
 from senet.models.inception import Conv, InceptionNetwork, Layer
-from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
+from senet.preprocessing import IMAGENET
 
 
 class CornerPool(nn.MaxPool2d):

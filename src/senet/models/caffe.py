@@ -25,8 +25,8 @@ from torch import Tensor
 from senet.models.caffe_names import inception, norm_after, residual
 from senet.models.caffemodel import Layers, read_caffemodel
 from senet.models.ilsvrc import USUAL
-from senet.models.preprocessing import Preprocessing
 from senet.models.registry import Architecture
+from senet.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(
     size=224, mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255,) * 3, crop=0.875

@@ -18,8 +18,8 @@ from senet.models.dialects import rename
 from senet.models.initialise import draw_seed, initialise
 from senet.models.inverted_residual import InvertedResidual, translate_blocks, unit_of
 from senet.models.network import Network
-from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
+from senet.preprocessing import IMAGENET
 
 STAGES = (
     ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2)),

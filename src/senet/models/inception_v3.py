@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from senet.models.attention import Attend
 from senet.models.dialects import rename
 from senet.models.inception import Conv, InceptionNetwork, Layer
-from senet.models.preprocessing import Preprocessing
 from senet.models.registry import register_twins
+from senet.preprocessing import Preprocessing
 
 MAX = partial(nn.MaxPool2d, 3, 2)
 AVERAGE = partial(nn.AvgPool2d, 3, 1, padding=1)

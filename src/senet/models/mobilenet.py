@@ -21,9 +21,9 @@ from senet.models.attention import Attend
 from senet.models.dialects import rename
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
-from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
 from senet.nn import ConvNormAct
+from senet.preprocessing import IMAGENET
 
 STAGES = (
     ((64, 1), (128, 2), (128, 1)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from senet.models import dialects
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from senet.models.registry import Architecture

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from senet.models.download import hash_in_name
-from senet.models.preprocessing import IMAGENET, Preprocessing
 from senet.models.registry import Architecture
 from senet.models.weights import Record
 from senet.near import near
+from senet.preprocessing import IMAGENET, Preprocessing
 
 TABLE = Path(__file__).parent / "weights.toml"
 

@@ -12,8 +12,8 @@ from typing import Any, overload
 from senet.models import attention
 from senet.models.features import Pyramid
 from senet.models.network import Network
-from senet.models.preprocessing import Preprocessing
 from senet.near import near
+from senet.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from senet.models.attention import Attend
 from senet.models.dialects import rename
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
-from senet.models.preprocessing import CIFAR, IMAGENET
 from senet.models.registry import register_twins
+from senet.preprocessing import CIFAR, IMAGENET
 
 PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 

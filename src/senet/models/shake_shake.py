@@ -33,9 +33,9 @@ from torch.nn import functional as F
 from senet.models.attention import Attend
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
-from senet.models.preprocessing import CIFAR
 from senet.models.registry import register_twins
 from senet.nn import ConvNormAct
+from senet.preprocessing import CIFAR
 
 BACKWARDS = ("shake", "even")
 

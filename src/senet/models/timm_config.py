@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from senet.models.preprocessing import INTERPOLATIONS, Preprocessing
 from senet.models.registry import Architecture
 from senet.models.weights import Record
+from senet.preprocessing import INTERPOLATIONS, Preprocessing
 
 _CAFFE = {"stem_pool": "ceil"}  # what was ported from the authors' Caffe networks
 _CAFFE_RESNET = {"stem_pool": "ceil", "stride_on": "1x1"}

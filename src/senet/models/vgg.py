@@ -19,8 +19,8 @@ from senet.models.attention import Attend
 from senet.models.dialects import rename
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
-from senet.models.preprocessing import IMAGENET
 from senet.models.registry import register_twins
+from senet.preprocessing import IMAGENET
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """How many there are before each of the five poolings."""

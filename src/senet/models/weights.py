@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from senet.models.caffe import from_caffe
 from senet.models.likeness import likeness
 from senet.models.network import Network
-from senet.models.preprocessing import Preprocessing
 from senet.models.registry import Architecture
+from senet.preprocessing import Preprocessing
 
 _KEY = "senet"
 

@@ -14,8 +14,8 @@ import torch
 
 from senet.data import ImageError, Source
 from senet.data.shared_memory import SharedMemoryError
+from senet.device import find_device
 from senet.models import create_model
-from senet.models.device import find_device
 from senet.models.pretrained import needed_options
 from senet.models.resolve import find_weights
 from senet.models.weights import Record, load_state, read_state, save_model

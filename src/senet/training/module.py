@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from senet.data import transforms
 from senet.fuse.accelerate import accelerate
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 from senet.training.record import EpochRecord
 from senet.training.schedule import learning_rate

@@ -1,4 +1,4 @@
-"""From the name of a device to the device."""
+"""The choice of a device by its name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def find_device(name: str | torch.device) -> torch.device:
-    """The device that ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"`` means here.
+    """Return the device that ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"`` means on this machine.
 
-    ``"auto"`` takes a GPU where there is one; a device stays what it is.
+    ``"auto"`` is a GPU where there is one; a ``torch.device`` is returned as it is.
 
     Raises:
         ValueError: if this machine has no such device.

@@ -1,4 +1,4 @@
-"""What a network wants to be fed: the size, the normalisation and the crop of its images."""
+"""How an image becomes the input of a network: its size, its normalisation and its crop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Preprocessing:
 
     Attributes:
         size: side in pixels of the square that the network sees.
-        mean: per channel, for pixels in 0 … 1. Its length is the number of channels.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels in 0 … 1. Its length is the number of channels.
+        std: standard deviation of each channel, likewise.
         crop: share of the resized shorter side that the centre crop keeps (ImageNet: 0.875).
         interpolation: ``"bilinear"`` or ``"bicubic"``, both with antialiasing.
 
     Raises:
-        ValueError: where a field is out of range, naming it.
+        ValueError: if a field is out of range; the message names it.
 
     Example:
         >>> Preprocessing(size=28, mean=(0.286,), std=(0.353,)).channels
@@ -34,7 +34,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        # JSON gives lists back; the record must stay hashable and comparable.
+        # JSON has lists alone; fields must stay hashable and comparable.
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if self.size < 1:
@@ -55,7 +55,7 @@ class Preprocessing:
         return len(self.mean)
 
     def of_channels(self, channels: int) -> Preprocessing:
-        """The same for images of so many channels, each with the mean of those that are known.
+        """Return the same for so many channels, each with the mean of the known ones.
 
         Example:
             >>> Preprocessing(32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)).of_channels(1).mean

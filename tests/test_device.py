@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from senet.models.device import find_device
+from senet.device import find_device
 
 
 def test_devices():
