@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.gpu import tables as gpu
 from benchmarks.table import markdown, newest
 from senet.models import create_model, entry
-from senet.models.cost import multiply_adds, parameters
+from senet.models.describe.cost import multiply_adds, parameters
 from senet.nn import ChannelAttention
 
 DOCS = Path(__file__).parent.parent / "docs"

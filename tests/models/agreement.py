@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from senet.models import Network, create_model
-from senet.models.weights import load_state
+from senet.models.weights.file import load_state
 from senet.nn import ChannelAttention
 
 ROUNDINGS = 1e3  # that a deep network may add up

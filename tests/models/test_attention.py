@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from senet.models import create_model, entry, list_models
 from senet.models.attention import KINDS, attend, options_of
-from senet.models.cost import multiply_adds, parameters
-from senet.models.resnet import (
+from senet.models.describe.cost import multiply_adds, parameters
+from senet.models.families.resnet import (
     PLACEMENTS,
     BasicBlock,
     Bottleneck,
@@ -19,7 +19,8 @@ from senet.models.resnet import (
     PreactBottleneck,
     Residual,
 )
-from senet.models.weights import Record, load_model, save_model
+from senet.models.weights.file import load_model, save_model
+from senet.models.weights.record import Record
 from senet.nn import ChannelAttention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 

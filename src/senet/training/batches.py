@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
 from senet.data.loaders import EpochSampler
-from senet.models.resolve import find_weights
+from senet.models.weights.find import find_weights
 from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder

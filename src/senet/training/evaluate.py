@@ -18,7 +18,8 @@ from senet.data.loaders import unreadable, unreadable_indices
 from senet.data.shared_memory import enough_shared_memory
 from senet.device import find_device
 from senet.models import Network
-from senet.models.weights import Record, load_model
+from senet.models.weights.file import load_model
+from senet.models.weights.record import Record
 from senet.preprocessing import Preprocessing
 from senet.training.batches import SUBSTITUTES
 from senet.training.folder import RunFolder

@@ -39,7 +39,7 @@ class Classifier(LightningModule):
 
     Args:
         module: takes ``[B, C, H, W]`` to logits ``[B, K]``. Its weights are under ``module.`` in a
-            checkpoint, a prefix that :func:`senet.models.weights.read_state` takes off.
+            checkpoint, a prefix that :func:`senet.models.weights.file.read_state` takes off.
         classes: K.
         config: of the training.
         preprocessing: of the images.

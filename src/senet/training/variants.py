@@ -16,7 +16,7 @@ import torch
 
 from senet.models import create_model, entry
 from senet.models.attention import is_option, options_of
-from senet.models.cost import multiply_adds
+from senet.models.describe.cost import multiply_adds
 from senet.near import near
 from senet.nn import ChannelAttention
 from senet.training.config import TrainConfig

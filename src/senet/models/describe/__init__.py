@@ -1,0 +1,1 @@
+"""What a network is made of, and what it costs: for people, in tables."""
