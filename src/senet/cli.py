@@ -715,7 +715,9 @@ def summary(
     from rich.console import Console
 
     from senet.models import create_model, entry
-    from senet.models.describe.summary import image_ms, summarise, tables
+    from senet.models.describe.cost import image_ms
+    from senet.models.describe.summary import summarise
+    from senet.models.describe.tables import tables
 
     options = _options(names, settings)
     networks = []
@@ -1035,7 +1037,7 @@ def _show_pair(subject: Subject) -> None:
     from rich.text import Text
 
     from senet.analysis import statistics
-    from senet.models.describe.summary import count
+    from senet.models.describe.tables import count
 
     seeds = len(subject.seeds)
     spread = "95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds"

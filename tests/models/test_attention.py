@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from senet.models import create_model, entry, list_models
 from senet.models.attention import KINDS, attend, options_of
 from senet.models.describe.cost import multiply_adds, parameters
-from senet.models.families.resnet import (
+from senet.models.families.residual import (
     PLACEMENTS,
     BasicBlock,
     Bottleneck,

@@ -1,4 +1,4 @@
-"""All networks in tables: what they cost, and which weights are published for them."""
+"""Tables of all networks: what they cost, and which weights are published for them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.table import Table
 
 from senet.models.architecture import Architecture
 from senet.models.describe import cost
-from senet.models.describe.summary import count
+from senet.models.describe.tables import count
 from senet.models.registry import entry
 from senet.models.weights.published import list_weights, published
 
 
 def catalogue(names: Sequence[str]) -> Iterator[Table]:
-    """The networks ``names``, a table for each size of input.
+    """Yield the networks ``names``, in one table for each size of input.
 
     A row has the network's parameters and multiply-adds, the highest top-1 accuracy of the weights
     that are published for it, how many sets there are, and its twin.
@@ -37,7 +37,7 @@ def catalogue(names: Sequence[str]) -> Iterator[Table]:
         table.add_column("weights", justify="right")
         table.add_column("twin", style="dim", no_wrap=True, min_width=longest)
         for name in group:
-            with torch.device("meta"):  # shapes are all that costs need
+            with torch.device("meta"):  # costs need shapes alone
                 model = Architecture.of(name).build()
             table.add_row(
                 name,
@@ -50,7 +50,7 @@ def catalogue(names: Sequence[str]) -> Iterator[Table]:
 
 
 def _weights_of(name: str) -> tuple[str, str]:
-    """The highest accuracy that is published for weights of a network, and how many there are."""
+    """Return the highest published accuracy of weights of a network, and the number of sets."""
     sets = [published(w) for w in list_weights(f"{name}.*")]
     accuracies = [s.record.metrics["top1"] for s in sets if "top1" in s.record.metrics]
     best = f"{100 * max(accuracies):.1f} %" if accuracies else ""
@@ -58,7 +58,7 @@ def _weights_of(name: str) -> tuple[str, str]:
 
 
 def weights_table(names: Sequence[str]) -> Table:
-    """Published sets of weights: accuracy, the input they were made for, licence, and source.
+    """Return a table of published weights: accuracy, size of input, licence, and source.
 
     Example:
         >>> weights_table(list_weights("se_resnet50.timm_a*")).row_count
@@ -90,14 +90,14 @@ def _table(title: str) -> Table:
 
 
 def _usual(name: str) -> tuple[tuple[int, int, int], int]:
-    """The images and the number of classes that a network is known for."""
+    """Return the shape of the images and the number of classes that a network is known for."""
     found = entry(name)
     size = found.preprocessing.size
     return (found.preprocessing.channels, size, size), found.num_classes
 
 
 def _order(name: str) -> tuple[int, list[str | int], bool]:
-    """Large inputs first; then by depth, each network before its twin with SE."""
+    """Return a key that sorts by size of input, then depth, each network before its SE twin."""
     found = entry(name)
     parts = re.split(r"(\d+)", found.plain or name)
     size = found.preprocessing.size

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from senet.nn import ChannelAttention
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """The number of learnable parameters: of the whole network, and of its SE blocks.
+    """Return the number of learnable parameters: of the whole network, and of its SE blocks.
 
     Example:
         >>> from senet import create_model
@@ -28,14 +29,14 @@ def parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Multiply-adds of one forward pass: of the whole network, and of its SE blocks.
+    """Return the multiply-adds of one forward pass: of the whole network, and of its SE blocks.
 
-    What is counted is convolutions and fully connected layers, as in the paper's tables.
-    Additions of the squeeze and products of the scale are elementwise, and not counted, as those
-    of batch norm and ReLU are not.
+    Convolutions and fully connected layers are counted, as in the paper's tables. Additions of the
+    squeeze and products of the scale are elementwise, and are not counted, as those of batch norm
+    and ReLU are not.
 
     Args:
-        model: any network; it is left as it was.
+        model: any network; it is left unchanged.
         input_shape: ``(channels, height, width)`` of one image.
 
     Example:
@@ -44,7 +45,7 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, 
         >>> f"{total / 1e9:.2f} G, of which SE {se / total:.2%}"
         '3.86 G, of which SE 0.07%'
     """
-    # On the meta device shapes flow and nothing is computed.
+    # On the meta device only shapes are computed.
     copy = deepcopy(model).eval().to("meta")
     image = torch.empty(1, *input_shape, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -61,15 +62,15 @@ def measure(
     batch_size: int,
     repeats: int = 7,
 ) -> dict[str, dict[str, float]]:
-    """Everything that networks cost, side by side.
+    """Measure everything that networks cost, side by side.
 
-    Times are medians over ``repeats`` rounds in which the networks take turns, so that whatever
-    else the machine does falls on all of them alike. Random images; the networks are not changed.
+    Times are medians over ``repeats`` rounds in which the networks take turns, so that other work
+    of the machine slows all of them alike. The images are random; the networks are unchanged.
 
     Args:
         models: networks by name.
         input_shape: ``(channels, height, width)`` of one image.
-        batch_size: images a training step, and in the timed forward pass.
+        batch_size: images of a training step, and of the timed forward pass.
 
     Returns:
         For every name ``parameters``, ``se_parameters``, ``multiply_adds``, ``se_multiply_adds``,
@@ -98,13 +99,13 @@ def in_turn_times(
     batch_size: int,
     repeats: int = 7,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of a ``training step`` and of ``inference`` of every network, taken in turn.
+    """Return the milliseconds of a ``training step`` and of ``inference`` of every network.
 
     Args:
-        models: networks by name; they are left as they were.
+        models: networks by name; they are left unchanged.
         input_shape: ``(channels, height, width)`` of one image.
-        batch_size: images in both.
-        repeats: rounds; of these the median.
+        batch_size: number of images in both.
+        repeats: number of rounds in which the networks take turns; the median counts.
     """
     images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
     forms = {"training step": _training_step, "inference": _forward_pass}
@@ -114,11 +115,27 @@ def in_turn_times(
     }
 
 
-def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each call in milliseconds, the calls taking turns.
+def image_ms(models: Sequence[tuple[nn.Module, tuple[int, int, int]]], repeats: int) -> list[float]:
+    """Return the milliseconds of a forward pass of one image, in evaluation on the CPU.
 
-    In each turn a call runs twice and the second run counts: the first finds its memory and its
-    caches as the other calls have left them.
+    Args:
+        models: networks, each with its ``(channels, height, width)``; they are left unchanged.
+        repeats: number of rounds in which the networks take turns; the median counts.
+    """
+    calls = {}
+    for i, (model, shape) in enumerate(models):
+        image = torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
+        network = deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        calls[str(i)] = partial(network, image)
+    with torch.inference_mode():
+        return list(in_turn(calls, repeats).values())
+
+
+def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the median time of each call in milliseconds; the calls take turns.
+
+    In each turn a call runs twice and the second run counts: the first one meets the memory and
+    the caches as the other calls left them.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
@@ -132,7 +149,7 @@ def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
 
 def _training_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
     copy = deepcopy(model).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # A rate of 0 takes the same time. A network that learns its images by heart gets denormal
+    # A learning rate of 0 takes the same time. A network that overfits its images gets denormal
     # gradients, on which a processor is many times slower.
     optimizer = torch.optim.SGD(copy.parameters(), lr=0.0, momentum=0.9)
     labels = torch.zeros(len(images), dtype=torch.int64)

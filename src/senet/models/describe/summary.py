@@ -1,18 +1,15 @@
-"""Networks as tables: one by one as in Table 1 of the paper, and all of them with their costs."""
+"""What a network is made of, stage by stage, as in Table 1 of the paper."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 import torch
-from rich import box
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor, nn
 
 from senet.models.describe import cost
@@ -22,10 +19,10 @@ from senet.nn import ChannelAttention, SqueezeExcitation
 
 @dataclass(frozen=True)
 class Blocks:
-    """Layers that follow each other, and how often they are repeated: a bracket of Table 1.
+    """Successive layers, and how often they are repeated: a bracket of Table 1.
 
-    Branches that stand side by side have a line each, ``├ 1×1, 64 → 3×3, 96``; where one of them
-    forks again, it ends in ``1×3, 384 | 3×1, 384``.
+    Parallel branches have a line each, ``├ 1×1, 64 → 3×3, 96``; a branch that forks again ends in
+    ``1×3, 384 | 3×1, 384``.
     """
 
     layers: tuple[str, ...]
@@ -37,8 +34,8 @@ class Stage:
     """A row of Table 1.
 
     Attributes:
-        name: of the paper on residual networks: ``conv1``, ``conv2_x`` …
-        module: of the network, where that has another name: ``layer1``.
+        name: name in the paper on residual networks: ``conv1``, ``conv2_x`` …
+        module: name of the module in the network: ``layer1``.
         output: height and width of the map that leaves the stage.
         opening: layers before the blocks, such as the stem's pooling.
         blocks: the blocks, equal neighbours taken together.
@@ -56,11 +53,11 @@ class Summary:
     """What a network is made of, and what it costs.
 
     Attributes:
-        name: of the network.
+        name: name of the network.
         input_shape: ``(channels, height, width)`` of the image that all figures are for.
         stages: the rows of its Table 1.
-        parameters: all, and of those the ones in SE blocks.
-        multiply_adds: of one image, likewise.
+        parameters: number of all parameters, and of those in SE blocks.
+        multiply_adds: multiply-adds for one image, likewise.
     """
 
     name: str
@@ -72,7 +69,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer as it ran: its path in the network, its words, the size of its output.
+    """A layer as it ran: its path in the network, its description, the size of its output.
 
     ``branches`` are the paths of the branches that it is in, the outer ones first.
     """
@@ -84,10 +81,10 @@ class _Layer:
 
 
 def summarise(model: Network, input_shape: tuple[int, int, int]) -> Summary:
-    """What ``model`` is made of and costs, seen by running it on the meta device.
+    """Return what ``model`` is made of and costs, seen by running it on the meta device.
 
     Args:
-        model: a network of the registry; it is left as it was.
+        model: a network of the registry; it is left unchanged.
         input_shape: ``(channels, height, width)`` of one image.
 
     Raises:
@@ -115,29 +112,13 @@ def summarise(model: Network, input_shape: tuple[int, int, int]) -> Summary:
     )
 
 
-def image_ms(models: Sequence[tuple[nn.Module, tuple[int, int, int]]], repeats: int) -> list[float]:
-    """Milliseconds that each network takes for one image, forward, in evaluation, on the CPU.
-
-    Args:
-        models: networks, each with its ``(channels, height, width)``; they are left as they were.
-        repeats: rounds in which the networks take turns; of these the median.
-    """
-    calls = {}
-    for i, (model, shape) in enumerate(models):
-        image = torch.randn(1, *shape).contiguous(memory_format=torch.channels_last)
-        network = deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        calls[str(i)] = partial(network, image)
-    with torch.inference_mode():
-        return list(cost.in_turn(calls, repeats).values())
-
-
 _SHOWN = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear, ChannelAttention)
 
 
 def _layers(model: Network, input_shape: tuple[int, int, int]) -> list[_Layer]:
-    """The layers with something to learn, and the pools, in the order in which they run.
+    """Return the layers with parameters, and the poolings, in the order in which they run.
 
-    Projections of the shortcuts are left out, as in the paper.
+    Projections on shortcuts are left out, as in the paper.
     """
     taken, ran, last = _run(model, input_shape)
     branches = _branches(taken, [path for path, _, _ in ran])
@@ -147,7 +128,7 @@ def _layers(model: Network, input_shape: tuple[int, int, int]) -> list[_Layer]:
             pooled = module.in_features == last.shape[1]
             words, size = _head(path, module, pooled), (1, 1)
         else:
-            # In stages the size of the map tells the stride.
+            # In a stage the size of the map shows the stride.
             words = _words(module, strided=path.split(".")[0] not in model.stages)
             size = (output.shape[2], output.shape[3])
         around = tuple(branch for branch in branches if _within(path, branch))
@@ -158,7 +139,7 @@ def _layers(model: Network, input_shape: tuple[int, int, int]) -> list[_Layer]:
 def _run(
     model: Network, input_shape: tuple[int, int, int]
 ) -> tuple[list[tuple[str, Tensor]], list[tuple[str, nn.Module, Tensor]], Tensor]:
-    """The modules as they were called, by their paths, on the meta device.
+    """Run the network on the meta device, and return its modules as they were called.
 
     Returns:
         The map that each module took; the output of each layer that is shown; and the last map.
@@ -197,11 +178,11 @@ def _run(
 
 
 def _branches(taken: Iterable[tuple[str, Tensor]], shown: Iterable[str]) -> list[str]:
-    """Paths of the modules that take the same map as others beside them, the outer ones first.
+    """Return the paths of modules that take the same map as their neighbours, the outer ones first.
 
     Args:
         taken: the path of each module, and the map that it took.
-        shown: the paths of the layers that are shown; a module without any is no branch.
+        shown: the paths of the layers that are shown; a module without any is not a branch.
     """
     beside: dict[tuple[str, int], list[str]] = defaultdict(list)
     for path, x in taken:
@@ -215,7 +196,7 @@ def _within(path: str, module: str) -> bool:
 
 
 def _words(module: nn.Module, strided: bool) -> str:
-    """A layer in the words of Table 1, what is unusual added; a convolution's stride if asked."""
+    """Describe a layer in the words of Table 1, with what is unusual; the stride if asked."""
     match module:
         case nn.Conv2d():
             words = f"conv, {_window(module.kernel_size)}, {module.out_channels}"
@@ -253,7 +234,7 @@ def _stride(stride: int | tuple[int, ...]) -> str:
 
 
 def _stages(model: Network, layers: list[_Layer]) -> Iterator[Stage]:
-    """A row for each module of the network; a pool outside the stages opens the row after it."""
+    """Yield a row for each module; a pooling outside the stages opens the row after it."""
     opening: tuple[str, ...] = ()
     for i, (module, found) in enumerate(groupby(layers, lambda layer: layer.path.split(".")[0])):
         row = list(found)
@@ -273,7 +254,7 @@ def _stages(model: Network, layers: list[_Layer]) -> Iterator[Stage]:
 
 
 def _blocks(row: list[_Layer]) -> Iterator[Blocks]:
-    """The children of a stage, ``layer1.0``, ``layer1.1`` …, neighbours of equal layers counted."""
+    """Yield the children of a stage, ``layer1.0``, ``layer1.1`` …; equal neighbours are counted."""
     children = groupby(row, lambda layer: layer.path.split(".")[1:2])
     each = [tuple(_lines(list(block))) for _, block in children]
     for layers, equal in groupby(each):
@@ -281,7 +262,7 @@ def _blocks(row: list[_Layer]) -> Iterator[Blocks]:
 
 
 def _lines(block: list[_Layer]) -> Iterator[str]:
-    """A line for each layer, or for each branch where branches stand side by side."""
+    """Yield a line for each layer, or for each branch where branches are parallel."""
     for branch, layers in groupby(block, lambda layer: layer.branches[:1]):
         if branch:
             yield _branch(list(layers))
@@ -297,161 +278,3 @@ def _branch(layers: list[_Layer]) -> str:
             line += " | " if inner and before and inner != before else " → "
         line += layer.words.removeprefix("conv, ")
     return f"├ {line}"
-
-
-# ---------------------------------------------------------------------------- as rich's tables
-
-
-def tables(
-    summaries: Sequence[Summary], times: Sequence[float] | None, width: int
-) -> Iterator[Table]:
-    """The paper's Table 1, the networks side by side; below it what they cost.
-
-    Args:
-        summaries: the networks.
-        times: milliseconds an image of each, see :func:`image_ms`; ``None`` leaves that row out.
-        width: of the terminal, in characters; what does not fit beside the others gets a table of
-            its own.
-    """
-    labels, columns = _columns(summaries, times)
-    room = width - _width(labels) - 1
-    while columns:
-        beside = 1  # one network is shown whatever the width
-        while beside < len(columns) and sum(map(_width, columns[: beside + 1])) <= room:
-            beside += 1
-        yield _table(labels, columns[:beside])
-        columns = columns[beside:]
-
-
-def _table(labels: list[Text], columns: list[list[Text]]) -> Table:
-    table = Table(box=box.ROUNDED, show_lines=True, border_style="dim")
-    table.add_column(labels[0], no_wrap=True)
-    for column in columns:
-        table.add_column(column[0], no_wrap=True, vertical="middle")
-    for cells in zip(labels[1:], *(column[1:] for column in columns), strict=True):
-        table.add_row(*cells)
-    return table
-
-
-def _columns(
-    summaries: Sequence[Summary], times: Sequence[float] | None
-) -> tuple[list[Text], list[list[Text]]]:
-    """The label of each row, and the cells of each network, headers first."""
-    labels, columns = [Text("stage")], [[_header(summary)] for summary in summaries]
-    by_name = [{stage.name: stage for stage in summary.stages} for summary in summaries]
-    names = _merged(by_name)
-    rows = [[stages.get(name) for stages in by_name] for name in names]
-    # The size of the output is said once a row where the networks agree, as in the paper.
-    shared = all(len({stage.output for stage in row if stage}) == 1 for row in rows)
-    for row in rows:
-        labels.append(_stage_label([stage for stage in row if stage], shared))
-        for column, stage in zip(columns, row, strict=True):
-            column.append(_cell(stage, shared) if stage else Text(""))
-    labels.append(Text.assemble("parameters", ("\nin SE", "dim")))
-    labels.append(Text.assemble("multiply-adds", ("\nin SE", "dim")))
-    for column, summary in zip(columns, summaries, strict=True):
-        column.append(_share(*summary.parameters, "{:,}".format))
-        column.append(_share(*summary.multiply_adds, count))
-    if times is not None:
-        threads = torch.get_num_threads()
-        here = f"\nCPU, {threads} thread{'s' * (threads > 1)}"
-        labels.append(Text.assemble("time per image", (here, "dim")))
-        for column, milliseconds in zip(columns, times, strict=True):
-            column.append(Text(f"{milliseconds:.1f} ms"))
-    return labels, columns
-
-
-def _merged(orders: Iterable[Iterable[str]]) -> list[str]:
-    """All names, in the order of each network; what one alone has follows what comes before it."""
-    merged: list[str] = []
-    for names in orders:
-        place = 0
-        for name in names:
-            if name not in merged:
-                merged.insert(place, name)
-            place = merged.index(name) + 1
-    return merged
-
-
-def _header(summary: Summary) -> Text:
-    channels, height, width = summary.input_shape
-    return Text.assemble(
-        (summary.name, "bold"), (f"\n{channels} × {height} × {width}", "not bold dim")
-    )
-
-
-def _stage_label(row: Sequence[Stage], shared: bool) -> Text:
-    label = Text(row[0].name)
-    if shared:
-        label.append(f"\n{_size(row[0])}")
-    modules = {stage.module for stage in row}
-    if len(modules) == 1 and row[0].module != row[0].name:
-        label.append(f"\n{row[0].module}", "dim")
-    return label
-
-
-def _cell(stage: Stage, shared: bool) -> Text:
-    lines = [] if shared else [Text(_size(stage), "dim")]
-    lines += [Text(words) for words in stage.opening]
-    for blocks in stage.blocks:
-        lines += _bracket(blocks)
-    return Text("\n").join(lines)
-
-
-def _size(stage: Stage) -> str:
-    return f"{stage.output[0]} × {stage.output[1]}"
-
-
-def _bracket(blocks: Blocks) -> list[Text]:
-    """The layers in tall brackets, SE's in colour, and × how often beside the middle.
-
-    A layer alone stands without them, unless it is repeated.
-    """
-    wide = max(map(len, blocks.layers))
-    last = len(blocks.layers) - 1
-    if last == 0 and blocks.repeats == 1:
-        return [_coloured(blocks.layers[0])]
-    lines = []
-    for i, words in enumerate(blocks.layers):
-        left, right = ("⎡", "⎤") if i == 0 else ("⎣", "⎦") if i == last else ("⎢", "⎥")
-        if last == 0:
-            left, right = "[", "]"
-        line = Text.assemble(f"{left} ", _coloured(words.ljust(wide)), f" {right}")
-        if i == last // 2:
-            line.append(f" × {blocks.repeats}")
-        lines.append(line)
-    return lines
-
-
-def _coloured(words: str) -> Text:
-    """Attention in colour: SE's two layers, or the name of another class."""
-    text = Text(words)
-    text.highlight_regex(r"fc, \[.*|[A-Z]\w{2,}", "cyan")
-    return text
-
-
-def _share(total: int, se: int, write: Callable[[int], str]) -> Text:
-    if se == 0:
-        return Text.assemble(write(total), ("\n—", "dim"))
-    percent = 100 * se / total
-    share = f"{percent:.2f} %" if percent >= 0.01 else "< 0.01 %"
-    return Text.assemble(write(total), (f"\n{write(se)} ({share})", "dim"))
-
-
-def count(number: int) -> str:
-    """A count to three digits, as papers print it.
-
-    Example:
-        >>> count(3_857_925_120), count(2_514_944), count(672)
-        ('3.86 G', '2.51 M', '672')
-    """
-    for size, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
-        if number >= size:
-            whole = len(str(number // size))
-            return f"{number / size:.{max(0, 3 - whole)}f}{unit}"
-    return str(number)
-
-
-def _width(column: list[Text]) -> int:
-    """Of a column of a table, with its padding and one border."""
-    return max(line.cell_len for cell in column for line in cell.split("\n")) + 3

@@ -1,8 +1,7 @@
 """Residual networks with and without squeeze-and-excitation, for ImageNet and for CIFAR.
 
-Where SE goes is decided in one place, :meth:`Residual.se_at`. The paper's choice is the end of the
-residual branch, after its last batch norm and before the addition (Figure 3); the alternatives are
-those of its Figure 5 and Tables 14 and 15.
+The blocks are in :mod:`senet.models.families.residual`; where SE goes in them is decided in one
+place, :meth:`~senet.models.families.residual.Residual.se_at`.
 
 =================  ==============================================================================
 ResNet             He et al., arXiv 1512.03385 (18 to 152; and 20 to 110 for CIFAR, section 4.2)
@@ -19,257 +18,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from senet.models.attention import Attend
+from senet.models.families.residual import (
+    PLACEMENTS,
+    BasicBlock,
+    Block,
+    Bottleneck,
+    Design,
+    PreactBasicBlock,
+    PreactBottleneck,
+    conv3x3,
+    make_shortcut,
+)
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.registry import register_twins
 from senet.models.rename import rename
 from senet.preprocessing import CIFAR, IMAGENET
 
-PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
-
-
-def _conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, groups=groups, bias=False)
-
-
-def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-
-class PadShortcut(nn.Module):
-    """The parameter-free shortcut of arXiv 1512.03385 (option A): subsample, and pad channels.
-
-    The new channels are zero, half before and half after the old ones.
-
-    Example:
-        >>> import torch
-        >>> PadShortcut(16, 32, stride=2)(torch.randn(1, 16, 8, 8)).shape
-        torch.Size([1, 32, 4, 4])
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.before = (outputs - inputs) // 2
-        self.after = outputs - inputs - self.before
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
-
-
-@dataclass(frozen=True)
-class Design:
-    """What a family decided for all of its blocks; see :class:`ResNet`."""
-
-    groups: int
-    width_per_group: int
-    halved: bool
-    stride_on: str
-    placement: str
-    se: Attend | None
-
-
-class Residual(nn.Module):
-    """A residual branch, the shortcut that it is added to, and attention somewhere on the way.
-
-    Args:
-        inputs: channels of the map that comes in.
-        width: of the block; a bottleneck's output has four times as many channels.
-        stride: of the map that leaves.
-        stage: the block is in, counted as the paper does.
-        design: what all blocks of the network have in common.
-        downsample: brings the shortcut to the shape of the output, where it has another.
-    """
-
-    preactivation = False
-
-    def _make_se(self, design: Design, stage: int, inputs: int, inner: int, outer: int) -> None:
-        channels = {"pre": inputs, "3x3": inner}.get(design.placement, outer)
-        self.placement = design.placement
-        self.se = None if design.se is None else design.se(channels, stage)
-
-    def se_at(self, place: str, x: Tensor) -> Tensor:
-        """The map ``x``, rescaled by the block of attention if ``place`` is where it goes.
-
-        Figure 5 of the paper, and Table 15:
-
-        ``standard``  at the end of the branch, before the addition
-        ``pre``       before the branch
-        ``post``      after the addition and its ReLU
-        ``identity``  on the shortcut
-        ``3x3``       within the branch, after the (first) 3×3 convolution
-        """
-        if self.se is not None and place == self.placement:
-            return self.se(x)
-        return x
-
-
-class BasicBlock(Residual):
-    """Two 3×3 convolutions: He et al., arXiv 1512.03385, Figure 5 left."""
-
-    expansion = 1
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        stage: int,
-        design: Design,
-        downsample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        if design.groups != 1:
-            raise ValueError(f"basic blocks have no groups, got groups={design.groups}")
-        self.conv1 = _conv3x3(inputs, width, stride)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.relu1 = nn.ReLU()
-        self.conv2 = _conv3x3(width, width)
-        self.bn2 = nn.BatchNorm2d(width)
-        self._make_se(design, stage, inputs, width, width)
-        self.downsample = downsample
-        self.relu2 = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.se_at("pre", x)
-        h = self.relu1(self.se_at("3x3", self.bn1(self.conv1(h))))
-        u = self.se_at("standard", self.bn2(self.conv2(h)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu2(u + self.se_at("identity", shortcut))
-        return self.se_at("post", y)
-
-
-class Bottleneck(Residual):
-    """1×1 down, 3×3 (grouped in ResNeXt), 1×1 up to four times the width."""
-
-    expansion = 4
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        stage: int,
-        design: Design,
-        downsample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        inner = width * design.width_per_group // 64 * design.groups
-        first = inner // 2 if design.halved else inner
-        outer = width * self.expansion
-        strides = (1, stride) if design.stride_on == "3x3" else (stride, 1)
-        self.conv1 = _conv1x1(inputs, first, strides[0])
-        self.bn1 = nn.BatchNorm2d(first)
-        self.relu1 = nn.ReLU()
-        self.conv2 = _conv3x3(first, inner, strides[1], design.groups)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.relu2 = nn.ReLU()
-        self.conv3 = _conv1x1(inner, outer)
-        self.bn3 = nn.BatchNorm2d(outer)
-        self._make_se(design, stage, inputs, inner, outer)
-        self.downsample = downsample
-        self.relu3 = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.se_at("pre", x)
-        h = self.relu1(self.bn1(self.conv1(h)))
-        h = self.relu2(self.se_at("3x3", self.bn2(self.conv2(h))))
-        u = self.se_at("standard", self.bn3(self.conv3(h)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu3(u + self.se_at("identity", shortcut))
-        return self.se_at("post", y)
-
-
-class PreactBasicBlock(Residual):
-    """Two 3×3 convolutions, each after its batch norm and ReLU: the wide networks' block."""
-
-    expansion = 1
-    preactivation = True
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        stage: int,
-        design: Design,
-        downsample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.relu1 = nn.ReLU()
-        self.conv1 = _conv3x3(inputs, width, stride)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
-        self.conv2 = _conv3x3(width, width)
-        self._make_se(design, stage, inputs, width, width)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.relu1(self.bn1(self.se_at("pre", x)))
-        h = self.relu2(self.se_at("3x3", self.bn2(self.conv1(active))))
-        u = self.se_at("standard", self.conv2(h))
-        shortcut = x if self.downsample is None else self.downsample(active)
-        return self.se_at("post", u + self.se_at("identity", shortcut))
-
-
-class PreactBottleneck(Residual):
-    """1×1, 3×3, 1×1, each after its batch norm and ReLU: He et al., arXiv 1603.05027."""
-
-    expansion = 4
-    preactivation = True
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        stage: int,
-        design: Design,
-        downsample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        outer = width * self.expansion
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.relu1 = nn.ReLU()
-        self.conv1 = _conv1x1(inputs, width)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
-        self.conv2 = _conv3x3(width, width, stride)
-        self.bn3 = nn.BatchNorm2d(width)
-        self.relu3 = nn.ReLU()
-        self.conv3 = _conv1x1(width, outer)
-        self._make_se(design, stage, inputs, width, outer)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.relu1(self.bn1(self.se_at("pre", x)))
-        h = self.relu2(self.bn2(self.conv1(active)))
-        h = self.relu3(self.se_at("3x3", self.bn3(self.conv2(h))))
-        u = self.se_at("standard", self.conv3(h))
-        shortcut = x if self.downsample is None else self.downsample(active)
-        return self.se_at("post", u + self.se_at("identity", shortcut))
-
-
-Block = type[BasicBlock] | type[Bottleneck] | type[PreactBasicBlock] | type[PreactBottleneck]
-
 
 class ResNet(Network):
     """A residual network: a stem, stages of blocks that halve the map, and a linear classifier.
 
     Args:
-        block: one of the block classes of this file.
-        layers: blocks a stage.
-        widths: width a stage; a bottleneck's output has four times as many channels.
+        block: one of the block classes of :mod:`senet.models.families.residual`.
+        layers: number of blocks of each stage.
+        widths: width of each stage; a bottleneck's output has four times as many channels.
         stem: ``"imagenet"`` (7×7 of stride 2, then max pooling: a quarter of the side), ``"deep"``
             (three 3×3 convolutions in place of the 7×7, as in SENet-154) or ``"cifar"`` (3×3,
             nothing lost).
@@ -278,7 +57,7 @@ class ResNet(Network):
             and what was ported from them).
         stem_width: channels of the stem, by default the first of ``widths``.
         groups: groups of the 3×3 convolution, 32 in ResNeXt 32×4d.
-        width_per_group: channels a group at width 64, 4 in ResNeXt 32×4d.
+        width_per_group: channels of a group at width 64, 4 in ResNeXt 32×4d.
         halved: whether the first convolution of a bottleneck has half of the channels of its 3×3,
             as in SENet-154.
         shortcut: ``"projection"`` (1×1 convolution where the shape changes), ``"projection3x3"``
@@ -288,7 +67,8 @@ class ResNet(Network):
             published weights) or ``"1x1"`` (the original).
         dropout: share of the pooled features that training drops before the classifier.
         se: makes the blocks of attention; ``None`` for the plain network.
-        placement: where they go: one of :data:`PLACEMENTS`, see :meth:`Residual.se_at`.
+        placement: where they go: one of ``PLACEMENTS``, see
+            :meth:`~senet.models.families.residual.Residual.se_at`.
         zero_init_residual: start the last norm of every branch at zero (arXiv 1706.02677).
 
     Shape:
@@ -338,7 +118,7 @@ class ResNet(Network):
                 outputs = width * block.expansion
                 downsample = None
                 if stride != 1 or channels != outputs:
-                    downsample = _downsample(
+                    downsample = make_shortcut(
                         channels, outputs, stride, shortcut, block.preactivation
                     )
                 stage.append(block(channels, width, stride, i + 2, design, downsample))
@@ -356,16 +136,16 @@ class ResNet(Network):
         half = channels // 2
         self.bn1 = self.conv2 = self.maxpool = None
         if stem == "cifar":
-            self.conv1 = _conv3x3(inputs, channels)
+            self.conv1 = conv3x3(inputs, channels)
         elif stem == "imagenet":
             self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False)
         else:
-            self.conv1 = _conv3x3(inputs, half, stride=2)
+            self.conv1 = conv3x3(inputs, half, stride=2)
         if not preactivation:  # whose blocks begin with norms of their own
             self.bn1, self.relu = nn.BatchNorm2d(self.conv1.out_channels), nn.ReLU()
         if stem == "deep":
-            self.conv2, self.bn2, self.relu2 = _conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU()
-            self.conv3, self.bn3 = _conv3x3(half, channels), nn.BatchNorm2d(channels)
+            self.conv2, self.bn2, self.relu2 = conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU()
+            self.conv3, self.bn3 = conv3x3(half, channels), nn.BatchNorm2d(channels)
             self.relu3 = nn.ReLU()
         if stem != "cifar":
             ceil = pool == "ceil"
@@ -391,7 +171,7 @@ class ResNet(Network):
 
     @classmethod
     def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The form of the authors' Caffe networks, for state dicts that were ported from them.
+        """Return the options of the authors' Caffe networks for state dicts ported from them.
 
         Cadene's and timm's ports are known by their ``layer0``. The SE-ResNets alone, whose 3×3
         convolutions have no groups, have the stride on the first 1×1.
@@ -407,7 +187,7 @@ class ResNet(Network):
 
 _PORTED = re.compile(r"(module\.)?layer0\.")
 
-# timm's: convolution, norm, ReLU, …, convolution; and the last norm beside them.
+# timm's deep stem: convolution, norm, ReLU, …, convolution; and the last norm beside them.
 _DEEP_STEM_ELSEWHERE = (
     (r"^bn1\.", "bn3."),
     (r"^conv1\.0\.", "conv1."),
@@ -422,18 +202,6 @@ _NAMES_ELSEWHERE = (
     (r"\.se_module\.", ".se."),
     (r"^(module\.)?(last_linear|linear|classifier)\.", "fc."),  # and CIFAR networks
 )
-
-
-def _downsample(
-    inputs: int, outputs: int, stride: int, shortcut: str, preactivation: bool
-) -> nn.Module:
-    if shortcut == "pad":
-        return PadShortcut(inputs, outputs, stride)
-    wide = shortcut == "projection3x3" and stride > 1
-    conv = _conv3x3(inputs, outputs, stride) if wide else _conv1x1(inputs, outputs, stride)
-    if preactivation:  # the input of the projection has been normalised already
-        return conv
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 def _check(what: str, value: str, known: tuple[str, ...]) -> None:
