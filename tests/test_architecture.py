@@ -83,7 +83,7 @@ def test_the_rule_would_notice(tmp_path):
     assert imported(wrong) == {"cli", "training"}
 
 
-def names(package: Path) -> dict[str, Path]:
+def modules_of(package: Path) -> dict[str, Path]:
     """The files of a package by the names under which they are imported."""
     found = {}
     for path in sorted(package.rglob("*.py")):
@@ -126,7 +126,7 @@ def waits_for(files: Mapping[str, Path]) -> dict[str, set[str]]:
 def circle(package: Path) -> str:
     """A circle of imports in the package, such as ``a → b → a``, or nothing."""
     try:
-        TopologicalSorter(waits_for(names(package))).prepare()
+        TopologicalSorter(waits_for(modules_of(package))).prepare()
     except CycleError as error:
         return " → ".join(reversed(error.args[1]))
     return ""
@@ -154,7 +154,7 @@ def test_a_circle_would_be_named(tmp_path):
 
 
 def test_nothing_in_models_imports_what_stands_on_top_of_it():
-    importers = {n for n, wanted in waits_for(names(PACKAGE)).items() if CREATE in wanted}
+    importers = {n for n, wanted in waits_for(modules_of(PACKAGE)).items() if CREATE in wanted}
     assert {n for n in importers if n.startswith("senet.models")} == {"senet.models"}
 
 

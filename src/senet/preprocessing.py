@@ -1,4 +1,4 @@
-"""How an image becomes the input of a network: its size, its normalisation and its crop."""
+"""The preprocessing of images: size, normalisation and crop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the input of a network; it travels with the weights.
+    """The steps from an image to the input of a network; they travel with the weights.
 
     Attributes:
         size: side in pixels of the square that the network sees.

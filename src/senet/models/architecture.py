@@ -1,4 +1,4 @@
-"""What a network is apart from its weights."""
+"""The description of a network apart from its weights."""
 
 from __future__ import annotations
 

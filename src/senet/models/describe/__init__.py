@@ -1,1 +1,1 @@
-"""What a network is made of, and what it costs: for people, in tables."""
+"""Descriptions of networks for people: their structure, their costs, and tables of both."""

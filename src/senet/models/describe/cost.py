@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, time; and SE's share of each."""
+"""The costs of a network: parameters, multiply-adds, time; and SE's share of each."""
 
 from __future__ import annotations
 

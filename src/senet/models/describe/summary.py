@@ -1,4 +1,4 @@
-"""What a network is made of, stage by stage, as in Table 1 of the paper."""
+"""The structure of a network, stage by stage, as in Table 1 of the paper."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network is made of, and what it costs.
+    """The structure of a network, and its costs.
 
     Attributes:
         name: name of the network.
@@ -81,7 +81,7 @@ class _Layer:
 
 
 def summarise(model: Network, input_shape: tuple[int, int, int]) -> Summary:
-    """Return what ``model`` is made of and costs, seen by running it on the meta device.
+    """Return the structure and the costs of ``model``, from a run on the meta device.
 
     Args:
         model: a network of the registry; it is left unchanged.

@@ -3,11 +3,11 @@
 Ioffe and Szegedy, arXiv 1502.03167, Figure 5, as the authors of the SE paper had it in Caffe: this
 file follows their SE-BN-Inception.prototxt (github.com/hujie-frank/SENet), and leaves its SE out of
 the plain network. It differs from the figure in the poolings of 4c, 4d and 4e, whose maps have 128,
-128 and 608 channels; and its convolutions have no biases, which the batch norms would take away.
+128 and 608 channels; and its convolutions have no biases, which the batch norms would cancel.
 (Another Caffe network, of which Cadene published weights, has biases. ``translate`` moves them into
 the norms' means, so that the outputs are the same.)
 
-Where SE goes is said in :mod:`senet.models.families.inception`.
+:mod:`senet.models.families.inception` says where SE goes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from senet.preprocessing import IMAGENET
 
 
 class CornerPool(nn.MaxPool2d):
-    """Windows of 3×3, two apart, from the map's corner on, the last reaching over the edge.
+    """Max pooling of 3×3 windows, two apart, from the map's corner on, the last beyond the edge.
 
-    So does Caffe at even sizes. At odd sizes there is one window more than Caffe's, so that as many
-    rows are made, ceil(H / 2), as by the strided convolutions beside it.
+    Caffe does the same at even sizes. At odd sizes there is one window more than in Caffe, to make
+    as many rows, ceil(H / 2), as the strided convolutions beside it.
 
     Example:
         >>> import torch
@@ -51,7 +51,7 @@ fx.wrap("_even")  # which looks at the size of the map
 
 
 def _even(x: Tensor) -> Tensor:
-    """The map with a row and a column more where there is an odd number of them."""
+    """Return the map with one row or column more where their number is odd."""
     rows, columns = x.shape[2] % 2, x.shape[3] % 2
     if rows + columns > 0:
         x = F.pad(x, (0, columns, 0, rows), value=-math.inf)
@@ -66,7 +66,7 @@ AVERAGE = partial(nn.AvgPool2d, 3, 1, padding=1)
 def _module(
     one: int, three: tuple[int, int], double: tuple[int, int], pool: int, average: bool = True
 ) -> dict[str, Sequence[Layer]]:
-    """The columns of the paper's Figure 5: #1×1, #3×3 reduce, #3×3, double likewise, pool proj."""
+    """Return a module from the columns of Figure 5: #1×1, #3×3 reduce, #3×3, double, pool proj."""
     return {
         "1x1": [Conv(one)],
         "3x3": [Conv(three[0]), Conv(three[1], 3)],
@@ -76,7 +76,7 @@ def _module(
 
 
 def _halving(three: tuple[int, int], double: tuple[int, int]) -> dict[str, Sequence[Layer]]:
-    """A module of stride 2: no 1×1, and the pooled map passes by unchanged."""
+    """Return a module of stride 2: no 1×1, and the pooled map is concatenated as it is."""
     return {
         "3x3": [Conv(three[0]), Conv(three[1], 3, stride=2)],
         "double3x3": [Conv(double[0]), Conv(double[1], 3), Conv(double[1], 3, stride=2)],
@@ -112,8 +112,8 @@ class BNInception(InceptionNetwork):
     """Three convolutions, two poolings, ten Inception modules, a linear classifier.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         se: makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
@@ -131,7 +131,7 @@ class BNInception(InceptionNetwork):
 
 
 def _without_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The biases of convolutions in the norms after them: (x + b) - mean = x - (mean - b)."""
+    """Move biases of convolutions into the norms after them: (x + b) - mean = x - (mean - b)."""
     moved = {}
     for name, value in state.items():
         bias = name.replace(".bn.running_mean", ".conv.bias")
@@ -143,7 +143,7 @@ def _without_biases(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _names_elsewhere() -> Iterator[tuple[str, str]]:
-    """Cadene's, which are those of Caffe's layers; the modules' have their number in front."""
+    """Yield Cadene's names, which are those of Caffe's layers with the module's number in front."""
     yield r"^last_linear\.", "fc."
     yield r"_bn\.", "/bn."
     yield r"^((conv[12]|inception)_[^/.]*)\.", r"\1/conv."

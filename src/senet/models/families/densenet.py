@@ -1,19 +1,19 @@
-"""DenseNet, with and without squeeze-and-excitation: how to add SE to a family of your own.
+"""DenseNet, with and without squeeze-and-excitation: an example of adding SE to a new family.
 
 Huang, Liu, van der Maaten and Weinberger, arXiv 1608.06993, Table 1: every layer of a block takes
 all maps that were made before it, and adds a few of its own.
 
-The SE paper leaves this family out, so here is how a place is found, as its section 3.3 finds them:
+The SE paper leaves this family out. A place for SE is found here as in its section 3.3:
 
 1. Look for the transformation F_tr that the network repeats, and for what passes by unchanged. In a
    residual network the branch is F_tr, and the shortcut passes by. Here a dense layer is F_tr, and
    the older maps pass by.
 2. Put SE at the end of F_tr, before its result meets what passes by. There each gate decides about
-   something new, once, and the old is as free of gates as a shortcut is. (Gates on the whole map
+   new maps, once, and the older maps stay as free of gates as a shortcut. (Gates on the whole map
    after each block would be the other choice: they would scale maps that later layers also read
    unscaled, and only four times in 121 layers.)
-3. Ask ``se(channels, stage)`` for a block of as many channels as F_tr makes, keep it as ``se``, and
-   leave it out where there is none. That is all: :class:`DenseLayer` does it in two lines.
+3. Call ``se(channels, stage)`` for a block with the channels that F_tr makes, keep it as ``se``,
+   and skip it if it is ``None``. That is all: :class:`DenseLayer` does it in two lines.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class DenseLayer(nn.Module):
     """norm → ReLU → 1×1 → norm → ReLU → 3×3, and attention to the new maps.
 
     Args:
-        inputs: channels of all maps before it.
-        growth: channels of its own; the 1×1 convolution makes four times as many.
-        stage: the layer is in, counted as the SE paper does.
+        inputs: channels of all earlier maps.
+        growth: channels of the new maps; the 1×1 convolution makes four times as many.
+        stage: stage that the layer is in, counted as the SE paper does.
         se: makes the block of attention.
 
     Shape:
@@ -65,7 +65,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Between two blocks: half of the channels, half of the side."""
+    """A transition between two blocks: half of the channels, half of the side."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ class DenseNet(Network):
     """A 7×7 convolution, a pooling, blocks of dense layers, a linear classifier.
 
     Args:
-        layers: dense layers in each block.
-        growth: channels that each adds, the paper's k; the stem has twice as many.
-        num_classes: outputs.
-        in_channels: of the image.
+        layers: number of dense layers of each block.
+        growth: channels that each layer adds, the paper's k; the stem has twice as many.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         se: makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
@@ -133,8 +133,8 @@ class DenseNet(Network):
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
 
-# torchvision's and timm's. A transition belongs to the block that it leads to here, so that a
-# feature pyramid takes a block's map whole.
+# torchvision's and timm's. Here a transition belongs to the block after it, so that a feature
+# pyramid takes the whole map of a block.
 _NAMES_ELSEWHERE = (
     (r"^(module\.)?features\.", ""),
     (r"^conv0\.", "conv1.conv."),

@@ -1,9 +1,9 @@
-"""EfficientNet-B0, with SE as published and without.
+"""EfficientNet-B0, with SE, as published, and without.
 
 Tan and Le, arXiv 1905.11946, Table 1: inverted residuals ("MBConv"), all of them with SE, whose
 bottleneck is a quarter of the channels that come into the block, and whose activation is SiLU
-(swish) as everywhere in the network. Where in a block SE goes is said in
-:mod:`senet.models.families.inverted_residual`.
+(swish) as everywhere in the network. :mod:`senet.models.families.inverted_residual` says where in a
+block SE goes.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class EfficientNet(Network):
     that level k of a feature pyramid is at stride 2^(k + 1).
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         padding: ``"symmetric"``, or ``"same"`` as TensorFlow pads.
-        eps: of the batch norms. The defaults fit the weights of timm (``efficientnet_b0``) and of
-            torchvision; the authors' own, which timm has as ``tf_efficientnet_b0``, want
+        eps: eps of the batch norms. The defaults fit the weights of timm (``efficientnet_b0``)
+            and of torchvision; the authors' own, which timm has as ``tf_efficientnet_b0``, need
             ``padding="same"`` and ``eps=1e-3``.
         dropout: share of the pooled features that training drops.
-        drop_path: the chance of an image to lose a residual branch in training: of the n-th of the
-            N blocks n/N times this, counted from 0. The paper has 0.2.
+        drop_path: probability that an image loses a residual branch in training; for block n of N,
+            counted from 0, it is n/N times this. The paper has 0.2.
         se: makes the blocks of attention; ``None`` for the network without.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: for an unknown padding, or a ``drop_path`` that is no chance.
+        ValueError: for an unknown padding, or a ``drop_path`` that is not a probability.
     """
 
     stages = ("layer1", "layer2", "layer3", "layer4")

@@ -1,6 +1,6 @@
-"""What the Inception networks are made of: branches side by side, and attention to what they make.
+"""The pieces of Inception networks: parallel branches, and attention to their concatenation.
 
-A module looks at its map through windows of several sizes at once, and concatenates what they see:
+A module applies windows of several sizes to the same map, and concatenates the results:
 Szegedy et al., arXiv 1409.4842, section 4. A network is a table of modules, and a module a table
 of branches; the tables are in the file of each family.
 
@@ -36,16 +36,16 @@ class Conv:
 
 
 Layer: TypeAlias = "Conv | Callable[[], nn.Module] | Mapping[str, Sequence[Layer]]"
-"""Of a table: a convolution, a pooling, or branches, each of layers that follow each other."""
+"""An entry of a table: a convolution, a pooling, or branches, each of successive layers."""
 
 
 class Branches(nn.ModuleDict):
-    """What each branch makes of the same map, concatenated.
+    """The outputs of several branches on the same map, concatenated.
 
     Args:
         inputs: channels of the map that comes in.
         table: names of the branches, and their layers.
-        eps: of the batch norms.
+        eps: eps of the batch norms.
 
     Attributes:
         outputs: channels of the map that leaves.
@@ -75,7 +75,7 @@ class Branches(nn.ModuleDict):
 
 
 def build(layer: Layer, inputs: int, eps: float) -> tuple[nn.Module, int]:
-    """The module that ``layer`` describes, and how many channels leave it."""
+    """Return the module that ``layer`` describes, and the number of its output channels."""
     if isinstance(layer, Conv):
         size, stride, padding = layer.kernel_size, layer.stride, layer.padding
         conv = ConvNormAct(inputs, layer.outputs, size, stride, padding, eps=eps)
@@ -87,7 +87,7 @@ def build(layer: Layer, inputs: int, eps: float) -> tuple[nn.Module, int]:
 
 
 class Inception(nn.Module):
-    """Branches, and attention to what they have made together."""
+    """Branches, and attention to their concatenation."""
 
     def __init__(
         self,
@@ -114,9 +114,9 @@ class InceptionNetwork(Network):
 
     Args:
         table: for each stage the names of its layers, and the layers.
-        eps: of the batch norms.
-        num_classes: outputs.
-        in_channels: of the image.
+        eps: eps of the batch norms.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         dropout: share of the pooled features that training drops.
         se: makes the blocks of attention; ``None`` for the plain network.
     """
@@ -148,7 +148,7 @@ class InceptionNetwork(Network):
     def block(
         self, layer: Any, inputs: int, stage: int, se: Attend | None, eps: float
     ) -> tuple[nn.Module, int]:
-        """What ``layer`` of the table of a stage describes, and how many channels leave it."""
+        """Return the module that ``layer`` of a stage describes, and its output channels."""
         if isinstance(layer, Mapping):
             module = Inception(inputs, layer, stage, se, eps)
             return module, module.branches.outputs

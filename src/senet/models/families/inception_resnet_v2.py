@@ -2,7 +2,7 @@
 
 Szegedy, Ioffe, Vanhoucke and Alemi, arXiv 1602.07261: Inception modules as residual branches, whose
 results are scaled down before they are added (section 3.3). The numbers are those of the network
-that the authors published in TensorFlow, and timm has since; they differ from the paper's figures.
+that the authors published in TensorFlow, and timm has too; they differ from the paper's figures.
 
 SE comes at the end of each residual branch, after its last convolution and before the scaling and
 the addition, as in the residual networks (Figure 3 of arXiv 1709.01507v4): the place is
@@ -31,7 +31,7 @@ AVERAGE = partial(nn.AvgPool2d, 3, 1, padding=1, count_include_pad=False)
 
 @dataclass(frozen=True)
 class Branch:
-    """A residual branch: of what, how much of it is added, and whether a ReLU follows."""
+    """A residual branch: its table, the scale of its output, and whether a ReLU follows the sum."""
 
     branches: Mapping[str, Sequence[Layer]]
     scale: float
@@ -97,10 +97,10 @@ class Residual(nn.Module):
 
     Args:
         inputs: channels of the map that comes in, and of the one that leaves.
-        branch: what is added.
-        stage: the block is in, counted as the SE paper does.
+        branch: the branch whose output is added.
+        stage: stage that the block is in, counted as the SE paper does.
         se: makes the block of attention.
-        eps: of the batch norms.
+        eps: eps of the batch norms.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class InceptionResNetV2(InceptionNetwork):
     """Six convolutions, two poolings, forty residual blocks, a linear classifier.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         dropout: share of the pooled features that training drops; 0.2 in the paper (Figure 15).
         se: makes the blocks of attention; ``None`` for the plain network.
 
@@ -159,7 +159,7 @@ class InceptionResNetV2(InceptionNetwork):
 
 
 def _names_elsewhere() -> Iterator[tuple[str, str]]:
-    """timm's and Cadene's: branches have numbers, in the order of the tables here."""
+    """Yield timm's and Cadene's names: branches are numbered, in the order of the tables here."""
     yield r"^(classif|last_linear)\.", "fc."
     yield r"^conv2d_(1a|2a|2b)\.", r"stage1.\1."
     yield r"^conv2d_(3b|4a)\.", r"stage2.\1."

@@ -1,8 +1,8 @@
 """Inception-v3, with and without squeeze-and-excitation.
 
 Szegedy et al., arXiv 1512.00567, Table 1 and Figures 5, 6 and 7, in the numbers that the authors
-published in TensorFlow and torchvision and timm have since. The auxiliary classifier, which helps
-in training alone, is left out: ``translate`` drops its weights.
+published in TensorFlow, and torchvision and timm have too. The auxiliary classifier, which helps
+only in training, is left out: ``translate`` drops its weights.
 
 :mod:`senet.models.families.inception` says where SE goes. The SE paper has no SE-Inception-v3; ours
 follows its SE-BN-Inception.
@@ -96,8 +96,8 @@ class InceptionV3(InceptionNetwork):
     """Five convolutions, two poolings, eleven Inception modules, a linear classifier.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         dropout: share of the pooled features that training drops. The authors' program has 0.2,
             torchvision 0.5.
         se: makes the blocks of attention; ``None`` for the plain network.
@@ -123,7 +123,7 @@ class InceptionV3(InceptionNetwork):
 
 
 def _names_elsewhere() -> Iterator[tuple[str, str]]:
-    """torchvision's and timm's: layers of a branch are counted from 1, ``branch3x3dbl_2``."""
+    """Yield torchvision's and timm's names: layers of a branch count from 1, ``branch3x3dbl_2``."""
     yield r"^Conv2d_(1a|2a|2b)_\dx\d\.", r"stage1.\1."
     yield r"^Conv2d_(3b|4a)_\dx\d\.", r"stage2.\1."
     for number, stage in ((5, 3), (6, 4), (7, 5)):
@@ -136,7 +136,7 @@ def _names_elsewhere() -> Iterator[tuple[str, str]]:
         yield rf"\.branch(\w+)_{i + 1}b\.", rf".branches.\1.{i}.3x1.0."
 
 
-# Of all published weights, torchvision's too: it brings other inputs to these itself.
+# Of all published weights, torchvision's too: torchvision converts other inputs to these itself.
 PREPROCESSING = Preprocessing(
     size=299, mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.875, interpolation="bicubic"
 )

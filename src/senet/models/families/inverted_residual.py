@@ -1,4 +1,4 @@
-"""What MobileNetV3 and EfficientNet are made of: inverted residuals with SE in their middle.
+"""The blocks of MobileNetV3 and EfficientNet: inverted residuals with SE in their middle.
 
 Sandler et al., arXiv 1801.04381, Figure 3: a block is narrow outside and wide inside, and its
 shortcut joins the narrow ends. MnasNet (arXiv 1807.11626, Figure 7) put SE into it: after the
@@ -26,9 +26,9 @@ Unit = Callable[..., ConvNormAct]
 class SameConvNormAct(ConvNormAct):
     """A :class:`~senet.nn.ConvNormAct` that pads as TensorFlow's ``SAME`` does.
 
-    The map that leaves has ceil(H / stride) rows, whatever the kernel, and of an odd number of rows
-    of zeros the larger half is below: at stride 2 an even map gets k // 2 rows below it and one
-    less above, where PyTorch's networks have k // 2 on both sides. Columns likewise.
+    The map that leaves has ceil(H / stride) rows for every kernel. If the number of rows of zeros
+    is odd, the larger half is below: at stride 2 an even map gets k // 2 rows below it and one less
+    above, where PyTorch's networks have k // 2 on both sides. Columns likewise.
 
     Example:
         >>> SameConvNormAct(3, 8, 3, stride=2)(torch.randn(2, 3, 8, 9)).shape
@@ -38,7 +38,7 @@ class SameConvNormAct(ConvNormAct):
     def __init__(
         self, inputs: int, outputs: int, kernel_size: int = 1, stride: int = 1, **options: Any
     ) -> None:
-        # At stride 1 the two paddings are one.
+        # At stride 1 the two paddings are the same.
         super().__init__(inputs, outputs, kernel_size, stride, 0 if stride > 1 else None, **options)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,11 +61,11 @@ UNITS: dict[str, type[ConvNormAct]] = {"symmetric": ConvNormAct, "same": SameCon
 
 
 def unit_of(padding: str, eps: float) -> Unit:
-    """What makes a family's convolutions with their batch norms and activations.
+    """Return the function that makes a family's convolutions with their norms and activations.
 
     Args:
         padding: ``"symmetric"``, k // 2 zeros on each side, or ``"same"``, as TensorFlow pads.
-        eps: of the batch norms.
+        eps: eps of the batch norms.
 
     Raises:
         ValueError: for another padding.
@@ -84,11 +84,11 @@ class InvertedResidual(nn.Module):
 
     Args:
         inputs: channels of the narrow map that comes in.
-        expanded: channels of the wide map; where they are ``inputs``, the first 1×1 is left out.
-        outputs: channels of the narrow map that leaves; there is a shortcut where they are
+        expanded: channels of the wide map; if equal to ``inputs``, the first 1×1 is left out.
+        outputs: channels of the narrow map that leaves; there is a shortcut if they are equal to
             ``inputs`` and the map keeps its size.
         kernel_size: k.
-        stride: of the depthwise convolution.
+        stride: stride of the depthwise convolution.
         activation: makes the activation of the wide map; the narrow one has none.
         se: the block of attention, for ``expanded`` channels.
         unit: see :func:`unit_of`.
@@ -130,12 +130,12 @@ class InvertedResidual(nn.Module):
 
 
 def drop_path(branch: Tensor, rate: float) -> Tensor:
-    """Stochastic depth (arXiv 1603.09382): a residual branch left out, image by image.
+    """Leave a residual branch out, image by image: stochastic depth (arXiv 1603.09382).
 
     Args:
         branch: output of the branch, ``[B, C, H, W]``.
-        rate: the chance of each image to lose it; what remains is divided by 1 - rate, so that the
-            mean is kept.
+        rate: probability that an image loses the branch; the others are divided by 1 - rate, so
+            that the mean stays.
 
     Example:
         >>> drop_path(torch.ones(1000, 1, 1, 1), 0.5).unique()
@@ -148,15 +148,15 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
 def translate_blocks(
     state: Mapping[str, Tensor], depths: Iterable[tuple[int, ...]]
 ) -> dict[str, Tensor]:
-    """timm's and torchvision's state dicts with our names of the blocks and of what is around them.
+    """Return a state dict of timm or torchvision under our names of blocks and their neighbours.
 
-    Both count blocks by rows of the paper's table, or throughout, and not by stages. Here they are
-    lined up, and dealt to the stages.
+    Both number blocks by rows of the paper's table, or throughout, and not by stages. Here the
+    blocks are put in order, and dealt to the stages.
 
     Args:
         state: names and tensors; our own names stay.
-        depths: for each variant of the family, how many blocks its stages have; the number of all
-            blocks tells the variants apart.
+        depths: the numbers of blocks of the stages, for each variant of the family; the number of
+            all blocks tells the variants apart.
 
     Example:
         >>> names = [f"blocks.{i}.0.conv_dw.weight" for i in range(3)]
@@ -190,7 +190,7 @@ _LAYERS_ELSEWHERE = (
     (r"^features\.\d+\.([01])\.", r"head.\1."),
     (r"^(blocks\..*|conv1|head)\.0\.(weight)$", r"\1.conv.\2"),
     (r"^(blocks\..*|conv1|head)\.1\.(\w+)$", r"\1.bn.\2"),
-    # timm's, of which the same is true.
+    # timm's, likewise.
     (r"^conv_stem\.", "conv1.conv."),
     (r"^bn1\.", "conv1.bn."),
     (r"\.se\.conv_reduce\.", ".se.fc1."),

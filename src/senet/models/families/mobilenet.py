@@ -1,14 +1,14 @@
-"""MobileNet (the first), with and without squeeze-and-excitation.
+"""The first MobileNet, with and without squeeze-and-excitation.
 
 Howard et al., arXiv 1704.04861, Table 1: every convolution but the first is split into a depthwise
 one, which mixes space, and a pointwise one, which mixes channels.
 
 SE comes at the end of each such block, after the ReLU of its pointwise convolution: as in an
 Inception module (section 3.3 of arXiv 1709.01507v4) the whole block is the transformation F_tr. The
-paper does not spell the place out, but counts: Table 3 has 4.2 M parameters without SE, 4.7 M with,
-and 569 M and 572 M multiply-adds. Blocks after the pointwise convolutions alone make 4.72 M and
-571.9 M (with the additions of the squeeze, which the paper counts); after the depthwise ones alone
-4.59 M, after both 5.07 M. The place is :class:`Separable`.
+paper does not name the place, but its counts show it: Table 3 has 4.2 M parameters without SE,
+4.7 M with, and 569 M and 572 M multiply-adds. SE after the pointwise convolutions alone makes
+4.72 M and 571.9 M (with the additions of the squeeze, which the paper counts); after the depthwise
+ones alone 4.59 M, after both 5.07 M. The place is :class:`Separable`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 
 
 class Separable(nn.Module):
-    """A depthwise 3×3 convolution, a pointwise one, and attention to what they have made."""
+    """A depthwise 3×3 convolution, a pointwise one, and attention to their output."""
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, activation: str, stage: int, se: Attend | None
@@ -57,8 +57,8 @@ class MobileNet(Network):
     """A 3×3 convolution, thirteen depthwise separable blocks, a linear classifier.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         width: the paper's multiplier α of all channels: 1, 0.75, 0.5 or 0.25 there.
         activation: ``"relu"``, as in the paper, or ``"relu6"``, as in the published weights of
             TensorFlow and timm.
@@ -116,7 +116,7 @@ def _widened(channels: int, width: float) -> int:
     return wide
 
 
-# timm's, whose first block is a stage of its own.
+# timm's names; its first block is a stage of its own.
 _NAMES_ELSEWHERE = (
     (r"^module\.", ""),
     (r"^conv_stem\.", "conv1.conv."),

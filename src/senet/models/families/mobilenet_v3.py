@@ -1,4 +1,4 @@
-"""MobileNetV3, large and small, with SE as published and without.
+"""MobileNetV3, large and small, with SE, as published, and without.
 
 Howard et al., arXiv 1905.02244, Tables 1 and 2: inverted residuals, most of them with SE. Its
 bottleneck is a quarter of the wide map's channels (section 5.3), its gate a hard sigmoid (Figure
@@ -26,7 +26,7 @@ from senet.preprocessing import IMAGENET
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "hardswish": nn.Hardswish}
 
 Row = tuple[int, int, int, bool, str, int]
-"""Of the paper's tables: kernel, wide channels, narrow channels, SE, activation, stride."""
+"""A row of the paper's tables: kernel, wide and narrow channels, SE, activation, stride."""
 
 
 class MobileNetV3(Network):
@@ -36,15 +36,15 @@ class MobileNetV3(Network):
     blocks that halve it, so that level k of a feature pyramid is at stride 2^(k + 1).
 
     Args:
-        table: stages of rows of the paper's Table 1 or 2, see :data:`Row`.
+        table: rows of the paper's Table 1 or 2, grouped by stage, see :data:`Row`.
         head: channels of the last convolution.
         hidden: outputs of the first linear layer.
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         padding: ``"symmetric"``, or ``"same"`` as TensorFlow pads.
-        eps: of the batch norms. The defaults fit timm's own weights (``mobilenetv3_small_100``,
-            ``mobilenetv3_large_100``); torchvision's want ``eps=1e-3``, and TensorFlow's, Keras's
-            and timm's ports of them (``tf_mobilenetv3_small_100`` …) want that and ``"same"``.
+        eps: eps of the batch norms. The defaults fit timm's own weights (``mobilenetv3_small_100``,
+            ``mobilenetv3_large_100``); torchvision's need ``eps=1e-3``, and TensorFlow's, Keras's
+            and timm's ports of them (``tf_mobilenetv3_small_100`` …) need that and ``"same"``.
         dropout: share of the hidden features that training drops.
         se: makes the blocks of attention; ``None`` for the network without.
 
@@ -121,7 +121,7 @@ def _attention(se: Attend | None, channels: int, stage: int) -> nn.Module | None
 
 
 def _eighths(channels: float) -> int:
-    """The nearest multiple of 8, or the next if that would lose more than a tenth."""
+    """Return the nearest multiple of 8, or the next if the nearest loses more than a tenth."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 

@@ -1,4 +1,4 @@
-"""RegNetY-1.6GF, with SE as published and without.
+"""RegNetY-1.6GF, with SE, as published, and without.
 
 Radosavovic et al., arXiv 2003.13678: residual bottlenecks that do not narrow, with grouped 3×3
 convolutions, and widths and depths that follow a line. RegNetY is RegNetX with SE: after the 3×3
@@ -32,9 +32,9 @@ class Bottleneck(nn.Module):
     Args:
         inputs: channels of the map that comes in.
         width: channels of the map that leaves, and of those between.
-        stride: of the 3×3 convolution.
-        group_width: channels a group of the 3×3 convolution.
-        stage: the block is in, counted as the SE paper does.
+        stride: stride of the 3×3 convolution.
+        group_width: channels of a group of the 3×3 convolution.
+        stage: stage that the block is in, counted as the SE paper does.
         se: makes the block of attention.
     """
 
@@ -62,18 +62,18 @@ class RegNet(Network):
     """A 3×3 convolution, four stages of bottlenecks, a linear classifier.
 
     Args:
-        layers: blocks a stage.
-        widths: channels a stage.
-        group_width: channels a group of the 3×3 convolutions; must divide the widths.
-        num_classes: outputs.
-        in_channels: of the image.
+        layers: number of blocks of each stage.
+        widths: channels of each stage.
+        group_width: channels of a group of the 3×3 convolutions; must divide the widths.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         se: makes the blocks of attention; ``None`` for the network without: RegNetX's block.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: if layers and widths name different stages, or groups come out uneven.
+        ValueError: if layers and widths name different stages, or groups are unequal.
     """
 
     def __init__(

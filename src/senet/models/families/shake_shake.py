@@ -1,7 +1,7 @@
 """Shake-Shake networks for CIFAR, with and without squeeze-and-excitation.
 
 Gastaldi, arXiv 1705.07485. A block has two residual branches. In training their sum is a random
-convex combination, drawn anew for every image and block, and the gradient comes back through
+convex combination, drawn anew for every image and block, and the gradient flows back through
 another one; so no branch can rely on the other.
 
 SE comes at the end of each of the two branches, after its last batch norm and before anything is
@@ -12,12 +12,12 @@ sum; so each has gates of its own, and no gate sees the noise of the mixture. Th
 :class:`Branch`.
 
 ==========  ====================================================================================
-26 2x96d    Two 3×3 convolutions a branch, the ReLU before them; shortcuts of two shifted flows
+26 2x96d    Branches of two 3×3 convolutions, the ReLU before them; shortcuts of two shifted flows
 29 2x4x64d  ResNeXt bottlenecks (arXiv 1611.05431), the ReLU after the sum; ordinary shortcuts
 ==========  ====================================================================================
 
-The two differ by more than their names say: so they do in the author's programs, for CIFAR-10 and
-for CIFAR-100 (github.com/xgastaldi/shake-shake), which this file follows.
+The two differ by more than their names say, as in the author's programs for CIFAR-10 and CIFAR-100
+(github.com/xgastaldi/shake-shake), which this file follows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BACKWARDS = ("shake", "even")
 
 
 def mix(a: Tensor, b: Tensor, share: Tensor, backward_share: Tensor) -> Tensor:
-    """Return share · a + (1 − share) · b; the gradient comes back through ``backward_share``.
+    """Return share · a + (1 − share) · b; the gradient flows back through ``backward_share``.
 
     Example:
         >>> a, b = torch.ones(1, requires_grad=True), torch.zeros(1, requires_grad=True)
@@ -54,7 +54,7 @@ def mix(a: Tensor, b: Tensor, share: Tensor, backward_share: Tensor) -> Tensor:
 
 
 class Shake(nn.Module):
-    """What becomes of two branches: in training a random mixture, in evaluation their mean.
+    """The sum of two branches: in training a random mixture, in evaluation their mean.
 
     Args:
         backward: share of the first branch in the gradient: ``"shake"`` for another random one, or
@@ -87,11 +87,11 @@ class Shake(nn.Module):
 
 
 class Branch(nn.Module):
-    """Convolutions one after the other, and attention to what they have made.
+    """Successive convolutions, and attention to their output.
 
     Args:
-        convolutions: the last of them without an activation.
-        stage: the branch is in, counted as the SE paper does.
+        convolutions: the convolutions; the last one has no activation.
+        stage: stage that the branch is in, counted as the SE paper does.
         se: makes the block of attention.
     """
 
@@ -107,10 +107,10 @@ class Branch(nn.Module):
 
 
 class TwoFlows(nn.Module):
-    """The shortcut where the shape changes: two 1×1 convolutions, half of the channels each.
+    """The shortcut where the shape changes: two 1×1 convolutions, each of half of the channels.
 
-    The second looks at the map moved by one pixel, right and down, so that with stride 2 the two
-    see other pixels.
+    The second sees the map moved by one pixel, right and down, so that with stride 2 the two see
+    different pixels.
 
     Example:
         >>> TwoFlows(16, 32, stride=2)(torch.randn(1, 16, 8, 8)).shape
@@ -134,8 +134,8 @@ class ShakeBlock(nn.Module):
     Args:
         inputs: channels of the map that comes in.
         outputs: channels of the map that leaves.
-        stride: of the map that leaves.
-        stage: the block is in, counted as the SE paper does.
+        stride: stride of the block.
+        stage: stage that the block is in, counted as the SE paper does.
         backward: see :class:`Shake`.
         se: makes the blocks of attention.
     """
@@ -158,11 +158,11 @@ class ShakeBlock(nn.Module):
             self.relu = nn.ReLU()
 
     def projection(self, inputs: int, outputs: int, stride: int) -> nn.Module:
-        """The shortcut where the shape changes."""
+        """Return the shortcut where the shape changes."""
         raise NotImplementedError
 
     def branch(self, inputs: int, outputs: int, stride: int) -> tuple[ConvNormAct, ...]:
-        """The convolutions of one branch."""
+        """Return the convolutions of one branch."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class ShakeBlock(nn.Module):
 
 
 class ShakeBasic(ShakeBlock):
-    """Two 3×3 convolutions a branch, the ReLU before them: section 2.1 of the paper."""
+    """Branches of two 3×3 convolutions, the ReLU before them: section 2.1 of the paper."""
 
     preactivation = True
 
@@ -188,7 +188,7 @@ class ShakeBasic(ShakeBlock):
 
 
 class ShakeBottleneck(ShakeBlock):
-    """1×1, 3×3 in four groups, 1×1 a branch, the ReLU after the sum: section 2.2 of the paper."""
+    """Branches of 1×1, 3×3 in four groups, 1×1, the ReLU after the sum: section 2.2."""
 
     def projection(self, inputs: int, outputs: int, stride: int) -> nn.Module:
         return ConvNormAct(inputs, outputs, stride=stride, activation=None)
@@ -206,12 +206,12 @@ class ShakeShake(Network):
 
     Args:
         block: :class:`ShakeBasic` or :class:`ShakeBottleneck`.
-        layers: blocks a stage.
-        widths: channels a stage.
+        layers: number of blocks of each stage.
+        widths: channels of each stage.
         stem_width: channels of the stem.
         backward: see :class:`Shake`.
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         se: makes the blocks of attention; ``None`` for the plain network.
 
     Shape:

@@ -1,11 +1,11 @@
-"""ShuffleNet (the first), with and without squeeze-and-excitation.
+"""The first ShuffleNet, with and without squeeze-and-excitation.
 
 Zhang, Zhou, Lin and Sun, arXiv 1707.01083, Table 1 and Figure 2. Its 1×1 convolutions are grouped,
 so that they cost little; the shuffle between them lets the groups see each other.
 
 SE comes at the end of the residual branch, after its last batch norm and before the branch meets
 the shortcut, as in the residual networks (Figure 3 of arXiv 1709.01507v4): before the addition, and
-in the units that halve the map before the concatenation. So the counts come out as in the paper's
+in the units that halve the map before the concatenation. This gives the counts of the paper's
 Table 3: 1.8 M parameters without SE, 2.4 M with (1.87 and 2.49, cut off, not rounded; after the
 concatenation it would be 2.59). The place is :class:`ShuffleUnit`.
 """
@@ -32,11 +32,11 @@ STAGES = ((240, 4), (480, 8), (960, 4))
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channel c of group g becomes channel g of group c: section 3.1 of the paper.
+    """Move channel c of group g to channel g of group c: section 3.1 of the paper.
 
     Args:
         x: a map ``[B, C, H, W]``.
-        groups: that its channels are in; they divide C.
+        groups: number of groups of its channels; it divides C.
 
     Returns:
         The map with its channels in another order, ``[B, C, H, W]``.
@@ -55,8 +55,8 @@ class ShuffleUnit(nn.Module):
         inputs: channels of the map that comes in.
         outputs: channels of the map that leaves; at stride 2 ``inputs`` of them are the shortcut's.
         stride: 1 or 2.
-        grouped: whether the first 1×1 has groups; not where it would see too few channels.
-        stage: the unit is in, counted as the SE paper does.
+        grouped: whether the first 1×1 has groups; none where each would see too few channels.
+        stage: stage that the unit is in, counted as the SE paper does.
         se: makes the block of attention.
     """
 
@@ -91,8 +91,8 @@ class ShuffleNet(Network):
     ``stage2`` is level 2, at stride 8. ``stage1`` is the pooling alone, and has no attention.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         width: multiplier of the channels, the paper's s: 0.25, 0.5, 1, 1.5 or 2 there. Those of
             the stem grow in whole steps only, 12, 24, 48, or the paper's multiply-adds would not
             come out.
@@ -144,7 +144,7 @@ class ShuffleNet(Network):
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
 
-# pytorchcv's.
+# pytorchcv's names.
 _NAMES_ELSEWHERE = (
     (r"^module\.", ""),
     (r"^features\.init_block\.", "conv1."),

@@ -4,8 +4,8 @@ Simonyan and Zisserman, arXiv 1409.1556, configuration D; the batch norm after e
 what the authors of the SE paper added to train it from scratch (arXiv 1709.01507v4, section 5.1).
 
 SE comes after the ReLU of every convolution, all thirteen: section 3.3 of the SE paper says so for
-VGG by name. In a chain of layers there is no branch whose end could be gated, so what a convolution
-and its ReLU have made is the transformation F_tr. The place is :class:`Convolution`.
+VGG by name. In a chain of layers there is no branch whose end could be gated, so a convolution
+with its ReLU is the transformation F_tr. The place is :class:`Convolution`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from senet.models.rename import rename
 from senet.preprocessing import IMAGENET
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
-"""How many there are before each of the five poolings."""
+"""Number of convolutions before each of the five poolings."""
 WIDTHS = (64, 128, 256, 512, 512)
 _HIDDEN, _SIDE = 4096, 7
 
 
 class Convolution(nn.Module):
-    """A 3×3 convolution, its batch norm, ReLU, and attention to what they have made."""
+    """A 3×3 convolution, its batch norm, ReLU, and attention to their output."""
 
     def __init__(self, inputs: int, outputs: int, stage: int, se: Attend | None) -> None:
         super().__init__()
-        # The batch norm takes this bias away again. Published state dicts have it, so it is here.
+        # The batch norm cancels this bias. Published state dicts have it, so it is here.
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.bn = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
@@ -53,14 +53,14 @@ class VGG16(Network):
     ``conv1`` goes with stage 2.
 
     Args:
-        num_classes: outputs.
-        in_channels: of the image.
+        num_classes: number of outputs.
+        in_channels: channels of the image.
         dropout: share of the hidden features that training drops after each of ``fc6`` and ``fc7``.
         se: makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``. H and W are at least 32. The last
-        map is averaged to 7×7, which leaves that of an image of 224×224 as it is.
+        map is averaged to 7×7, which leaves the map of an image of 224×224 unchanged.
     """
 
     stages = ("conv2", "conv3", "conv4", "conv5")
@@ -122,7 +122,7 @@ class VGG16(Network):
 
 
 def _names_elsewhere() -> Iterator[tuple[str, str]]:
-    """torchvision and timm number the layers through: convolution, norm, ReLU, …, pooling, …"""
+    """Yield torchvision's and timm's names, which number all layers: convolution, norm, ReLU, …"""
     index = 0
     for number, count in enumerate(CONVOLUTIONS, start=1):
         for i in range(count):

@@ -1,1 +1,1 @@
-"""Weights: where they are found, what files say of them, and how they get into a network."""
+"""Weights of networks: found, read, written, and loaded, ours and those of other projects."""

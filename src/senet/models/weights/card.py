@@ -1,4 +1,4 @@
-"""The model card: what a repository of the Hugging Face hub shows of a network."""
+"""The model card: the page of a network in a repository of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ probabilities = model((image - mean) / std).softmax(1)
 
 
 def card(model: Network, record: Record, repository: str = "OWNER/NAME") -> str:
-    """Markdown: architecture, parameters, preprocessing, metrics, classes, how to load it.
+    """Return the card in Markdown: architecture, preprocessing, metrics, classes, how to load it.
 
     Example:
         >>> from senet import create_model

@@ -1,7 +1,7 @@
 """Files from the web: downloaded once, checked, and kept.
 
-A download that was interrupted goes on from where it stopped, if it can be checked in the end: if
-nothing says what the file must be, nothing would notice that it changed in between.
+A download that was interrupted continues where it stopped, if the file can be checked at the end:
+without a hash nobody would notice that the file changed in between.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 
 
 def is_url(word: str) -> bool:
-    """Whether it is the address of a file on the web.
+    """Return whether ``word`` is the address of a file on the web.
 
     Example:
         >>> is_url("https://example.org/a.pth"), is_url("timm/seresnet50.a1_in1k")
@@ -38,7 +38,7 @@ def is_url(word: str) -> bool:
 
 
 def hash_in_name(name: str) -> str | None:
-    """The beginning of a file's SHA-256 that its name carries, in the manner of PyTorch's hub.
+    """Return the beginning of a file's SHA-256 from its name, as PyTorch's hub writes it there.
 
     Example:
         >>> hash_in_name("resnet50-0676ba61.pth"), hash_in_name("model.pth")
@@ -49,15 +49,15 @@ def hash_in_name(name: str) -> str | None:
 
 
 def download(url: str, sha256: str | None = None) -> Path:
-    """The file at ``url``, downloaded into the cache if it is not there yet.
+    """Return the file at ``url``, downloaded into the cache if it is not there yet.
 
     Args:
-        url: of http or https.
-        sha256: of the file, or the beginning of it; by default what the file's name carries.
+        url: address of http or https.
+        sha256: SHA-256 of the file, or its beginning; by default the one in the file's name.
 
     Raises:
-        ValueError: if it cannot be reached, the connection is lost, or the file is not the one
-            that its hash says. Nothing is left then that would be taken for it.
+        ValueError: if it cannot be reached, the connection is lost, or the file does not match its
+            hash. Nothing is left then that would be taken for the file.
     """
     file = cached(url)
     if file.is_file():
@@ -74,7 +74,7 @@ def download(url: str, sha256: str | None = None) -> Path:
 
 
 def cached(url: str) -> Path:
-    """Where the file at ``url`` is kept, whether it is there or not."""
+    """Return where the file at ``url`` is kept, whether it exists or not."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "index"
     # Many files of the web are called model.pth: each address has a folder of its own.
     folder = hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -82,7 +82,7 @@ def cached(url: str) -> Path:
 
 
 def _fetch(url: str, part: Path, resume: bool) -> None:
-    """Write the file to ``part``, whole; or leave there what came of it."""
+    """Write the whole file to ``part``, or leave the part of it that came."""
     have = part.stat().st_size if resume and part.is_file() else 0
     headers = {"User-Agent": "senet", **({"Range": f"bytes={have}-"} if have else {})}
     try:
@@ -137,7 +137,7 @@ def _require(part: Path, expected: str | None, url: str) -> None:
 
 @contextmanager
 def _progress(part: Path, have: int, total: int | None) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, with how much has come, how fast, and how long it will take."""
+    """Show a bar on a terminal: how much has come, how fast, and how long it will take."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.progress import TransferSpeedColumn as SpeedColumn

@@ -1,4 +1,4 @@
-"""From a word to weights: what ``weights=`` and ``--weights`` take."""
+"""The search for weights by a name, a file, a folder or an address, as ``weights=`` takes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from senet.models.weights.published import find_published, list_weights, publish
 from senet.models.weights.record import Record
 from senet.near import near
 
-# What files of weights are called; of anything else it is asked whether it is a name.
+# The endings of files of weights. Anything else may be a name.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".pkl", ".bin", ".ckpt", ".tar", ".caffemodel")
 
 
@@ -21,9 +21,9 @@ class Weights:
     """Weights that were found.
 
     Attributes:
-        name: what they were asked for by.
-        file: where they are on this machine.
-        record: what is known of them, or ``None``: a state dict says nothing but its tensors. Its
+        name: the name that they were asked for by.
+        file: their file on this machine.
+        record: what is known of them, or ``None``: a plain state dict says nothing of itself. The
             architecture may be another project's, which the registry does not know.
     """
 
@@ -33,15 +33,15 @@ class Weights:
 
 
 def find_weights(word: str | os.PathLike[str], network: str | None = None) -> Weights:
-    """The weights that ``word`` stands for, downloaded if need be.
+    """Return the weights that ``word`` stands for, downloaded if necessary.
 
     ===============================  =============================================================
-    ``se_resnet50.timm_a1_in1k``     a published set of :func:`~senet.models.list_weights`; of the
-                                     ``network`` also ``timm_a1_in1k``
-    a file                           of ``senet train``, another project's state dict, or one of
-                                     the paper's authors in Caffe (``.caffemodel``)
-    a folder                         of a run of ``senet train``, or with what a repository holds
-    ``https://…/name-0a1b2c3d.pth``  a file of the web; if its name carries the beginning of its
+    ``se_resnet50.timm_a1_in1k``     a published set of :func:`~senet.models.list_weights`; also
+                                     ``timm_a1_in1k``, where ``network`` is given
+    a file                           a model file of ``senet train``, another project's state dict,
+                                     or a Caffe file of the paper's authors (``.caffemodel``)
+    a folder                         a run of ``senet train``, or a copy of a repository
+    ``https://…/name-0a1b2c3d.pth``  a file on the web; if its name carries the beginning of its
                                      SHA-256, that is checked
     ``owner/name``                   a repository of the Hugging Face hub, timm's or one written by
                                      :func:`~senet.models.push_to_hub`; also ``owner/name@revision``
@@ -53,11 +53,11 @@ def find_weights(word: str | os.PathLike[str], network: str | None = None) -> We
 
     Args:
         word: one of these.
-        network: that the weights are wanted for.
+        network: name of the network that the weights are for.
 
     Raises:
         FileNotFoundError: if it looks like a file, and there is none.
-        ValueError: if it is nothing of these, cannot be had, or is damaged.
+        ValueError: if it is none of these, cannot be reached, or is damaged.
 
     Example:
         ::

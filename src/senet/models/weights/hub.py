@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face hub: weights from there, and networks to there."""
+"""Repositories of the Hugging Face hub: weights read from them, and networks written to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from senet.models.weights.file import find_record, save_model
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
 
-# What a repository, or the folder of one, may keep its weights in: the first that is there.
+# The files in which a repository, or the folder of one, may keep its weights, the best first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CONFIG = "config.json"
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def is_repository(word: str) -> bool:
-    """Whether it has the form of a repository's name: ``owner/name``, maybe with a revision.
+    """Return whether ``word`` can name a repository: ``owner/name``, with or without a revision.
 
     Example:
         >>> is_repository("timm/seresnet50.a1_in1k"), is_repository("hf-hub:me/photos@v2")
@@ -37,7 +37,7 @@ def is_repository(word: str) -> bool:
 
 
 def fetch(word: str) -> tuple[Path, Record | None]:
-    """The file of weights of a repository, from the hub or its cache, and what is said of them.
+    """Return the file of weights of a repository, from the hub or its cache, and its record.
 
     Args:
         word: ``owner/name`` or ``owner/name@revision``, ``hf-hub:`` before it or not.
@@ -60,7 +60,7 @@ def fetch(word: str) -> tuple[Path, Record | None]:
 
 
 def known_of(file: Path) -> Record | None:
-    """What is said of a file of weights, in it or in the configuration that lies beside it."""
+    """Return the record of a file of weights, from the file or the configuration beside it."""
     config = file.with_name(CONFIG)
     beside = file.name in WEIGHTS and config.is_file()
     return find_record(file) or _configured(config if beside else None)
@@ -71,12 +71,12 @@ def save_pretrained(
 ) -> None:
     """Write a network as a repository of the hub holds it: weights, configuration, model card.
 
-    :func:`~senet.models.from_pretrained` reads the folder again, and so does whatever reads the
-    model files of ``senet train``.
+    :func:`~senet.models.from_pretrained` reads the folder again, and so does everything that reads
+    the model files of ``senet train``.
 
     Args:
-        model: is written with its architecture, its preprocessing, and its classes if it has any.
-        folder: is made if it is not there.
+        model: written with its architecture, its preprocessing, and its classes if it has any.
+        folder: made if it does not exist.
         metrics: measured figures, such as ``{"test_accuracy": 0.91}``, for the card.
     """
     record = Record.of(model, metrics)
@@ -91,16 +91,16 @@ def push_to_hub(
     private: bool = False,
     message: str = "Upload a network of senet",
 ) -> str:
-    """Write a network to a repository of the Hugging Face hub, which is made if it is not there.
+    """Write a network to a repository of the Hugging Face hub, which is made if it does not exist.
 
-    Who may write is known from ``hf auth login``, or from the token in ``HF_TOKEN``.
+    The permission to write comes from ``hf auth login``, or from the token in ``HF_TOKEN``.
 
     Args:
         model: as for :func:`save_pretrained`.
         repository: ``owner/name``.
         metrics: as for :func:`save_pretrained`.
-        private: of a repository that is made: whether others may see it.
-        message: of the commit.
+        private: whether a repository that is made is hidden from others.
+        message: message of the commit.
 
     Returns:
         The address of the commit.
@@ -133,7 +133,7 @@ def _write(folder: Path, model: Network, record: Record, text: str) -> None:
 
 
 def _download(repository: str, name: str, revision: str | None) -> Path | None:
-    """A file of a repository, or ``None`` where it has no such file."""
+    """Return a file of a repository, or ``None`` if the repository has no such file."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -152,7 +152,7 @@ def _download(repository: str, name: str, revision: str | None) -> Path | None:
 
 
 def _asked(what: Callable[[], T], repository: str) -> T:
-    """What the hub answers, its refusals in words of ours."""
+    """Return the answer of the hub, and raise its refusals in our words."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,

@@ -1,8 +1,8 @@
 """The two orders of ImageNet's 1000 classes.
 
 Usually they are sorted by their WordNet ids, from tench (n01440764) to toilet tissue (n15075141).
-The development kits of the challenge number them otherwise, from kit fox (n02119789) to dumbbell
-(n03255030), and the authors' published networks were trained with these numbers (they say so in
+The development kits of the challenge have another order, from kit fox (n02119789) to dumbbell
+(n03255030), and the authors' published networks were trained with that one (they say so in
 issue 25 of https://github.com/hujie-frank/SENet).
 """
 
@@ -63,5 +63,5 @@ USUAL = (
     630, 928, 932, 750, 639, 848, 502, 605, 997, 983, 725, 644, 445, 806, 485, 622, 853, 884, 438,
     971, 933, 702, 557, 504, 767, 824, 959, 543,
 )
-"""At i the usual number of the class that the kits number i, both from 0."""
+"""Element i is the usual number of the class that the kits number i, both from 0."""
 # fmt: on

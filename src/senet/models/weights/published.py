@@ -26,13 +26,13 @@ class Published:
     Attributes:
         name: ``network.set``.
         source: a URL, or a repository of the Hugging Face hub.
-        record: which network it is of, with the options that it needs, what the images are to look
-            like, and the published accuracies on the test or validation images: shares ``top1``
-            and ``top5``, where they are published.
-        licence: as its publisher states it. On the images of ImageNet see ``published.toml``.
+        record: the network, with the options that the weights need; the preprocessing; and the
+            published accuracies on the test or validation images: shares ``top1`` and ``top5``,
+            where they are published.
+        licence: the licence that the publisher states. On ImageNet's images see ``published.toml``.
         report: where the accuracies are published, if they are.
-        tested: how, where that is not with the record's preprocessing.
-        sha256: of the file, where neither the source checks it nor the file's name carries it.
+        tested: how they were measured, where not with the record's preprocessing.
+        sha256: SHA-256 of the file, where neither the source checks it nor its name carries it.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Published:
 
 
 def list_weights(pattern: str = "*") -> list[str]:
-    """The names of all published sets, or of those that a shell pattern fits, sorted.
+    """Return the names of all published sets, or of those that match a shell pattern, sorted.
 
     Example:
         >>> list_weights("se_resnet50.timm_a*")
@@ -55,7 +55,7 @@ def list_weights(pattern: str = "*") -> list[str]:
 
 
 def published(name: str) -> Published:
-    """The set of this name.
+    """Return the published set of this name.
 
     Raises:
         ValueError: if there is none; the message suggests near ones.
@@ -74,7 +74,7 @@ def published(name: str) -> Published:
 
 
 def find_published(word: str, network: str | None = None) -> Published | None:
-    """The set that ``word`` names, of ``network`` where it does not name one itself.
+    """Return the set that ``word`` names, of ``network`` if the word names no network itself.
 
     Example:
         >>> find_published("timm_a1_in1k", "se_resnet50").name
@@ -86,9 +86,9 @@ def find_published(word: str, network: str | None = None) -> Published | None:
 
 
 def published_file(name: str) -> Published | None:
-    """The set whose file has this name, which must carry the beginning of its hash.
+    """Return the set whose file has this name, if the name carries the beginning of its hash.
 
-    Such a file says nothing of itself, but this is known of it.
+    Such a file says nothing of itself, but the table does.
 
     Example:
         >>> published_file("se_resnet50-ce0d4300.pth").record.architecture.options

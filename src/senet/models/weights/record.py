@@ -1,4 +1,4 @@
-"""What is known of weights besides their numbers."""
+"""The record that travels with weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Record:
 
     Attributes:
         architecture: the network that they are of.
-        preprocessing: how an image becomes its input.
+        preprocessing: the preprocessing of its images.
         classes: names of the outputs, in their order; empty where they are unknown.
         metrics: measured figures, such as ``{"test_accuracy": 0.91}``.
     """

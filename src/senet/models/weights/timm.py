@@ -1,4 +1,4 @@
-"""What timm calls networks, and the ``config.json`` beside its weights on the Hugging Face hub."""
+"""timm's names of networks, and the ``config.json`` beside its weights on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from senet.models.architecture import Architecture
 from senet.models.weights.record import Record
 from senet.preprocessing import INTERPOLATIONS, Preprocessing
 
-_CAFFE = {"stem_pool": "ceil"}  # what was ported from the authors' Caffe networks
+_CAFFE = {"stem_pool": "ceil"}  # ported from the authors' Caffe networks
 _CAFFE_RESNET = {"stem_pool": "ceil", "stride_on": "1x1"}
-_TENSORFLOW = {"padding": "same", "eps": 1e-3}  # what was ported from TensorFlow
+_TENSORFLOW = {"padding": "same", "eps": 1e-3}  # ported from TensorFlow
 
-# timm's name: ours, and the options that make it the same network.
+# timm's name: our name, and the options that make it the same network.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
     **{name: (name, {}) for name in ("resnext50_32x4d", "resnext101_32x4d")},
@@ -48,17 +48,17 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def read_timm(config: Mapping[str, Any]) -> Record | None:
-    """What a ``config.json`` of timm says of the weights beside it; ``None`` of any other file.
+    """Return the record that a ``config.json`` of timm is; ``None`` for any other file.
 
     Args:
-        config: as read from the file, of timm's present form or its first, which was flat.
+        config: content of the file, in timm's present form or its first, which was flat.
 
     Returns:
-        The record. Its architecture has timm's own name where the network is none of ours.
+        The record. Its architecture has timm's own name where we do not have the network.
 
     Raises:
-        ValueError: if the network looks at images that are not square, or that are resized in a
-            way we do not have.
+        ValueError: if the network takes images that are not square, or that are resized in a
+            way that we do not have.
 
     Example:
         >>> record = read_timm({

@@ -1,1 +1,1 @@
-"""The files that the authors of the paper published, which are Caffe's."""
+"""The Caffe files that the authors of the paper published."""

@@ -1,10 +1,10 @@
 """The networks that the authors of the paper published, from their Caffe files.
 
-Their definitions and weights are at https://github.com/hujie-frank/SENet. What Caffe has otherwise:
+Their definitions and weights are at https://github.com/hujie-frank/SENet. Caffe differs in:
 
 ===================================  ==============================================================
 ``BatchNorm``, then ``Scale``        one batch norm; Caffe keeps its statistics times a factor
-images of BGR in 0 … 255             the first convolution's channels are turned round
+images of BGR in 0 … 255             the first convolution's channels are reversed
 minus 104, 117, 123                  :data:`PREPROCESSING`, exactly
 max pooling from the map's corner    the option ``stem_pool="ceil"``
 stride on the first 1×1 of a block   the option ``stride_on="1x1"``, in the SE-ResNets alone
@@ -32,8 +32,8 @@ PREPROCESSING = Preprocessing(
     size=224, mean=(123 / 255, 117 / 255, 104 / 255), std=(1 / 255,) * 3, crop=0.875
 )
 
-# Our name, and the options it needs; of the residual networks by the number of blocks a stage, and
-# the shape of the first 3×3 convolution in a block.
+# Our name, and the options that it needs. Residual networks are known by the number of blocks of
+# each stage, and the shape of the first 3×3 convolution in a block.
 _Network = tuple[str, dict[str, Any]]
 _RESNET = {"stem_pool": "ceil", "stride_on": "1x1"}
 _RESNEXT = {"stem_pool": "ceil"}
@@ -53,13 +53,13 @@ _FIRST = ("conv1.weight", "stage1.conv1.conv.weight")
 def from_caffe(
     path: str | os.PathLike[str],
 ) -> tuple[Architecture, dict[str, Tensor], Preprocessing]:
-    """Everything that makes one of the authors' networks, from its ``.caffemodel`` file alone.
+    """Return everything that makes one of the authors' networks, from its ``.caffemodel`` file.
 
-    Known are SE-ResNet-50, 101 and 152, SE-ResNeXt-50 and 101 (32×4d), SENet-154 and
+    The networks are SE-ResNet-50, 101 and 152, SE-ResNeXt-50 and 101 (32×4d), SENet-154 and
     SE-BN-Inception: all that they published.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         The architecture; the state dict, for :func:`~senet.models.weights.file.load_state`, which
@@ -67,7 +67,7 @@ def from_caffe(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no such file, is damaged, or is of another network.
+        ValueError: if it is not such a file, is damaged, or is of another network.
 
     Example:
         ::
@@ -84,7 +84,7 @@ def from_caffe(
 
 
 def recognise(layers: Layers) -> Architecture:
-    """Which of the authors' networks has these layers.
+    """Return the architecture of the authors' network that has these layers.
 
     Raises:
         ValueError: if it is none of them.
@@ -114,10 +114,10 @@ def _is_inception(layers: Layers) -> bool:
 
 
 def translate(layers: Layers) -> dict[str, Tensor]:
-    """The state dict that these layers are, under our names and in our order.
+    """Return the state dict that these layers are, under our names and in our order.
 
-    A layer that is not of the authors' networks keeps its name. With 1000 classes they are taken
-    for ImageNet's, in the order of :mod:`~senet.models.weights.ilsvrc`.
+    A layer that the authors' networks do not have keeps its name. 1000 classes are taken for
+    ImageNet's, in the order of :mod:`~senet.models.weights.ilsvrc`.
 
     Raises:
         ValueError: if a layer has another number of arrays than it should, or comes twice.
@@ -140,7 +140,7 @@ def translate(layers: Layers) -> dict[str, Tensor]:
 def _named(
     layer: str, arrays: tuple[np.ndarray, ...], module_of: Callable[[str], str | None]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a layer of Caffe under our names."""
+    """Return the arrays of a layer of Caffe under our names."""
     convolution = layer.removesuffix("/scale").removesuffix("/bn")
     module = "fc" if layer == "classifier" else module_of(convolution)
     if module is None:
@@ -152,7 +152,7 @@ def _named(
 
 
 def _statistics(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-    """Of a batch norm: Caffe keeps sums, and what they are to be divided by."""
+    """Return the statistics of a batch norm: Caffe keeps sums, and their divisor."""
     if len(arrays) != 3:
         raise ValueError(f"layer {layer!r} has {len(arrays)} arrays, wanted 3")
     mean, variance, factor = arrays
@@ -161,9 +161,9 @@ def _statistics(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndar
 
 
 def _weights(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-    """Of the layers that are no batch norm: a weight, and perhaps a bias.
+    """Return the weight, and perhaps the bias, of a layer that is not a batch norm.
 
-    In files of before 2015 every array has four dimensions, also where one or two are meant.
+    In files from before 2015 every array has four dimensions, also where one or two are meant.
     """
     if len(arrays) not in (1, 2):
         raise ValueError(f"layer {layer!r} has {len(arrays)} arrays, wanted 1 or 2")
@@ -176,7 +176,7 @@ def _weights(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray
 
 
 def _arranged(name: str, value: Tensor) -> Tensor:
-    """For images of RGB, and with the classes in their usual order."""
+    """Rearrange a tensor for images of RGB, and for classes in their usual order."""
     if name in _FIRST and value.dim() == 4:
         return value.flip(1)
     if name in ("fc.weight", "fc.bias") and value.shape[:1] == (len(USUAL),):

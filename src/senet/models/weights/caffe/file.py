@@ -1,9 +1,9 @@
-"""Reads ``.caffemodel`` files: the learnt arrays of every layer, and nothing else.
+"""The reader of ``.caffemodel`` files: the learnt arrays of every layer, and nothing else.
 
 Such a file is one ``NetParameter`` of caffe.proto in the encoding of protocol buffers
 (https://protobuf.dev/programming-guides/encoding/): a field is a number that says which it is and
 how long, then its bytes. Of the hundreds of fields a dozen matter here, so that reading them takes
-less than describing them to a library would. The arrays stay in the file until they are looked at.
+less code than describing them to a library. The arrays stay in the file until they are used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 Layers = dict[str, tuple[np.ndarray, ...]]
 """The arrays of each layer that has any, in their order, by the layer's name."""
 
-# Where in NetParameter the layers are, and where in a layer its name and its arrays: today, and
-# before 2015 (V1LayerParameter).
+# The number of the field of layers in NetParameter, and those of name and arrays in a layer: today,
+# and before 2015 (V1LayerParameter).
 _LAYERS = ((100, 1, 7), (2, 4, 6))
 # BlobProto: the numbers, and their shape (a message of one field), once four fields.
 _FLOATS, _DOUBLES, _SHAPE, _OLD_SHAPE = 5, 8, 7, (1, 2, 3, 4)
@@ -28,18 +28,17 @@ _DIMENSIONS = 1
 
 
 def read_caffemodel(path: str | os.PathLike[str]) -> Layers:
-    r"""The learnt arrays in a ``.caffemodel`` file.
+    r"""Return the learnt arrays of a ``.caffemodel`` file.
 
     Args:
-        path: of a file that Caffe saved. Nothing in it is ever run.
+        path: path of a file that Caffe saved. Nothing in it is ever run.
 
     Returns:
-        For each layer that learns the arrays that Caffe keeps for it: float32 or float64, read-only
-        views of the file.
+        The arrays of each layer that learns: float32 or float64, read-only views of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no such file, or is damaged.
+        ValueError: if it is not such a file, or is damaged.
 
     Example:
         >>> import tempfile
@@ -90,10 +89,10 @@ def _array(blob: dict[int, list[memoryview]]) -> np.ndarray:
 
 
 def _fields(message: memoryview) -> dict[int, list[memoryview]]:
-    """The bytes of every field of a message, by the field's number.
+    """Return the bytes of every field of a message, by the field's number.
 
-    A field may come several times. A list of numbers comes in one piece or number by number: the
-    same bytes, once they are joined.
+    A field may occur several times. A list of numbers comes in one piece or number by number: the
+    joined bytes are the same.
     """
     fields: dict[int, list[memoryview]] = defaultdict(list)
     at = 0
@@ -130,9 +129,10 @@ def _varints(data: memoryview) -> Iterator[int]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at ``at``, and where it ends: seven bits a byte, the low ones first.
+    """Return the number that begins at ``at``, and where it ends.
 
-    All bytes but the last have their highest bit set.
+    A byte has seven bits of it, the low ones first; all bytes but the last have their highest bit
+    set.
     """
     number = 0
     for shift in range(0, 70, 7):

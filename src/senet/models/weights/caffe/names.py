@@ -1,6 +1,6 @@
-"""What the authors' definitions in Caffe call the convolutions of their networks, and we.
+"""The names of convolutions in the authors' definitions for Caffe, and in our networks.
 
-The functions of this file take a layer's name of theirs, and return the module's name of ours, or
+A function of this file takes the name of a layer of theirs, and returns the name of our module, or
 ``None`` if the network has no such layer.
 """
 
@@ -21,7 +21,7 @@ _IN_BLOCK = {
 
 
 def residual(layer: str) -> str | None:
-    """In SE-ResNets, SE-ResNeXts and SENet-154.
+    """Return our name in SE-ResNets, SE-ResNeXts and SENet-154.
 
     Example:
         >>> residual("conv1/7x7_s2"), residual("conv2_1_3x3"), residual("conv3_2_1x1_up")
@@ -56,7 +56,7 @@ _OPENS_STAGE = {"3c": 4, "4e": 5}  # the modules that halve the map
 
 
 def inception(layer: str) -> str | None:
-    """In SE-BN-Inception.
+    """Return our name in SE-BN-Inception.
 
     Example:
         >>> inception("conv1/7x7_s2"), inception("inception_3c/double3x3b")
@@ -70,7 +70,7 @@ def inception(layer: str) -> str | None:
 
 
 def norm_after(convolution: str) -> str:
-    """Our name of the batch norm after a convolution of ours, in all of the families.
+    """Return our name of the batch norm that follows a convolution of ours, in all families.
 
     Example:
         >>> norm_after("layer1.0.conv2"), norm_after("layer1.0.downsample.0")
