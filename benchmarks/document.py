@@ -17,8 +17,8 @@ from torch import nn
 from benchmarks.gpu import tables as gpu
 from benchmarks.table import markdown, newest
 from senet.models import create_model, entry
-from senet.models.cost import multiply_adds, parameters
-from senet.nn import Attention
+from senet.models.describe.cost import multiply_adds, parameters
+from senet.nn import ChannelAttention
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -251,7 +251,7 @@ def _squeezed(model: nn.Module, side: int) -> int:
     """The numbers that the squeezes of a network add up."""
     numbers: list[int] = []
     for block in model.modules():
-        if isinstance(block, Attention):
+        if isinstance(block, ChannelAttention):
             block.register_forward_pre_hook(lambda _, maps: numbers.append(maps[0].numel()))
     model.eval()(torch.empty(1, 3, side, side, device="meta"))
     return sum(numbers)

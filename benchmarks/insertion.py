@@ -28,8 +28,8 @@ from senet import create_model
 from senet.analysis.gates import recording
 from senet.data import Source, loader
 from senet.data.mosaic import open_mosaic
-from senet.models.preprocessing import IMAGENET
-from senet.models.weights import load_state, read_state
+from senet.models.weights.file import load_state, read_state
+from senet.preprocessing import IMAGENET
 from senet.surgery import insert_se
 from senet.training.config import TrainConfig
 from senet.training.evaluate import Batches, metrics, predict_split

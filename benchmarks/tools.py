@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import table, world
 from senet import accelerate, create_model
-from senet.models import cost
+from senet.models.describe import cost
 from senet.ops import backend
 
 HEAD = ("tool", "version", "tried", "outcome")

@@ -1,18 +1,27 @@
 """The shape of the package: imports point down, and importing it is light."""
 
 import ast
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+import senet
+
 PACKAGE = Path(__file__).parent.parent / "src" / "senet"
+
+CREATE = "senet.models.create"
 
 # A package may import those of lower rank. Of equal rank, only `data` may be imported, by the
 # applications above it.
 RANK = {
     "near": -2,
+    "device": -1,
+    "preprocessing": -1,
     "cache": -1,
     "paths": -1,
     "tell": -1,
@@ -74,6 +83,81 @@ def test_the_rule_would_notice(tmp_path):
     assert imported(wrong) == {"cli", "training"}
 
 
+def modules_of(package: Path) -> dict[str, Path]:
+    """The files of a package by the names under which they are imported."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import below ``node``, also in functions, but none that only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield from statements(ast.Module([other], []))
+        else:
+            yield from statements(child)
+
+
+def waits_for(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """The modules of a package that each of its modules imports.
+
+    A file is imported after its packages have begun to be, so it does not wait for these.
+    """
+    graph = {}
+    for name, path in files.items():
+        wanted = set()
+        for node in statements(ast.parse(path.read_text())):
+            for alias in node.names:
+                if isinstance(node, ast.Import):
+                    wanted.add(alias.name)
+                else:  # of a module, or a module of a package
+                    inner = f"{node.module}.{alias.name}"
+                    wanted.add(inner if inner in files else node.module)
+        graph[name] = {w for w in wanted & files.keys() if not f"{name}.".startswith(f"{w}.")}
+    return graph
+
+
+def circle(package: Path) -> str:
+    """A circle of imports in the package, such as ``a → b → a``, or nothing."""
+    try:
+        TopologicalSorter(waits_for(modules_of(package))).prepare()
+    except CycleError as error:
+        return " → ".join(reversed(error.args[1]))
+    return ""
+
+
+def test_no_imports_go_in_circles():
+    assert not circle(PACKAGE)
+
+
+def test_a_circle_would_be_named(tmp_path):
+    files = {
+        "__init__": "from p.a import x",
+        "a": "def f():\n    from p.b.c import y",
+        "b/__init__": "",
+        "b/c": "import p.d",
+        "d": "if TYPE_CHECKING:\n    from p import a",
+    }
+    for name, text in files.items():
+        path = tmp_path / "p" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert not circle(tmp_path / "p")
+    (tmp_path / "p" / "d.py").write_text("from p import a")
+    assert circle(tmp_path / "p") == "p.a → p.b.c → p.d → p.a"
+
+
+def test_nothing_in_models_imports_what_stands_on_top_of_it():
+    importers = {n for n, wanted in waits_for(modules_of(PACKAGE)).items() if CREATE in wanted}
+    assert {n for n in importers if n.startswith("senet.models")} == {"senet.models"}
+
+
 def test_there_are_no_drawers_for_odds_and_ends():
     assert not [p for p in modules() if p.stem in ("utils", "helpers", "common", "misc")]
 
@@ -95,3 +179,15 @@ def test_importing_is_light(statement, absent):
     code = f"{statement}; import sys; print([m for m in {absent!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", senet.__all__)
+def test_public_names_come_from_where_type_checkers_find_them(name):
+    checked = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert getattr(senet, name) is getattr(importlib.import_module(checked[name]), name)
+    assert name in dir(senet)

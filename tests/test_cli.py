@@ -557,7 +557,8 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
 
 def test_results_for_programs_are_utf_8_whatever_the_terminal(tmp_path):
     from senet.models import Preprocessing, create_model
-    from senet.models.weights import Record, save_model
+    from senet.models.weights.file import save_model
+    from senet.models.weights.record import Record
 
     model = create_model("resnet8_cifar", num_classes=2, widths=(4, 4, 4))
     preprocessing = Preprocessing(8, mean=(0.5,) * 3, std=(0.2,) * 3)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from senet.data import Split, open_source
 from senet.data.arrays import ArraySplit
 from senet.data.transforms import generator
-from senet.models import Preprocessing
+from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from senet.models.card import card
-from senet.models.weights import Record, load_model, save_model
+from senet.models.weights.card import card
+from senet.models.weights.file import load_model, save_model
+from senet.models.weights.record import Record
 
 if TYPE_CHECKING:
     from benchmarks.gpu.run import Run

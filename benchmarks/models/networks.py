@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from benchmarks import record
 from benchmarks.world import load
 from senet import accelerate, create_model
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 
 
 def _ours(name: str, fast: bool = True) -> nn.Module:

@@ -24,7 +24,7 @@ from benchmarks import record
 from benchmarks.models import networks
 from benchmarks.world import load
 from senet import accelerate
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 from tests.models.agreement import scramble
 
 GOALS = (

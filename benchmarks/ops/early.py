@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import record
 from benchmarks.ops.tails import gates_of, norm_of
 from senet import SqueezeExcitation
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 from senet.ops.tail import mean_after, norm_scale, norm_squeeze
 
 WIDTHS, SIDES, BATCHES = (256, 512, 1024, 2048), (7, 14, 28, 56), (1, 4, 16)

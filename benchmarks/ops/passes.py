@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 from senet.ops import backend, eager
 
 SHAPES = (

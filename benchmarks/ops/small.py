@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import record
 from benchmarks.ops.tails import Eager, Fused
 from senet import SqueezeExcitation
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 from senet.ops import backend
 
 CHANNELS, SIDES = 256, (7, 14, 20, 28, 40, 56, 80, 112)

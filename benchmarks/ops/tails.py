@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from senet import SqueezeExcitation
-from senet.models.cost import in_turn
+from senet.models.describe.cost import in_turn
 from senet.ops.activated import Activated
 from senet.ops.norm import Norm
 from senet.ops.tail import Squeezed, norm_scale, norm_squeeze

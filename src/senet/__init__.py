@@ -9,20 +9,30 @@ if TYPE_CHECKING:
     from senet.fuse.accelerate import accelerate
     from senet.models import create_model, list_models
     from senet.nn import SqueezeExcitation
+    from senet.surgery import fold_gates, insert_se
 
 __version__ = "0.1.0"
-__all__ = ["SqueezeExcitation", "accelerate", "create_model", "list_models"]
+__all__ = [
+    "SqueezeExcitation",
+    "accelerate",
+    "create_model",
+    "fold_gates",
+    "insert_se",
+    "list_models",
+]
 
 _HOME = {
     "SqueezeExcitation": "senet.nn",
     "accelerate": "senet.fuse.accelerate",
     "create_model": "senet.models",
+    "fold_gates": "senet.surgery",
+    "insert_se": "senet.surgery",
     "list_models": "senet.models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names when they are first used: `senet --help` need not wait for torch."""
+    """Import a public name at its first use, so that `senet --help` need not wait for torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'senet' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -402,7 +402,7 @@ def evaluate(
       senet evaluate runs/photos --data other_photos --json
     """
     _require_file(model, MODEL_FILE)
-    from senet.models.device import find_device
+    from senet.device import find_device
     from senet.serving import find_model
     from senet.training.evaluate import evaluate
 
@@ -647,7 +647,7 @@ def models(
       senet models 'se_resnext*'
     """
     from senet.models import list_models
-    from senet.models.catalogue import catalogue
+    from senet.models.describe.catalogue import catalogue
 
     names = list_models(pattern)
     if not names:
@@ -674,7 +674,7 @@ def weights(
       senet train --model se_resnet50 --weights timm_a1_in1k --data photos
     """
     from senet.models import list_weights
-    from senet.models.catalogue import weights_table
+    from senet.models.describe.catalogue import weights_table
 
     names = list_weights(pattern if "." in pattern else f"{pattern}.*")
     if not names:
@@ -715,7 +715,9 @@ def summary(
     from rich.console import Console
 
     from senet.models import create_model, entry
-    from senet.models.summary import image_ms, summarise, tables
+    from senet.models.describe.cost import image_ms
+    from senet.models.describe.summary import summarise
+    from senet.models.describe.tables import tables
 
     options = _options(names, settings)
     networks = []
@@ -793,7 +795,7 @@ def _recipe(
     from dataclasses import replace
 
     from senet.data.mosaic import is_mosaic
-    from senet.models.resolve import find_weights
+    from senet.models.weights.find import find_weights
     from senet.training.recipes import recipe
 
     place = expanded(data) if data is not None else None
@@ -1007,7 +1009,7 @@ def _show_surgery(report: Report) -> None:
 
 
 def _show_times(networks: Mapping[str, nn.Module], side: int, batch_size: int) -> None:
-    from senet.models.cost import in_turn_times
+    from senet.models.describe.cost import in_turn_times
 
     with _working("timing"):
         times = in_turn_times(networks, (3, side, side), batch_size)
@@ -1035,7 +1037,7 @@ def _show_pair(subject: Subject) -> None:
     from rich.text import Text
 
     from senet.analysis import statistics
-    from senet.models.summary import count
+    from senet.models.describe.tables import count
 
     seeds = len(subject.seeds)
     spread = "95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds"

@@ -15,8 +15,9 @@ import torch
 from senet import create_model
 from senet.data import open_source
 from senet.data.transforms import normalise
-from senet.models.cost import multiply_adds, parameters
-from senet.models.weights import Record, save_model
+from senet.models.describe.cost import multiply_adds, parameters
+from senet.models.weights.file import save_model
+from senet.models.weights.record import Record
 from senet.training.config import TrainConfig
 
 LIMIT = 200

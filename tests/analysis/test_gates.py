@@ -6,7 +6,7 @@ from torch import nn
 
 from senet import SqueezeExcitation, create_model
 from senet.analysis.gates import BlockGates, by_class, recording
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def _by_hand(model, images):
     hooks = [
         block.register_forward_pre_hook(lambda block, inputs: maps.update({block: inputs[0]}))
         for block in model.modules()
-        if isinstance(block, Attention)
+        if isinstance(block, ChannelAttention)
     ]
     with torch.inference_mode():
         model(images)
         found = {
             name: block.gates(maps[block])
             for name, block in model.named_modules()
-            if isinstance(block, Attention)
+            if isinstance(block, ChannelAttention)
         }
     for hook in hooks:
         hook.remove()

@@ -15,7 +15,7 @@ from benchmarks.gpu.run import Run, read
 from benchmarks.gpu.summary import twins
 from benchmarks.gpu.weights import export, keep
 from senet.data import open_source
-from senet.models.weights import load_model
+from senet.models.weights.file import load_model
 from senet.training.fit import fit
 from senet.training.module import Classifier
 

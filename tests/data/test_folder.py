@@ -12,7 +12,7 @@ from senet.data import check
 from senet.data.decode import ImageError
 from senet.data.folder import open_folder, open_labelled
 from senet.data.source import Source, Split
-from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.preprocessing import IMAGENET, Preprocessing
 from tests.data.conftest import encode, picture
 
 

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from senet.data import hub
 from senet.data.arrays import ArraySplit
 from senet.data.hub import HubSplit, open_hub
-from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.preprocessing import IMAGENET, Preprocessing
 from tests.data.conftest import encode, picture
 
 datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'senet[hub]'")

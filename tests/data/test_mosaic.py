@@ -14,7 +14,7 @@ from senet.data.arrays import ArraySplit
 from senet.data.mosaic import is_mosaic, open_mosaic
 from senet.data.registry import BUNDLED_FOLDER
 from senet.data.source import Split
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parent.parent.parent
 

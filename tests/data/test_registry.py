@@ -3,7 +3,7 @@
 import pytest
 
 from senet.data import open_source, registry
-from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.preprocessing import IMAGENET, Preprocessing
 
 
 def test_bundled_is_the_default():

@@ -9,7 +9,7 @@ from PIL import Image
 
 from senet.data import transforms as T
 from senet.data.decode import Picture, open_picture
-from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.preprocessing import IMAGENET, Preprocessing
 from tests.data.conftest import encode, picture
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

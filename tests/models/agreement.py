@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from senet.models import Network, create_model
-from senet.models.weights import load_state
-from senet.nn import Attention
+from senet.models.weights.file import load_state
+from senet.nn import ChannelAttention
 
 ROUNDINGS = 1e3  # that a deep network may add up
 
@@ -22,7 +22,7 @@ def squeezed(model: nn.Module, size: int) -> int:
     """The numbers that SE adds up in its squeeze: the SE paper counts them with multiply-adds."""
     counts: list[int] = []
     for block in model.modules():
-        if isinstance(block, Attention):
+        if isinstance(block, ChannelAttention):
             block.register_forward_pre_hook(lambda _, maps: counts.append(maps[0].numel()))
     model.eval()(torch.empty(1, 3, size, size, device="meta"))
     return sum(counts)

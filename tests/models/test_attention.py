@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from senet.models import create_model, entry, list_models
 from senet.models.attention import KINDS, attend, options_of
-from senet.models.cost import multiply_adds, parameters
-from senet.models.resnet import (
+from senet.models.describe.cost import multiply_adds, parameters
+from senet.models.families.residual import (
     PLACEMENTS,
     BasicBlock,
     Bottleneck,
@@ -19,8 +19,9 @@ from senet.models.resnet import (
     PreactBottleneck,
     Residual,
 )
-from senet.models.weights import Record, load_model, save_model
-from senet.nn import Attention, EfficientChannelAttention, SqueezeExcitation
+from senet.models.weights.file import load_model, save_model
+from senet.models.weights.record import Record
+from senet.nn import ChannelAttention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 
 # Blocks a stage of ResNet-50, and the channels of the maps that attention is given.
@@ -31,8 +32,8 @@ def of_resnet50(each) -> int:
     return sum(blocks * each(channels) for blocks, channels in STAGES)
 
 
-def attention_of(model: nn.Module) -> dict[str, Attention]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, Attention)}
+def attention_of(model: nn.Module) -> dict[str, ChannelAttention]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, ChannelAttention)}
 
 
 @pytest.mark.parametrize(

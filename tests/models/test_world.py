@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from senet import SqueezeExcitation, create_model
-from senet.models.dialects import translate
-from senet.models.weights import load_state, read_state
+from senet.models.rename import translate
+from senet.models.weights.file import load_state, read_state
 
 
 def agree(ours: nn.Module, theirs: nn.Module, size: int = 64) -> None:

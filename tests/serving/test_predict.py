@@ -5,7 +5,8 @@ from PIL import Image
 
 from senet.data import decode, transforms
 from senet.models import Preprocessing, create_model
-from senet.models.weights import Record, save_model
+from senet.models.weights.file import save_model
+from senet.models.weights.record import Record
 from senet.serving import Found, Predictor
 
 CLASSES = ("bird", "cat", "dog", "newt")

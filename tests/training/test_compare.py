@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from senet.models.attention import options_of
-from senet.models.weights import load_model, read_state
+from senet.models.weights.file import load_model, read_state
 from senet.training.compare import compare, plan, read_plan
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted

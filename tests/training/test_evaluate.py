@@ -8,7 +8,7 @@ import torch
 
 from senet.data import open_source
 from senet.models import Preprocessing, create_model
-from senet.models.weights import load_model
+from senet.models.weights.file import load_model
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate, metrics, predict_split
 from senet.training.fit import fit

@@ -19,7 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from senet.data import transforms
 from senet.models import Preprocessing, create_model
-from senet.models.weights import Record, load_model, read_state, save_model
+from senet.models.weights.file import load_model, read_state, save_model
+from senet.models.weights.record import Record
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate

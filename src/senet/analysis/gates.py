@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 from senet.nn.gates import BlockGates, GateSums
 
 
@@ -37,7 +37,7 @@ def recording(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         >>> {name: tuple(s.shape) for name, s in gates.items()}
         {'layer1.0.se': (4, 16), 'layer2.0.se': (4, 32), 'layer3.0.se': (4, 64)}
     """
-    blocks = {n: m for n, m in model.named_modules() if isinstance(m, Attention)}
+    blocks = {n: m for n, m in model.named_modules() if isinstance(m, ChannelAttention)}
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no SE block, so there are no gates to record")
     latest: dict[str, Tensor] = {}

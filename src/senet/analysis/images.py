@@ -13,7 +13,7 @@ from torch import Tensor
 
 from senet.data import Split, loader, open_source
 from senet.data.transforms import CentreCrop, normalise
-from senet.models import Preprocessing
+from senet.preprocessing import Preprocessing
 
 BATCH = 64
 SIDE = 96

@@ -26,7 +26,7 @@ from senet.analysis.sections import (
     variation,
 )
 from senet.analysis.subject import Subject
-from senet.models.weights import load_model
+from senet.models.weights.file import load_model
 
 NAME = "report.html"
 GATE_IMAGES = 2000

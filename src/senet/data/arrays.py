@@ -11,7 +11,7 @@ from torch import Tensor
 
 from senet.data.decode import Picture
 from senet.data.source import Split
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 
 class ArraySplit(Split):

@@ -24,8 +24,8 @@ from senet.data.layout import (
 from senet.data.partition import divide, limited
 from senet.data.source import Extent, Source, Split
 from senet.data.walk import walk
-from senet.models.preprocessing import IMAGENET, Preprocessing
 from senet.paths import expanded, no_folder
+from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
 

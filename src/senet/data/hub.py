@@ -12,7 +12,7 @@ from senet.data.arrays import ArraySplit, suited
 from senet.data.decode import Picture, open_picture
 from senet.data.partition import PARTS, divide, limited
 from senet.data.source import Source, Split
-from senet.models.preprocessing import IMAGENET, Preprocessing
+from senet.preprocessing import IMAGENET, Preprocessing
 
 if TYPE_CHECKING:
     from datasets import Dataset

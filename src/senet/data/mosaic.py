@@ -20,7 +20,7 @@ from senet.data.arrays import ArraySplit, suited
 from senet.data.decode import decode
 from senet.data.partition import divide, limited
 from senet.data.source import Source
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 LABELS = "labels.npz"
 COLUMNS = 100

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from senet.data.decode import Picture
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 Extent = tuple[tuple[int, int], tuple[int, int]]
 """Width and height in pixels of the smallest image and of the largest."""

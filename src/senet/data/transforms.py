@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from senet.data.decode import Picture
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 
 # Inception's crops, as every ImageNet recipe since takes them (arXiv 1409.4842, section 6).
 SCALE = (0.08, 1.0)

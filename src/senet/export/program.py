@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from senet.models.weights import Record
+from senet.models.weights.record import Record
 
 
 def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
@@ -52,7 +50,7 @@ def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record)
         model.train(mode)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        known = {"senet.json": json.dumps(asdict(record))}
+        known = {"senet.json": record.to_json()}
         torch.export.save(program, aside, extra_files=known)
         os.replace(aside, path)
     finally:

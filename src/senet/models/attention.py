@@ -1,8 +1,8 @@
-"""Which attention a network gets, of what make, and in which of its stages.
+"""The choice of attention for a network: its kind, its options, and its stages.
 
 A family's file says *where* in its blocks attention goes: it calls ``attend(channels, stage)``.
-This file says what comes back. Options of a network that begin here: ``attention`` (a name of
-:data:`KINDS`), ``se_stages``, and the options of the kind.
+This file decides what that call returns. It defines these options of a network: ``attention`` (a
+name of :data:`KINDS`), ``se_stages``, and the options of the kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from senet.near import near
 from senet.nn import (
-    Attention,
+    ChannelAttention,
     ConcurrentSqueezeExcitation,
     EffectiveSqueezeExcitation,
     EfficientChannelAttention,
@@ -36,11 +36,11 @@ class Kind:
     """A kind of attention.
 
     Attributes:
-        block: makes one for a number of channels.
-        options: what it takes, with the defaults.
+        block: a function that makes a block for a number of channels.
+        options: the options of that function, with the defaults.
     """
 
-    block: Callable[..., Attention]
+    block: Callable[..., ChannelAttention]
     options: Mapping[str, Any]
 
 
@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
 
 
 def options_of(kind: str | None) -> dict[str, Any]:
-    """The options of a network with this attention, and their defaults; none for ``None``.
+    """Return the options of a network with this attention, with their defaults; none for ``None``.
 
     Raises:
         ValueError: if there is no such kind, with near ones.
@@ -86,19 +86,19 @@ def options_of(kind: str | None) -> dict[str, Any]:
 
 
 def is_option(name: str) -> bool:
-    """Whether a network has the option ``name`` for its attention's sake: its twin takes none."""
+    """Return whether the option ``name`` belongs to attention, so that the plain twin lacks it."""
     return name in ("attention", "se_stages", "placement") or any(
         name in kind.options for kind in KINDS.values()
     )
 
 
 def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
-    """What a family's file calls for its blocks; ``None`` for a network without attention.
+    """Return the function that makes the blocks of a network; ``None`` without attention.
 
     Args:
         kind: a name of :data:`KINDS`, or ``None``.
-        chosen: options of the kind that were asked for; ``reduction`` may be one number a stage,
-            from stage 2 on. And ``se_stages``: the stages that get blocks, all by default.
+        chosen: options of the kind that were given; ``reduction`` may be one number for each
+            stage, from stage 2 on. Also ``se_stages``: the stages that get blocks, by default all.
 
     Example:
         >>> make = attend("se", {"reduction": (4, 8), "se_stages": (3,)})
@@ -115,7 +115,7 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
         if named and stage not in named:
             return None
         asked = {name: _of_stage(name, value, stage) for name, value in chosen.items()}
-        if "reduction" in asked:  # what was asked for comes before what is usual in the family
+        if "reduction" in asked:  # a given option comes before the family's usual one
             usual.pop("squeeze_channels", None)
         taken = usual if kind == "se" else {}
         return KINDS[kind].block(channels, **{**defaults, **taken, **asked})
@@ -124,7 +124,7 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
 
 
 def stages(chosen: int | Iterable[int] | None) -> tuple[int, ...]:
-    """The stages that ``se_stages`` names; none where it names all by being ``None``.
+    """Return the stages that ``se_stages`` names; none for ``None``, which stands for all.
 
     Raises:
         ValueError: if it names none, or the stem.

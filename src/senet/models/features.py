@@ -1,4 +1,4 @@
-"""A network as the backbone of a detector or a segmenter: its maps instead of its logits."""
+"""Networks as backbones of detectors and segmenters: maps instead of logits."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from senet.models.network import Network
 
 
 class Pyramid(nn.Module):
-    """The maps of a network at the levels that are asked for, finest first.
+    """A network that returns its maps at given levels, the finest first.
 
-    Level 0 is what the stem makes, level k what the k-th of the network's stages makes: in an
-    ImageNet ResNet levels 1 … 4 are the strides 4, 8, 16 and 32, conv2_x to conv5_x of the paper.
-    What comes after the last level that is asked for is left out, the classifier too.
+    Level 0 is the output of the stem, level k the output of the k-th stage: in an ImageNet ResNet
+    levels 1 … 4 have the strides 4, 8, 16 and 32, conv2_x to conv5_x of the paper. Layers after the
+    last given level are left out, the classifier too.
 
     Args:
-        network: its parts are taken over, not copied.
-        levels: rising numbers.
+        network: the network; its parts are taken over, not copied.
+        levels: levels in rising order.
 
     Attributes:
-        network: the parts of it that the maps need, by their names.
-        levels: as given.
-        channels: of each map.
-        strides: of each map: how many pixels of the image one step in it is.
+        network: the parts of the network that the maps need, by their names.
+        levels: the levels, as given.
+        channels: the channels of each map.
+        strides: the stride of each map: the pixels of the image for one step in the map.
 
     Raises:
         ValueError: if the network has no such level.
@@ -75,9 +75,9 @@ class Pyramid(nn.Module):
         return maps
 
     def _seen(self, in_channels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Channels and strides of the maps, seen where shapes flow and nothing is computed."""
+        """Return the channels and strides of the maps, from a run on the meta device."""
         copy = deepcopy(self).eval().to("meta")
-        # Two images, for a convolution without padding makes a map smaller than its stride says.
+        # Two images, since a convolution without padding makes a map smaller than its stride says.
         small, large = 256, 512
         with torch.no_grad():
             maps, wide = (

@@ -10,24 +10,24 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 
 
 def draw_seed() -> int:
-    """One number from PyTorch's global generator; a network draws it before it builds anything."""
+    """Draw a number from PyTorch's global generator; a network does so before it is built."""
     return int(torch.randint(2**62, (), device="cpu"))
 
 
 def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) -> None:
-    """He's initialisation (arXiv 1502.01852, fan out), attention last.
+    """Initialise a network after He et al. (arXiv 1502.01852, fan out), attention last.
 
     Building a network draws numbers too, and more of them with SE. Here all come from a generator
-    of their own, and the SE blocks are served after everything else: so whatever a network shares
-    with its plain twin starts at the same values.
+    of their own, and the SE blocks are initialised after everything else: so the layers that a
+    network shares with its plain twin start at the same values.
 
     Args:
-        model: is changed in place.
-        seed: of the generator, from :func:`draw_seed`.
+        model: the network, changed in place.
+        seed: seed of the generator, from :func:`draw_seed`.
         zero_init_residual: whether the last batch norm of every residual branch starts at zero.
 
     Example:
@@ -40,7 +40,7 @@ def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) ->
         True
     """
     generator = torch.Generator().manual_seed(seed)
-    blocks = [m for m in model.modules() if isinstance(m, Attention)]
+    blocks = [m for m in model.modules() if isinstance(m, ChannelAttention)]
     inside = {m for block in blocks for m in block.modules()}
     for module in model.modules():
         if module not in inside:
@@ -70,7 +70,7 @@ def _start(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _last_norms(model: nn.Module) -> Iterator[nn.Module]:
-    """The norm that ends each residual branch: the one of the highest number in its block."""
+    """Yield the norm that ends each residual branch: the one with the highest number in a block."""
     for block in model.modules():
         if hasattr(block, "downsample"):
             norms = [name for name, _ in block.named_children() if name.startswith("bn")]

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from senet.models import dialects
-from senet.models.preprocessing import Preprocessing
+from senet.models import rename
+from senet.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from senet.models.registry import Architecture
+    from senet.models.architecture import Architecture
 
 
 class Network(nn.Module):
     """A convolutional network for classification, in the parts that all families have.
 
-    Its children are registered in the order in which they run, and each takes what the one before
-    it has made: ``nn.Sequential(*network.children())`` computes what the network computes. All
+    The children are registered in the order in which they run, and each takes the output of the
+    one before it: ``nn.Sequential(*network.children())`` computes what the network computes. All
     activations and poolings are modules, so that hooks reach them.
 
     Attributes:
-        architecture: set by :func:`~senet.models.create_model`.
-        preprocessing: what its images are to look like; set likewise, by the weights if there are.
-        classes: names of the outputs, where the weights tell them.
+        architecture: what the network was made from; set by :func:`~senet.models.create_model`.
+        preprocessing: the preprocessing of its images; set likewise, from the weights if any.
+        classes: names of the outputs, where the weights name them.
         stages: names of the children that the stem's map goes through, one after the other.
         fc: the linear classifier, the last child.
     """
@@ -45,11 +45,11 @@ class Network(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, in_channels, H, W]`` to logits ``[B, num_classes]``."""
+        """Return the logits ``[B, num_classes]`` of images ``[B, in_channels, H, W]``."""
         return self.classify(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last map, ``[B, channels, H', W']``, before pooling and the classifier."""
+        """Return the last map, ``[B, channels, H', W']``, before pooling and the classifier."""
         x = self.stem(x)
         for name, stage in self.named_children():
             if name in self.stages:
@@ -57,30 +57,30 @@ class Network(nn.Module):
         return self.finish(x)
 
     def stem(self, x: Tensor) -> Tensor:
-        """From the image to the map that the first stage takes."""
+        """Return the map that the first stage takes, from the image."""
         raise NotImplementedError
 
     def finish(self, x: Tensor) -> Tensor:
-        """What comes between the last stage and the pooling: in most families nothing."""
+        """Apply what comes between the last stage and the pooling: in most families nothing."""
         return x
 
     def classify(self, x: Tensor) -> Tensor:
-        """From the last map to the logits."""
+        """Return the logits of the last map."""
         return self.fc(self.dropout(self.flatten(self.avgpool(x))))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of this architecture from another project, with the names of this one.
+        """Return a state dict of this architecture from another project under our names.
 
-        One that has these names already comes back as it is. Families whose published weights have
-        other names say here which, and call this for the names inside SE blocks.
+        A state dict that has our names already comes back as it is. Families whose published
+        weights have other names override this, and call it for the names inside SE blocks.
         """
-        return dialects.translate(state)
+        return rename.translate(state)
 
     @classmethod
     def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The options that a state dict of another project needs, where its names tell.
+        """Return the options that a state dict of another project needs, as far as its names tell.
 
-        Some projects' networks have the tensors of ours and compute something else with them.
+        Some projects' networks have the same tensors as ours and compute something else.
         """
         return {}

@@ -1,6 +1,6 @@
 """Modules: what holds parameters."""
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.nn.conv import ConvNormAct
 from senet.nn.eca import EfficientChannelAttention
 from senet.nn.effective_se import EffectiveSqueezeExcitation
@@ -9,7 +9,7 @@ from senet.nn.scse import ConcurrentSqueezeExcitation
 from senet.nn.squeeze_excitation import SqueezeExcitation
 
 __all__ = [
-    "Attention",
+    "ChannelAttention",
     "ConcurrentSqueezeExcitation",
     "ConvNormAct",
     "EffectiveSqueezeExcitation",

@@ -6,11 +6,11 @@ import math
 
 from torch import Tensor, nn
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.ops import reference
 
 
-class EfficientChannelAttention(Attention):
+class EfficientChannelAttention(ChannelAttention):
     """Gates that look at their own channel and its neighbours: k weights in all.
 
     z = mean over space of u, s = sigmoid(conv1d(z)) along the channels with k weights and zeros

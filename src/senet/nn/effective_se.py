@@ -1,14 +1,14 @@
-"""Effective squeeze-and-excitation: SE with one layer, that loses no channel on the way."""
+"""Effective squeeze-and-excitation: SE with one layer, without a bottleneck."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.ops import reference
 
 
-class EffectiveSqueezeExcitation(Attention):
+class EffectiveSqueezeExcitation(ChannelAttention):
     """Rescale every channel by one layer's view of all: no bottleneck.
 
     z = mean over space of u, s = hardsigmoid(W z + b) with W of C×C, output = s · u: eSE of

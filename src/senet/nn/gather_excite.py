@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.ops import reference
 
 fx.wrap("_gather")  # which calls another pooling for maps of other dimensions
 
 
-class GatherExcite(Attention):
+class GatherExcite(ChannelAttention):
     """Rescale every channel by the sigmoid of its own mean, over the image or around the position.
 
     gather: the mean of u over windows of 2e − 1 positions a side, e apart (what of them lies

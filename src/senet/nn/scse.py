@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.nn.squeeze_excitation import bottleneck
 from senet.ops import reference
 
 COMBINE = ("sum", "max")
 
 
-class ConcurrentSqueezeExcitation(Attention):
+class ConcurrentSqueezeExcitation(ChannelAttention):
     """Rescale every channel by what the whole image says, and every position by its channels.
 
     s = sigmoid(W2 relu(W1 z)) with z the mean over space, as in SE; q = sigmoid(w · u), one number
@@ -20,13 +20,13 @@ class ConcurrentSqueezeExcitation(Attention):
 
     Args:
         channels: C, the channels of the map.
-        reduction: r of the channel half. 16 is the usual of SE, so that scSE adds its spatial half
-            to that and changes nothing else; the paper takes 2.
+        reduction: r of the channel half. The default is SE's, 16, so that scSE adds its spatial
+            half to SE and changes nothing else; the paper takes 2.
         combine: ``"sum"`` of the two rescaled maps, as the paper writes, or the ``"max"`` of them,
             number by number, as the authors' code has it.
 
     Attributes:
-        gate: of the channels; s is what is recorded of the block.
+        gate: the module that makes s, the gates of the channels; s is what is recorded.
 
     Shape:
         ``[B, C, *space]`` to the same.
@@ -62,12 +62,12 @@ class ConcurrentSqueezeExcitation(Attention):
         return torch.maximum(by_channel, by_position)
 
     def excitation(self, u: Tensor) -> Tensor:
-        """The gates s of the channel half, ``[B, C, 1, 1]``."""
+        """Return the gates s of the channel half, ``[B, C, 1, 1]``."""
         z = reference.squeeze(u)[:, :, None, None]
         return self.gate(self.fc2(self.activation(self.fc1(z))))
 
     def spatial_gates(self, u: Tensor) -> Tensor:
-        """The gates q of the spatial half, ``[B, 1, *space]``: one number a position."""
+        """Return the gates q of the spatial half, ``[B, 1, *space]``: one number a position."""
         q = self.spatial(u.flatten(2).unsqueeze(2))  # two dimensions, whatever the map has
         return self.spatial_gate(q).reshape_as(u[:, :1])
 

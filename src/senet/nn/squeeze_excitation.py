@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, fx, nn
 
-from senet.nn.attention import Attention
+from senet.nn.channel_attention import ChannelAttention
 from senet.ops import reference
 
 fx.wrap("peak")
@@ -36,7 +36,7 @@ GATES: dict[str, Callable[[], nn.Module]] = {
 SQUEEZES = ("avg", "max", "none")
 
 
-class SqueezeExcitation(Attention):
+class SqueezeExcitation(ChannelAttention):
     """Rescale every channel by a number that the whole image decides.
 
     z = squeeze(u), s = gate(fc2(activation(fc1(z)))), output = s · u: section 3 of arXiv
@@ -55,7 +55,7 @@ class SqueezeExcitation(Attention):
         activation: makes the module between the two layers; ReLU.
         bias: whether the two layers have biases. The authors' networks have them; the paper's
             ablation tables count without.
-        gate_bias: start of ``fc2.bias``. 0, the usual start, opens a sigmoid gate to 0.5; 2 opens
+        gate_bias: initial value of ``fc2.bias``. The usual 0 opens a sigmoid gate to 0.5; 2 opens
             it to 0.88, nearer to the plain network, which helps short trainings.
 
     Shape:
@@ -115,19 +115,20 @@ class SqueezeExcitation(Attention):
         self.reset_gate()
 
     def reset_gate(self) -> None:
-        """Set the bias of the gate to its start."""
+        """Set the bias of the gate to its initial value."""
         if self.fc2.bias is not None:
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 
     def forward(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The map s · u, where s sees of ``u`` what ``mask`` lets it see: see :meth:`gates`.
+        """Return s · u, the rescaled map.
 
-        Positions that do not count come out as 0.
+        With a mask, s is computed from the positions that the mask keeps, see :meth:`gates`; the
+        others come out as 0.
         """
         return reference.scale(u, self.excitation(u, mask), mask)
 
     def excitation(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The gates s, ``[B, C, 1, 1]``; with ``squeeze="none"`` of the shape of ``u``."""
+        """Return the gates s, ``[B, C, 1, 1]``; with ``squeeze="none"`` of the shape of ``u``."""
         if self.squeeze == "none":
             if mask is not None:
                 raise ValueError(
@@ -143,7 +144,7 @@ class SqueezeExcitation(Attention):
         return s.reshape_as(u) if self.squeeze == "none" else s
 
     def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The gates s, ``[B, C]``, that the block makes of the map ``u``, ``[B, C, *space]``.
+        """Return the gates s, ``[B, C]``, that the block makes of ``u``, ``[B, C, *space]``.
 
         With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
 
@@ -163,7 +164,7 @@ class SqueezeExcitation(Attention):
 
 
 def peak(u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The maximum of every channel over all positions, or those of the mask; 0 over none.
+    """Return the maximum of every channel over all positions or those of the mask; 0 over none.
 
     Args:
         u: the map, ``[B, C, *space]``.
@@ -185,7 +186,7 @@ def peak(u: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def bottleneck(channels: int, reduction: int) -> int:
-    """The bottleneck's channels R = C // r, or an error that says what would fit.
+    """Return the channels of the bottleneck, R = C // r; an error says what would fit.
 
     Example:
         >>> bottleneck(100, 16)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from senet.data import ImageError, transforms
 from senet.data.decode import open_picture
-from senet.models.device import find_device
-from senet.models.weights import Record, load_model
+from senet.device import find_device
+from senet.models.weights.file import load_model
+from senet.models.weights.record import Record
 from senet.serving.find import Found, find_model
 
 

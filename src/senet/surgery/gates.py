@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 from senet.nn.gates import BlockGates, GateSums
 from senet.surgery.graph import UntraceableError, trace
 
@@ -40,7 +40,7 @@ def gates_of(module: nn.Module) -> Gates | None:
         >>> gates_of(nn.Conv2d(8, 8, 1)) is None
         True
     """
-    if isinstance(module, Attention):
+    if isinstance(module, ChannelAttention):
         return module.gates
     torchs = type(module).__module__.startswith("torch.nn")
     if torchs or next(module.children(), None) is None or next(module.parameters(), None) is None:

@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook
 
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 from senet.surgery.gates import gates_of
 from senet.surgery.graph import UntraceableError, called, is_addition, trace
 from senet.surgery.recognise import se_layers
@@ -92,7 +92,7 @@ class Region:
 
     def is_attention(self, node: fx.Node) -> bool:
         module = self.called(node)
-        return isinstance(module, Attention | WithSE) or id(module) in self.attention
+        return isinstance(module, ChannelAttention | WithSE) or id(module) in self.attention
 
     def is_activation(self, node: fx.Node | None) -> bool:
         return node is not None and is_called(node, ACTIVATIONS, self.module)
@@ -211,7 +211,7 @@ class Reading:
         return any(node.target == "se" for node in graph.nodes)
 
 
-class _Guest(Attention):
+class _Guest(ChannelAttention):
     """Stands where SE would, while it is looked whether it would be called."""
 
 
@@ -333,7 +333,7 @@ def is_attention(module: nn.Module | None) -> bool:
     """
     if module is None or isinstance(module, WithSE):
         return False
-    if isinstance(module, Attention) or se_layers(module) is not None:
+    if isinstance(module, ChannelAttention) or se_layers(module) is not None:
         return True
     gates = gates_of(module)
     return gates is not None and _one_a_channel(module)

@@ -16,7 +16,7 @@ from torch import nn
 from senet.graph.report import Report, require_bare
 from senet.near import near
 from senet.nn import (
-    Attention,
+    ChannelAttention,
     ConcurrentSqueezeExcitation,
     EffectiveSqueezeExcitation,
     EfficientChannelAttention,
@@ -29,7 +29,7 @@ from senet.surgery.with_se import WithSE, take_se
 
 Make = Callable[[str, nn.Module], nn.Module | None]
 
-KINDS: dict[str, Callable[..., Attention]] = {
+KINDS: dict[str, Callable[..., ChannelAttention]] = {
     "se": SqueezeExcitation,
     "eca": EfficientChannelAttention,
     "ese": EffectiveSqueezeExcitation,

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
 from senet.data.loaders import EpochSampler
-from senet.models import Preprocessing
-from senet.models.resolve import find_weights
+from senet.models.weights.find import find_weights
+from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 from senet.training.folder import RunFolder
 from senet.training.same_data import require_any

@@ -12,7 +12,7 @@ from typing import Any
 
 from senet.data import Source
 from senet.models import create_model, entry
-from senet.models.cost import measure
+from senet.models.describe.cost import measure
 from senet.paths import expanded
 from senet.tell import tell
 from senet.training.batches import training_images

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from senet.data import Split, loader, transforms
 from senet.data.loaders import unreadable, unreadable_indices
 from senet.data.shared_memory import enough_shared_memory
-from senet.models import Network, Preprocessing
-from senet.models.device import find_device
-from senet.models.weights import Record, load_model
+from senet.device import find_device
+from senet.models import Network
+from senet.models.weights.file import load_model
+from senet.models.weights.record import Record
+from senet.preprocessing import Preprocessing
 from senet.training.batches import SUBSTITUTES
 from senet.training.folder import RunFolder
 from senet.training.scored import Scored, images_to_score

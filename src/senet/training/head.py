@@ -11,7 +11,7 @@ from torch import Tensor
 
 from senet.data.layout import listed, number_of, same_name
 from senet.models.network import Network
-from senet.models.resolve import Weights
+from senet.models.weights.find import Weights
 
 
 @dataclass(frozen=True)

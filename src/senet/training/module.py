@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from senet.data import transforms
 from senet.fuse.accelerate import accelerate
-from senet.models.preprocessing import Preprocessing
+from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 from senet.training.record import EpochRecord
 from senet.training.schedule import learning_rate
@@ -39,7 +39,7 @@ class Classifier(LightningModule):
 
     Args:
         module: takes ``[B, C, H, W]`` to logits ``[B, K]``. Its weights are under ``module.`` in a
-            checkpoint, a prefix that :func:`senet.models.weights.read_state` takes off.
+            checkpoint, a prefix that :func:`senet.models.weights.file.read_state` takes off.
         classes: K.
         config: of the training.
         preprocessing: of the images.

@@ -16,9 +16,9 @@ import torch
 
 from senet.models import create_model, entry
 from senet.models.attention import is_option, options_of
-from senet.models.cost import multiply_adds
+from senet.models.describe.cost import multiply_adds
 from senet.near import near
-from senet.nn import Attention
+from senet.nn import ChannelAttention
 from senet.training.config import TrainConfig
 
 
@@ -186,7 +186,7 @@ def require_buildable(
         except (ValueError, TypeError, RuntimeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{name} cannot be built: {reason}") from error
-        if variant.twin and not any(isinstance(m, Attention) for m in model.modules()):
+        if variant.twin and not any(isinstance(m, ChannelAttention) for m in model.modules()):
             raise ValueError(
                 f"{name} would have no block of attention at all, and so be its plain twin, which "
                 "is trained anyway: leave this value out"

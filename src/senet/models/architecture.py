@@ -1,0 +1,81 @@
+"""The description of a network apart from its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from senet.models.network import Network
+from senet.models.registry import Entry, entry
+from senet.near import near
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that makes a network but its weights; a model remembers it as ``architecture``.
+
+    Attributes:
+        name: of the network in the registry.
+        num_classes: outputs of the classifier.
+        in_channels: channels of the input image.
+        options: of the network, where they are not the usual ones.
+    """
+
+    name: str
+    num_classes: int
+    in_channels: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Architecture:
+        """Return the architecture of a network of the registry, as usual where nothing is given.
+
+        Raises:
+            ValueError: if there is no network ``name``; the message suggests near names.
+
+        Example:
+            >>> Architecture.of("se_resnet50")
+            Architecture(name='se_resnet50', num_classes=1000, in_channels=3, options={})
+        """
+        found = entry(name)
+        return cls(
+            name,
+            found.num_classes if num_classes is None else num_classes,
+            found.preprocessing.channels if in_channels is None else in_channels,
+            dict(options or {}),
+        )
+
+    def build(self) -> Network:
+        """Return the network, with new weights from PyTorch's global generator.
+
+        Raises:
+            ValueError: for an unknown name or option, with near ones, or a number below 1.
+        """
+        found = entry(self.name)
+        self._check(found)
+        model = found.build(self.num_classes, self.in_channels, self.options)
+        model.architecture = replace(self, options=dict(self.options))
+        model.preprocessing = found.preprocessing.of_channels(self.in_channels)
+        return model
+
+    def _check(self, found: Entry) -> None:
+        kind = found.kind(self.options)
+        known = found.options(kind)
+        for option in self.options:
+            if option not in known:
+                name = self.name
+                what = name if kind == found.kind({}) else f"{name} with attention={kind!r}"
+                raise ValueError(
+                    f"{what} has no option {option!r}.{near(option, known)} "
+                    f"It takes: {', '.join(known)}."
+                )
+        for what in ("num_classes", "in_channels"):
+            if getattr(self, what) < 1:
+                raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")

@@ -1,0 +1,1 @@
+"""Descriptions of networks for people: their structure, their costs, and tables of both."""

@@ -1,0 +1,1 @@
+"""The Caffe files that the authors of the paper published."""
