@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet import accelerate, create_model
+from senet import SqueezeExcitation, accelerate, create_model
 from senet.fuse import rewrite
 from senet.graph import capture
 from senet.graph.capture import as_written
@@ -465,3 +465,49 @@ def test_in_inference_gates_may_be_known_before_the_last_convolution(monkeypatch
     with torch.set_grad_enabled(gradients):
         torch.testing.assert_close(model(x).detach(), wanted, rtol=1e-4, atol=1e-5)
     assert len(calls) == (not gradients)
+
+
+class Kept(nn.Module):
+    """A norm whose map is the caller's, is looked at again, or is nobody's else."""
+
+    def __init__(self, of: str):
+        super().__init__()
+        self.of, self.conv, self.norm = of, nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        u = x if self.of == "caller" else self.conv(x)
+        y = self.norm(u).relu()
+        return y + u.sum() if self.of == "twice" else y
+
+
+@pytest.mark.parametrize(
+    ("of", "overwritten"), [("caller", False), ("twice", False), ("nobody", True)]
+)
+@pytest.mark.parametrize("grad", [False, True], ids=["inference", "with gradients"])
+def test_a_map_is_written_over_where_nobody_else_reads_it(of, overwritten, grad, monkeypatch):
+    seen = []
+    real = rewrite.activated
+    monkeypatch.setattr(rewrite, "activated", lambda *a: seen.append(a[-1]) or real(*a))
+    model, x = Kept(of).eval(), torch.randn(2, 8, 6, 6)
+    before = x.clone()
+    with torch.set_grad_enabled(grad):
+        wanted = model(x)
+        accelerate(model)
+        torch.testing.assert_close(model(x), wanted)
+    assert torch.equal(x, before)
+    assert seen == [overwritten and not grad]
+
+
+def test_the_layers_of_a_gate_are_linear_for_more_than_one_image(monkeypatch):
+    calls = []
+    real = rewrite.pointwise
+    monkeypatch.setattr(rewrite, "pointwise", lambda *a: calls.append(a) or real(*a))
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), SqueezeExcitation(16)).eval()
+    for images, layers in ((1, 0), (3, 2)):
+        torch._dynamo.reset()
+        x = torch.randn(images, 3, 5, 5)
+        wanted = model(x)
+        accelerate(model)
+        torch.testing.assert_close(model(x), wanted)
+        accelerate(model, undo=True)
+        assert len(calls) == layers

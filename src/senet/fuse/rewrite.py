@@ -61,7 +61,7 @@ def _why_not(t: Tail) -> str:
 
 def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
     """Put ``t`` on the passes; ``made`` are the squeezes and outputs of earlier tails."""
-    x = made.get(t.x, t.x)
+    x, inplace = made.get(t.x, t.x), _may_overwrite(t)
     norm: Any = None
     if t.norm is not None:
         given = norm_arguments(t.norm)
@@ -79,9 +79,9 @@ def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
     with graph.inserting_before(t.end):
         gate = made.get(t.gate, t.gate)  # type: ignore[arg-type]
         if t.activation is None:
-            y = graph.call_function(scaled, (h, gate, t.shortcut, t.relu))
+            y = graph.call_function(scaled, (h, gate, t.shortcut, t.relu, inplace))
         else:
-            y = graph.call_function(activated, (h, gate))
+            y = graph.call_function(activated, (h, gate, inplace))
     y.meta = dict(t.end.meta)
     t.end.replace_all_uses_with(y)
     made[t.end] = y
@@ -89,6 +89,17 @@ def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
         for user in [user for user in node.users if asks_shape(user, node)]:
             user.replace_input_with(node, x)
         graph.erase_node(node)
+
+
+def _may_overwrite(t: Tail) -> bool:
+    """Whether nobody but the tail reads its map: in inference it can be written over.
+
+    A convolution has just made it, so that it is no view and no caller's; and a tail that is
+    written where its map was spares memory that the system would have to hand out, page by page.
+    """
+    if torch.is_grad_enabled() or t.x.target not in _CONVOLUTIONS:
+        return False
+    return all(user in t.chain or asks_shape(user, t.x) for user in t.x.users)
 
 
 def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
@@ -158,14 +169,16 @@ def squeezed(h: Squeezed | Activated, dims: int, dtype: torch.dtype) -> Tensor:
     return h.z.to(dtype).reshape(h.z.shape + (1,) * dims)
 
 
-def scaled(h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool) -> Tensor:
+def scaled(
+    h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool, inplace: bool
+) -> Tensor:
     """:func:`norm_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
-    return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu)
+    return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu, inplace)
 
 
-def activated(h: Activated, s: Tensor | None) -> Tensor:
+def activated(h: Activated, s: Tensor | None, inplace: bool) -> Tensor:
     """:func:`act_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
-    return act_scale(h, None if s is None else _flat(s, h.x))
+    return act_scale(h, None if s is None else _flat(s, h.x), inplace)
 
 
 def _flat(s: Tensor, x: Tensor) -> Tensor:

@@ -98,12 +98,13 @@ def act_squeeze(x: Tensor, norm: Norm | None, activation: str, squeeze: bool = T
     return Activated(z, x, norm, of, activation, tuple(links))
 
 
-def act_scale(h: Activated, s: Tensor | None = None) -> Tensor:
+def act_scale(h: Activated, s: Tensor | None = None, inplace: bool = False) -> Tensor:
     """Return y = s f(u), of the type and layout of x.
 
     Args:
         h: of :func:`act_squeeze`; for one call of this function.
         s: gates ``[B, C]``; ``None`` is 1.
+        inplace: whether y may be written where x is, in inference: nobody else reads x.
 
     Example:
         >>> h = act_squeeze(torch.tensor([[[-1.0, 3.0]]]), None, "relu")
@@ -112,7 +113,7 @@ def act_scale(h: Activated, s: Tensor | None = None) -> Tensor:
     """
     require_gates(s, h.x)
     if not needs_gradient(s, *h.links):
-        return _scale(h.x, h.of, s, h.activation)
+        return _scale(h.x, h.of, s, h.activation, inplace)
     if s is None and h.z is not None:  # the squeeze alone was used: its gradient needs C1 and C2
         s = torch.ones_like(h.z)
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
@@ -134,7 +135,11 @@ def _squeeze(
         return passes.pooled(x, of.μ, of.a, of.β, activation) / sizes(x)[0], of
 
 
-def _scale(x: Tensor, of: Affine, s: Tensor | None, activation: str) -> Tensor:
+def _scale(
+    x: Tensor, of: Affine, s: Tensor | None, activation: str, inplace: bool = False
+) -> Tensor:
+    if half := backend.halves(x, s):
+        return half.act_scale(x, of, s, activation, inplace)
     with full_precision(x):
         return passes.activate(x, of.μ, of.a, of.β, wide(s, x), activation)
 

@@ -100,7 +100,11 @@ def norm_squeeze(
 
 
 def norm_scale(
-    h: Squeezed, s: Tensor | None = None, shortcut: Tensor | None = None, relu: bool = False
+    h: Squeezed,
+    s: Tensor | None = None,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+    inplace: bool = False,
 ) -> Tensor:
     """Return y = relu(s u + shortcut), with the parts that are not given left out.
 
@@ -109,6 +113,7 @@ def norm_scale(
         s: gates ``[B, C]``.
         shortcut: of the shape of x.
         relu: whether a ReLU ends the tail.
+        inplace: whether y may be written where x is, in inference: nobody else reads x.
 
     Returns:
         y, of the type and layout of x.
@@ -120,7 +125,7 @@ def norm_scale(
     """
     require_gates(s, h.x)
     if not needs_gradient(s, shortcut, *h.links):
-        return _scale(h.x, h.of, s, shortcut, relu, keep=False)[0]
+        return _scale(h.x, h.of, s, shortcut, relu, keep=False, inplace=inplace)[0]
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
     return _NormScale.apply(h.x, γ, β, s, shortcut, h.norm, h.of, relu, *h.links)  # type: ignore[return-value]
 
@@ -166,11 +171,17 @@ def _squeeze(
 
 
 def _scale(
-    x: Tensor, of: Affine, s: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
+    x: Tensor,
+    of: Affine,
+    s: Tensor | None,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """y, and what the backward needs of the ReLU."""
     if half := backend.halves(x, s, shortcut):
-        return half.scale(x, of, s, shortcut, relu, keep)
+        return half.scale(x, of, s, shortcut, relu, keep, inplace)
     with full_precision(x):
         s = wide(s, x)
         if s is None:

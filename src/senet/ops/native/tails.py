@@ -67,13 +67,19 @@ def normalise(x: Tensor, norm: Norm, squeeze: bool) -> tuple[Tensor | None, Affi
 
 
 def scale(
-    x: Tensor, of: Affine, s: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
+    x: Tensor,
+    of: Affine,
+    s: Tensor | None,
+    shortcut: Tensor | None,
+    relu: bool,
+    keep: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """y = relu(s u + shortcut), and with ``keep`` the mask of the ReLU."""
     x = passes.dense(x, "x")
     shortcut = passes.like(shortcut, x, "shortcut")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
-    y = torch.empty_like(x)
+    y = x if inplace else torch.empty_like(x)
     bits = bits_of(x) if keep and relu and native.keeps_bits(x) else None
     check(
         _c.senet_norm_scale(
@@ -165,6 +171,26 @@ def grad_squeeze(
         )
     )
     return dx, dγ, dβ
+
+
+def act_scale(
+    x: Tensor, of: Affine, s: Tensor | None, activation: str, inplace: bool = False
+) -> Tensor:
+    """y = s f(u)."""
+    x = passes.dense(x, "x")
+    μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
+    y = x if inplace else torch.empty_like(x)
+    _c.senet_activate(
+        x.data_ptr(),
+        address(μ),
+        a.data_ptr(),
+        β.data_ptr(),
+        address(s),
+        ACTIVATIONS[activation],
+        y.data_ptr(),
+        *layout(x),
+    )
+    return y
 
 
 def grad_act_scale(
