@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 RANK = {
     "near": -2,
     "cache": -1,
+    "known": -1,
     "paths": -1,
     "tell": -1,
     "ops": 0,
@@ -29,7 +30,6 @@ RANK = {
     "serving": 4,
     "doctor": 4,
     "foreign": 4,
-    "settings": 4,
     "cli": 5,
     "__main__": 6,
 }

@@ -343,7 +343,11 @@ def test_an_old_report_stays_until_the_new_one_is_whole(copy, monkeypatch):
 def test_what_training_writes_is_what_the_report_reads(tmp_path):
     """The contract of the run folder, held by both sides: a real, tiny comparison."""
     config = TrainConfig(
-        model=SE, options={"widths": (4, 4, 4), "reduction": 2}, limit=100, epochs=2, batch_size=45,
+        model=SE,
+        options={"widths": (4, 4, 4), "reduction": 2},
+        limit=100,
+        epochs=2,
+        batch_size=45,
         accelerate=False,
     )
     folder = senet.training.compare.compare(config, tmp_path / "run", (0, 1), progress=False)
@@ -459,7 +463,11 @@ def test_an_unfinished_family_says_what_is_to_come(tmp_path, source):
 
 def test_what_training_writes_of_a_family_is_what_the_report_reads(tmp_path):
     config = TrainConfig(
-        model=SE, options={"widths": (4, 4, 4), "reduction": 2}, limit=100, epochs=1, batch_size=90,
+        model=SE,
+        options={"widths": (4, 4, 4), "reduction": 2},
+        limit=100,
+        epochs=1,
+        batch_size=90,
         accelerate=False,
     )
     vary = Vary("se_stages", (2, (2, 3)))

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from senet.data.arrays import ArraySplit
-from senet.data.mosaic import is_mosaic, open_mosaic
+from senet.data.mosaic import open_mosaic
 from senet.data.registry import BUNDLED_FOLDER
 from senet.data.source import Split
 from senet.models.preprocessing import Preprocessing
+from senet.paths import is_mosaic
 
 ROOT = Path(__file__).parent.parent.parent
 

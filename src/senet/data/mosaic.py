@@ -21,15 +21,10 @@ from senet.data.decode import decode
 from senet.data.partition import divide, limited
 from senet.data.source import Source
 from senet.models.preprocessing import Preprocessing
+from senet.paths import LABELS
 
-LABELS = "labels.npz"
 COLUMNS = 100
 PARTS = {"train": ("train", "data_batch"), "test": ("test",)}
-
-
-def is_mosaic(path: Path) -> bool:
-    """Whether a folder holds mosaics: its ``labels.npz`` says so."""
-    return (path / LABELS).is_file()
 
 
 def open_mosaic(

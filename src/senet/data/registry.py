@@ -9,10 +9,10 @@ from typing import Any
 
 from senet.data.folder import open_folder
 from senet.data.hub import open_hub
-from senet.data.mosaic import is_mosaic, open_mosaic
+from senet.data.mosaic import open_mosaic
 from senet.data.source import Source
 from senet.models.preprocessing import IMAGENET, Preprocessing
-from senet.paths import expanded, is_place, no_folder
+from senet.paths import expanded, is_mosaic, is_place, no_folder
 
 BUNDLED = "fashion-mnist"
 BUNDLED_FOLDER = Path(__file__).parent / "fashion_mnist"

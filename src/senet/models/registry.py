@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from senet.known import no_network
 from senet.models import attention
 from senet.models.features import Pyramid
 from senet.models.network import Network
@@ -138,7 +139,7 @@ def entry(name: str) -> Entry:
         ValueError: if there is no such network; the message suggests near names.
     """
     if name not in _ENTRIES:
-        raise ValueError(f"no network {name!r}.{near(name, _ENTRIES)} `senet models` lists all.")
+        raise ValueError(no_network(name, _ENTRIES))
     return _ENTRIES[name]
 
 
