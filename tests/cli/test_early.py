@@ -1,10 +1,13 @@
 """What is refused before PyTorch is loaded."""
 
+import gc
 import re
 import subprocess
 import sys
 
 import pytest
+
+from senet.cli.early import loading
 
 
 @pytest.mark.parametrize(
@@ -94,3 +97,10 @@ def without_torch(words):
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
     return done
+
+
+def test_garbage_is_collected_again_after_loading():
+    with loading():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.unfreeze()

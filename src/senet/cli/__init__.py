@@ -6,7 +6,8 @@
 ``config.py``           from words to a configuration
 ``early.py``            what can be refused before PyTorch is loaded
 ``show.py``             how text and tables are printed, at any width
-``tables.py``           which tables the commands print
+``tables.py``           tables of networks, weights, and this machine
+``results.py``          tables of what trainings and trained networks have shown
 ``train.py``            ``compare``, ``train``
 ``use.py``              ``evaluate``, ``predict``, ``report``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``

@@ -10,7 +10,7 @@ import typer
 from senet import known
 from senet.cli import config, tables
 from senet.cli.app import FAILED
-from senet.cli.early import require_networks
+from senet.cli.early import loading, require_networks
 from senet.cli.show import show, width, working
 from senet.near import near
 
@@ -117,9 +117,11 @@ def doctor() -> None:
     from senet import __version__, doctor
 
     try:
-        from senet.ops import backend
+        with loading():
+            from senet.ops import backend
 
-        checks = list(doctor.examine(backend.explain()))
+            backends = backend.explain()
+        checks = list(doctor.examine(backends))
     except ImportError as error:  # PyTorch itself is not there
         checks = list(doctor.examine(f"eager: {error}"))
     tables.show_checks(__version__, checks)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from senet.cli import config, early, tables
+from senet.cli import config, early, results
 from senet.cli.options import Changed, ChangedData, Data, How, Out, Resume, Seed, spread
 from senet.cli.show import show, suggest, working
 from senet.paths import expanded, is_place
@@ -80,7 +80,7 @@ def compare(
         vary=varied,
         resume=begun is not None,
     )
-    what = tables.show_comparison(folder)
+    what = results.show_comparison(folder)
     with working("writing the report"):
         page = report.write(folder)
     show(f"{what}: {page}", style="bold")
@@ -162,7 +162,7 @@ def train(
 
 
 def _show_result(folder: Path, right: int, images: int) -> None:
-    show(f"\ntest accuracy {tables.accuracy(right, images)}", style="bold")
+    show(f"\ntest accuracy {results.accuracy(right, images)}", style="bold")
     show(f"run folder {folder}", "")
     run = shlex.quote(str(folder))
     suggest(

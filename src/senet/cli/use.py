@@ -11,8 +11,8 @@ import typer
 from senet.cli.app import FAILED
 from senet.cli.early import require_model
 from senet.cli.options import DeviceHere, Run
+from senet.cli.results import interval, show_evaluation, show_predictions
 from senet.cli.show import progress, say, show, show_json, working, write_result
-from senet.cli.tables import interval, show_evaluation
 from senet.paths import expanded
 
 
@@ -114,7 +114,7 @@ def predict(
     if out is not None:
         formats.write(out, chosen, answers)
     elif chosen == "table":
-        show(formats.as_table(answers))
+        show_predictions(answers)
     else:
         write_result(formats.as_bytes(chosen, answers))
     failed = sum(bool(answer.error) for answer in answers)
