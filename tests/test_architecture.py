@@ -74,6 +74,25 @@ def test_the_rule_would_notice(tmp_path):
     assert imported(wrong) == {"cli", "training"}
 
 
+def test_the_command_line_is_in_short_files_that_load_nothing_heavy_at_their_head():
+    light = ("known", "near", "paths", "cli", "typer", *sys.stdlib_module_names)
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path.name
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ImportFrom):
+                assert node.module, path.name
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                assert name.removeprefix("senet.").partition(".")[0] in light, (
+                    f"{path.name}: {name}"
+                )
+
+
 def test_there_are_no_drawers_for_odds_and_ends():
     assert not [p for p in modules() if p.stem in ("utils", "helpers", "common", "misc")]
 

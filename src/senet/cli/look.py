@@ -16,7 +16,9 @@ from senet.near import near
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Such as 'se_*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(metavar="[PATTERN]", help="Networks to list, such as 'se_*'.")
+    ] = "*",
 ) -> None:
     """List the networks, what they cost, the weights published for them, and their twins.
 
@@ -37,7 +39,7 @@ def weights(
     pattern: Annotated[
         str,
         typer.Argument(
-            metavar="[PATTERN]", help="Networks or sets, such as 'se_*'; or one set, for all of it."
+            metavar="[PATTERN]", help="Networks or sets, such as 'se_*'; or a set, for all of it."
         ),
     ] = "*",
 ) -> None:

@@ -85,7 +85,7 @@ def predict(
         ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Guesses an image.")] = 2,
+    top: Annotated[int, typer.Option(min=1, help="Guesses for each image.")] = 2,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
     device: DeviceHere = "auto",
 ) -> None:
