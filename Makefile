@@ -9,7 +9,7 @@ MINUTES ?= 25
 # Starts processes of its own, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
-.PHONY: demo test check bench gpu-evidence insertion experiments docs clean help
+.PHONY: demo test check bench gpu-evidence insertion experiments catalogue docs clean help
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -41,6 +41,9 @@ gpu-evidence: $(VENV)/developing $(WORLD)/installed  ## on a GPU: tests, timings
 
 docs: $(VENV)/installed  ## write the tables of the documents from the newest records
 	$(BIN)/python -m benchmarks.document
+
+catalogue: $(VENV)/installed  ## count the networks again, after one was added or changed
+	$(BIN)/python -m senet.models.describe.catalogue
 
 insertion: $(VENV)/installed  ## put SE into trained CIFAR-10 networks and train on; needs the development data
 	$(BIN)/python -m benchmarks.insertion

@@ -23,6 +23,7 @@ RANK = {
     "device": -1,
     "preprocessing": -1,
     "cache": -1,
+    "known": -1,
     "paths": -1,
     "tell": -1,
     "ops": 0,
@@ -38,7 +39,6 @@ RANK = {
     "serving": 4,
     "doctor": 4,
     "foreign": 4,
-    "settings": 4,
     "cli": 5,
     "__main__": 6,
 }
@@ -156,6 +156,25 @@ def test_a_circle_would_be_named(tmp_path):
 def test_nothing_in_models_imports_what_stands_on_top_of_it():
     importers = {n for n, wanted in waits_for(modules_of(PACKAGE)).items() if CREATE in wanted}
     assert {n for n in importers if n.startswith("senet.models")} == {"senet.models"}
+
+
+def test_the_command_line_is_in_short_files_that_load_nothing_heavy_at_their_head():
+    light = ("known", "near", "paths", "cli", "typer", *sys.stdlib_module_names)
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path.name
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ImportFrom):
+                assert node.module, path.name
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                assert name.removeprefix("senet.").partition(".")[0] in light, (
+                    f"{path.name}: {name}"
+                )
 
 
 def test_there_are_no_drawers_for_odds_and_ends():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from senet.near import near
 
+LABELS = "labels.npz"
+
 
 def expanded(place: str | os.PathLike[str]) -> Path:
     """The path that ``~/photos`` or ``$DATA/photos`` stands for. Unknown variables stay as written.
@@ -29,6 +31,11 @@ def is_place(name: str) -> bool:
         (True, True, False)
     """
     return name.startswith((".", "~", "$")) or os.path.isabs(name)
+
+
+def is_mosaic(path: Path) -> bool:
+    """Whether a folder holds images in mosaics, as :mod:`senet.data.mosaic` reads them."""
+    return (path / LABELS).is_file()
 
 
 def no_folder(name: str | os.PathLike[str]) -> str:

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from senet.data.arrays import ArraySplit
-from senet.data.mosaic import is_mosaic, open_mosaic
+from senet.data.mosaic import open_mosaic
 from senet.data.registry import BUNDLED_FOLDER
 from senet.data.source import Split
+from senet.paths import is_mosaic
 from senet.preprocessing import Preprocessing
 
 ROOT = Path(__file__).parent.parent.parent

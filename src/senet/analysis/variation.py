@@ -64,14 +64,18 @@ def _row(subject: Subject, name: str) -> Row:
         name not in subject.twins,
         tuple(right / images for right, images in counts),
         subject.comparisons.get(name) if counts else None,
-        (subject.cost or {}).get(name, {}),
+        (subject.cost or {}).get(subject.names[name], {}),
         counts[0] if len(counts) == 1 else None,
     )
 
 
 def label(subject: Subject, name: str) -> str:
-    """What a network is called beside the others: ``plain``, the value, or both."""
-    assert subject.variation is not None
+    """Return what a network is called beside the others: ``plain``, the value, or both.
+
+    One of a pair, where no option varies, is called by its name.
+    """
+    if subject.variation is None:
+        return subject.names[name]
     value = subject.variation.networks[name].value
     if name in subject.twins and one_plain(subject):
         return str(value)

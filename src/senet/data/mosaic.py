@@ -20,16 +20,11 @@ from senet.data.arrays import ArraySplit, suited
 from senet.data.decode import decode
 from senet.data.partition import divide, limited
 from senet.data.source import Source
+from senet.paths import LABELS
 from senet.preprocessing import Preprocessing
 
-LABELS = "labels.npz"
 COLUMNS = 100
 PARTS = {"train": ("train", "data_batch"), "test": ("test",)}
-
-
-def is_mosaic(path: Path) -> bool:
-    """Whether a folder holds mosaics: its ``labels.npz`` says so."""
-    return (path / LABELS).is_file()
 
 
 def open_mosaic(

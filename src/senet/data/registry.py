@@ -9,9 +9,9 @@ from typing import Any
 
 from senet.data.folder import open_folder
 from senet.data.hub import open_hub
-from senet.data.mosaic import is_mosaic, open_mosaic
+from senet.data.mosaic import open_mosaic
 from senet.data.source import Source
-from senet.paths import expanded, is_place, no_folder
+from senet.paths import expanded, is_mosaic, is_place, no_folder
 from senet.preprocessing import IMAGENET, Preprocessing
 
 BUNDLED = "fashion-mnist"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from senet.known import no_network
 from senet.models import attention
 from senet.models.network import Network
-from senet.near import near
 from senet.preprocessing import Preprocessing
 
 
@@ -126,5 +126,5 @@ def entry(name: str) -> Entry:
         ValueError: if there is no such network; the message suggests near names.
     """
     if name not in _ENTRIES:
-        raise ValueError(f"no network {name!r}.{near(name, _ENTRIES)} `senet models` lists all.")
+        raise ValueError(no_network(name, _ENTRIES))
     return _ENTRIES[name]

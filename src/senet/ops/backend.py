@@ -137,7 +137,6 @@ _ready: dict[str, ModuleType] = {}
 _reasons: dict[str, str] = {}
 
 
-@torch.compiler.assume_constant_result  # torch.compile need not look into an import
 def missing(name: str) -> str:
     """Why the backend ``name`` cannot run here; empty where it can, and then it is loaded."""
     if name not in _ready and name not in _reasons:
@@ -146,6 +145,11 @@ def missing(name: str) -> str:
         except ImportError as error:
             _reasons[name] = str(error)
     return _reasons.get(name, "")
+
+
+# torch.compile need not look into an import. This is what torch.compiler.assume_constant_result
+# does, after it has imported the compiler, which takes a second and which most commands never use.
+missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _require(name: str) -> ModuleType:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from senet.data.walk import walk
-from senet.models import list_models
+from senet import known
 from senet.paths import expanded
 
 
@@ -58,6 +57,8 @@ def _expand(name: str) -> Iterator[Found]:
 
 
 def _of_folder(name: str) -> Iterator[Found]:
+    from senet.data.walk import walk  # PyTorch with it, which `find_model` does without
+
     found = walk(name)
     yield from (Found(file) for file in found.files)
     for place, reason in found.skipped.items():
@@ -77,7 +78,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         return path
     if path.is_dir():
         return _in_run(path)
-    if str(name) in list_models():
+    if str(name) in known.networks():
         raise FileNotFoundError(
             f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
             "run or its model.safetensors"

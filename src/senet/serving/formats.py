@@ -8,13 +8,15 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from senet.serving.predict import Prediction
+if TYPE_CHECKING:
+    from senet.serving.predict import Prediction
 
 FORMATS = {".csv": "csv", ".json": "json", ".txt": "table", "": "table"}
 """By the ending of a file's name."""

@@ -13,9 +13,8 @@ import numpy as np
 from senet.data import Source, Split, open_source
 from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
 from senet.data.layout import listed, number_of, same_name
-from senet.data.mosaic import is_mosaic
 from senet.models.weights.record import Record
-from senet.paths import expanded
+from senet.paths import expanded, is_mosaic
 from senet.training.batches import recorded_source
 from senet.training.folder import RunFolder
 from senet.training.same_data import require_any

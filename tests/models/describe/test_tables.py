@@ -4,9 +4,10 @@ import re
 import pytest
 from rich.console import Console
 
+from senet.known import count
 from senet.models import entry
 from senet.models.describe.summary import summarise
-from senet.models.describe.tables import count, tables
+from senet.models.describe.tables import tables
 from tests.models.agreement import shapes_of
 
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from senet.known import count
 from senet.models.describe.summary import Blocks, Stage, Summary
 
 
@@ -147,20 +148,6 @@ def _share(total: int, se: int, write: Callable[[int], str]) -> Text:
     percent = 100 * se / total
     share = f"{percent:.2f} %" if percent >= 0.01 else "< 0.01 %"
     return Text.assemble(write(total), (f"\n{write(se)} ({share})", "dim"))
-
-
-def count(number: int) -> str:
-    """Return a count to three digits, as papers print it.
-
-    Example:
-        >>> count(3_857_925_120), count(2_514_944), count(672)
-        ('3.86 G', '2.51 M', '672')
-    """
-    for size, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
-        if number >= size:
-            whole = len(str(number // size))
-            return f"{number / size:.{max(0, 3 - whole)}f}{unit}"
-    return str(number)
 
 
 def _width(column: list[Text]) -> int:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from senet import known
 from senet.models.architecture import Architecture
 from senet.models.weights.download import hash_in_name
 from senet.models.weights.record import Record
 from senet.near import near
 from senet.preprocessing import IMAGENET, Preprocessing
-
-TABLE = Path(__file__).parent / "published.toml"
 
 
 @dataclass(frozen=True)
@@ -101,18 +98,10 @@ def published_file(name: str) -> Published | None:
 
 @functools.cache
 def _table() -> dict[str, Published]:
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    reports = table.pop("reports")
-    return {
-        f"{network}.{name}": _published(network, name, fields, reports)
-        for network, sets in table.items()
-        for name, fields in sets.items()
-    }
+    return {name: _published(name, fields) for name, fields in known.weights().items()}
 
 
-def _published(
-    network: str, name: str, fields: Mapping[str, Any], reports: Mapping[str, str]
-) -> Published:
+def _published(name: str, fields: Mapping[str, Any]) -> Published:
     preprocessing = Preprocessing(
         size=fields["size"],
         mean=fields.get("mean", IMAGENET.mean),
@@ -121,18 +110,18 @@ def _published(
         interpolation=fields["interpolation"],
     )
     architecture = Architecture(
-        network,
+        name.partition(".")[0],
         fields.get("num_classes", 1000),
         preprocessing.channels,
         {k: tuple(v) if isinstance(v, list) else v for k, v in fields.get("options", {}).items()},
     )
     metrics = {key: round(fields[key] / 100, 6) for key in ("top1", "top5") if key in fields}
     return Published(
-        f"{network}.{name}",
+        name,
         fields["source"],
         Record(architecture, preprocessing, metrics=metrics),
         fields["licence"],
-        reports[fields["report"]] if metrics else "",
+        fields["report"] if metrics else "",
         fields.get("tested", ""),
         fields.get("sha256"),
     )

@@ -1,0 +1,41 @@
+"""The command line: parses, calls, prints.
+
+======================  ============================================================================
+``app.py``              the program: how errors are shown, and how it ends
+``options.py``          options that several commands have
+``config.py``           from words to a configuration
+``early.py``            what can be refused before PyTorch is loaded
+``show.py``             how text and tables are printed, at any width
+``tables.py``           tables of networks, weights, and this machine
+``results.py``          tables of what trainings and trained networks have shown
+``train.py``            ``compare``, ``train``
+``use.py``              ``evaluate``, ``predict``, ``report``
+``operate.py``          ``accelerate``, ``insert``, ``fold``
+``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
+======================  ============================================================================
+
+A command imports what it needs when it runs, and checks its arguments before that, so that neither
+``senet --help`` nor somebody who mistyped a word waits for PyTorch.
+"""
+
+from senet.cli import look, operate, train, use
+from senet.cli.app import app
+from senet.cli.options import LOOK, MAIN, OPERATE
+
+for command, panel in (
+    (train.compare, MAIN),
+    (train.train, MAIN),
+    (use.evaluate, MAIN),
+    (use.predict, MAIN),
+    (use.report, MAIN),
+    (operate.accelerate, OPERATE),
+    (operate.insert, OPERATE),
+    (operate.fold, OPERATE),
+    (look.models, LOOK),
+    (look.weights, LOOK),
+    (look.summary, LOOK),
+    (look.doctor, LOOK),
+):
+    app.command(rich_help_panel=panel)(command)
+
+__all__ = ["app"]

@@ -1,0 +1,93 @@
+"""The program: its options, how errors are shown, and with which code it ends."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from senet.cli.show import say
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The commands; what the library raises is shown as one message, with the right exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            say("", str(stop) or "Interrupted.")
+            raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
+        except BrokenPipeError:  # the reader has enough, as `head` does
+            raise
+        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+            if ctx.params.get("debug"):
+                raise
+            say("error", _message(error))
+            raise typer.Exit(FAILED) from None
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}. `senet doctor` says what is missing"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+app = typer.Typer(
+    name="senet",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from senet import __version__
+
+        typer.echo(f"senet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", envvar="SENET_DEBUG", help="Show where in the code an error arose."
+        ),
+    ] = False,
+) -> None:
+    """Squeeze-and-excitation networks: train them, compare them with their plain twins, use them.
+
+    [bold]The same network with and without SE, on bundled images, in a few minutes:[/bold]
+
+      senet compare
+
+    [bold]Your own photos, in one folder for each class:[/bold]
+
+      senet train --data photos --out runs/photos
+      senet evaluate runs/photos
+      senet predict runs/photos new/*.jpg
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without × or … shows ? instead of failing
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    say("warning", str(message))

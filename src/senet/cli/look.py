@@ -1,0 +1,132 @@
+"""Commands that look: ``models``, ``weights``, ``summary`` and ``doctor``."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Annotated
+
+import typer
+
+from senet import known
+from senet.cli import config, tables
+from senet.cli.app import FAILED
+from senet.cli.early import loading, require_networks
+from senet.cli.show import show, width, working
+from senet.near import near
+
+
+def models(
+    pattern: Annotated[
+        str, typer.Argument(metavar="[PATTERN]", help="Networks to list, such as 'se_*'.")
+    ] = "*",
+) -> None:
+    """List the networks, what they cost, the weights published for them, and their twins.
+
+    Multiply-adds are those of one image of the usual size; top-1 is the highest accuracy that is
+    published for weights of the network (`senet weights` lists them).
+
+    Examples:
+      senet models
+      senet models 'se_resnext*'
+    """
+    names = fnmatch.filter(known.networks(), pattern)
+    if not names:
+        raise ValueError(f"no network fits {pattern!r}.{near(pattern, known.networks())}")
+    tables.show_networks(names)
+
+
+def weights(
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PATTERN]", help="Networks or sets, such as 'se_*'; or a set, for all of it."
+        ),
+    ] = "*",
+) -> None:
+    """List the published weights that are known by name: their accuracy, licence and source.
+
+    Where weights are wanted, a set is named as here, or by its part after the dot where the network
+    is named too. What is known of a set is more than a line holds: name the set to see all of it.
+
+    Examples:
+      senet weights 'se_resnet50*'
+      senet weights se_resnet50.timm_a1_in1k
+      senet train --model se_resnet50 --weights timm_a1_in1k --data photos
+    """
+    sets = sorted(known.weights())
+    if pattern in sets:
+        tables.show_set(pattern)
+        return
+    names = fnmatch.filter(sets, pattern if "." in pattern else f"{pattern}.*")
+    if not names:
+        raise ValueError(f"no published weights fit {pattern!r}.{near(pattern, sets)}")
+    tables.show_weights(names)
+
+
+def summary(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Networks of senet models.")
+    ],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the image in pixels (the network's usual).")
+    ] = None,
+    in_channels: Annotated[int, typer.Option(min=1, help="Channels of the image.")] = 3,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs (the network's usual).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An option of the network; may be repeated."
+        ),
+    ] = None,
+    time: Annotated[bool, typer.Option(help="Measure the time that an image takes here.")] = True,
+) -> None:
+    """Print networks as Table 1 of the paper does.
+
+    Several stand side by side where the terminal is wide enough. Below: parameters,
+    multiply-adds, how much of both is in SE blocks, and the time of an image here.
+
+    Examples:
+      senet summary se_resnet50
+      senet summary resnet50 se_resnet50 se_resnext50_32x4d
+      senet summary se_resnet20_cifar --set reduction=8 --num-classes 100
+    """
+    require_networks(names)
+    from senet.models import create_model, entry
+    from senet.models.describe.cost import image_ms
+    from senet.models.describe.summary import summarise
+    from senet.models.describe.tables import tables as as_tables
+
+    options = config.options_of(names, settings)
+    networks = []
+    for name in names:
+        side = size or entry(name).preprocessing.size
+        takes = entry(name).options(entry(name).kind(options))
+        own = {k: v for k, v in options.items() if k in takes}
+        model = create_model(name, num_classes=num_classes, in_channels=in_channels, **own)
+        networks.append((model, (in_channels, side, side)))
+    summaries = [summarise(model, shape) for model, shape in networks]
+    times = None
+    if time:
+        with working("measuring the time of an image"):
+            times = image_ms(networks, repeats=9)
+    for table in as_tables(summaries, times, width()):
+        show(table)
+
+
+def doctor() -> None:
+    """Say what is installed here, what is missing, and what to do about it."""
+    from senet import __version__, doctor
+
+    try:
+        with loading():
+            from senet.ops import backend
+
+            backends = backend.explain()
+        checks = list(doctor.examine(backends))
+    except ImportError as error:  # PyTorch itself is not there
+        checks = list(doctor.examine(f"eager: {error}"))
+    tables.show_checks(__version__, checks)
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,132 @@
+"""Commands that operate on networks: ``accelerate``, ``insert`` and ``fold``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from senet.cli import config
+from senet.cli.early import require_model
+from senet.cli.options import Benchmark, BenchmarkBatch, Run, Theirs, where
+from senet.cli.show import show, working
+from senet.cli.tables import show_surgery, show_times
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+
+def accelerate(
+    model: Theirs, benchmark: Benchmark = False, batch_size: BenchmarkBatch = 16
+) -> None:
+    """Show what `senet.accelerate` finds in a network, and what that gains.
+
+    It runs the SE blocks and residual tails of any network on the streaming passes. In your own
+    code it is one line: accelerate(model).
+
+    Examples:
+      senet accelerate --model timm:seresnet50 --benchmark
+      senet accelerate --model torchvision:mobilenet_v3_small
+    """
+    from senet.foreign import find_network
+
+    network, side = find_network(model)
+
+    from torch import randn
+
+    from senet.fuse.accelerate import accelerate
+
+    report = accelerate(network, randn(batch_size, 3, side, side), inplace=False)
+    show_surgery(report)
+    if benchmark:
+        _time({"as it was": network, "accelerated": report.model}, side, batch_size)
+
+
+def insert(
+    model: Theirs,
+    reduction: Annotated[int, typer.Option(min=1, help="r of the paper.")] = 16,
+    where: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="auto, or paths of modules: 'layer4.*.bn3'."),
+    ] = "auto",
+    start: Annotated[
+        str, typer.Option(help="identity: computes what it did before; paper: gates of 0.5.")
+    ] = "identity",
+    benchmark: Benchmark = False,
+    batch_size: BenchmarkBatch = 16,
+) -> None:
+    """Show where `senet.surgery.insert_se` puts SE in a network, and what that costs.
+
+    In your own code it is one line: insert_se(model). By default the network then computes exactly
+    what it computed before, and learns from there.
+
+    Examples:
+      senet insert --model timm:resnet50
+      senet insert --model torchvision:mobilenet_v2 --reduction 8 --benchmark
+    """
+    from senet.foreign import find_network
+
+    network, side = find_network(model)
+
+    from senet.fuse.accelerate import accelerate
+    from senet.surgery import insert_se
+
+    report = insert_se(network, reduction, where, start, inplace=False)
+    show_surgery(report)
+    if benchmark:
+        fast = accelerate(report.model, inplace=False).model
+        networks = {"as it was": network, "with SE": report.model, "and accelerated": fast}
+        _time(networks, side, batch_size)
+
+
+def _time(networks: Mapping[str, nn.Module], side: int, batch_size: int) -> None:
+    from senet.models.describe.cost import in_turn_times
+
+    with working("timing"):
+        times = in_turn_times(networks, (3, side, side), batch_size)
+    show_times(times, side, batch_size)
+
+
+def fold(
+    model: Run,
+    tolerance: Annotated[
+        str, typer.Option(help="Largest variation of gates that are folded, or auto.")
+    ] = "auto",
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracy that auto may cost, as a share.")
+    ] = 0.001,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Other images than the run's.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Images to choose by: val (the default), test or train."),
+    ] = None,
+    out: Annotated[Path | None, where("Save the slimmer network, exported.", "FILE.pt2")] = None,
+) -> None:
+    """Fold the SE blocks of a trained network that hardly react to the image into its weights.
+
+    What is left computes nearly the same with fewer parameters and in less time. The accuracy is
+    looked at on the images that the choice was made by; `--out` writes a program for torch.export.
+
+    Examples:
+      senet fold runs/photos
+      senet fold runs/photos --tolerance 0.02 --out slim.pt2
+    """
+    file = require_model(model)
+    chosen = tolerance if tolerance == "auto" else config.value(tolerance, float)
+
+    from senet.export.program import save_program
+    from senet.surgery import fold_gates
+    from senet.training.evaluate import Batches, open_split
+
+    network, record, images = open_split(file, data, split, usual="val")
+    batches = Batches(images, record.preprocessing)
+    report = fold_gates(network, batches, chosen, max_loss=max_loss)
+    show(str(report))
+    if out is not None:
+        save_program(out, network, record)
+        show(f"\nwrote {out}")

@@ -1,0 +1,130 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from senet.paths import expanded
+
+# The panels of `senet --help`, and those of a command's options.
+MAIN, LOOK = "Train and use networks", "Look at networks and at this machine"
+OPERATE = "Operate on other networks"
+HOW = "How to train"
+WHERE = "Where to"
+
+
+def _how(help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=HOW, help=help, **more)
+
+
+def where(help: str, metavar: str) -> Any:
+    """Return an option for a path to write to or to go on in."""
+    return typer.Option(parser=expanded, rich_help_panel=WHERE, metavar=metavar, help=help)
+
+
+# --- how to train: `compare` and `train` ----------------------------------------------------------
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="A folder with one folder of images for each class (or with train, val and test "
+        "folders of those), fashion-mnist (bundled), cifar10, cifar100, or a data set of the "
+        "Hugging Face hub.",
+    ),
+]
+Seed = Annotated[int | None, _how("Seed of initial weights, order and augmentation.")]
+
+
+@dataclass(frozen=True)
+class How:
+    """How to train: options that are the same in `compare` and `train`; ``None`` is not said."""
+
+    epochs: Annotated[int | None, _how("Passes over the images.")] = None
+    batch_size: Annotated[int | None, _how("Images a step.")] = None
+    lr: Annotated[float | None, _how("Highest learning rate of the schedule.", "--lr")] = None
+    limit: Annotated[int | None, _how("Take at most so many images, for a try.")] = None
+    workers: Annotated[int | None, _how("Processes that read images.")] = None
+    precision: Annotated[str | None, _how("32, bf16-mixed, or on a GPU 16-mixed.")] = None
+    device: Annotated[str | None, _how("auto, cpu, cuda or mps.")] = None
+    settings: Annotated[
+        list[str] | None,
+        _how(
+            "Any other setting of the training, or option of the network. May be repeated.",
+            "--set",
+            metavar="KEY=VALUE",
+        ),
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a configuration that were given by options of their own."""
+        return {k: v for k, v in asdict(self).items() if k != "settings" and v is not None}
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Make the fields of :class:`How` options of a command, which gets them as its ``how``."""
+    hints = get_type_hints(How, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [inspect.Parameter(f.name, keyword, default=f.default) for f in fields(How)]
+    shared = [one.replace(annotation=hints[one.name]) for one in shared]
+    parameters = []
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        parameters += shared if one.name == "how" else [one.replace(kind=keyword)]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        how = How(**{f.name: given.pop(f.name) for f in fields(How)})
+        command(**given, how=how)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    del run.__wrapped__  # or its own parameters would be taken
+    return run
+
+
+Out = Annotated[Path | None, where("Folder to write (a new one in runs/).", "FOLDER")]
+Resume = Annotated[
+    Path | None,
+    where("Go on with what was interrupted. With --data, its images are there now.", "RUN"),
+]
+
+
+class Changed(StrEnum):
+    """What to do about images that have changed."""
+
+    OK = "ok"
+
+
+ChangedData = Annotated[
+    Changed | None,
+    typer.Option(
+        rich_help_panel=WHERE,
+        help="ok: resume also where images of the run are missing or have changed.",
+    ),
+]
+
+# --- a trained network: `evaluate`, `predict`, `fold` ---------------------------------------------
+
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a run, or a model.safetensors.")
+]
+DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+# --- a network of any library: `accelerate`, `insert` ---------------------------------------------
+
+Theirs = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME", help="timm:seresnet50, torchvision:resnet50, or one of ours."
+    ),
+]
+Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time it before and after; minutes.")]
+BenchmarkBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time (16).")]

@@ -1,0 +1,172 @@
+"""Commands that train: ``compare`` and ``train``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from senet.cli import config, early, results
+from senet.cli.options import Changed, ChangedData, Data, How, Out, Resume, Seed, spread
+from senet.cli.show import show, suggest, working
+from senet.paths import expanded, is_place
+
+if TYPE_CHECKING:
+    from senet.training.compare import Plan
+
+
+@spread
+def compare(
+    how: How,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A network with SE; its twin is known.")
+    ] = None,
+    data: Data = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Settings to begin with: quick, cifar or imagenet."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Train each so many times (1).")
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="Train a network with SE for each of these values of one of its options. A value "
+            "that is a list is written 2+3.",
+        ),
+    ] = None,
+    out: Out = None,
+    resume: Resume = None,
+) -> None:
+    """Train a network with SE and its plain twin alike; report the difference.
+
+    Both see the same images in the same order, with the same augmentation and settings,
+    and begin with the same weights wherever both have them. It writes report.html, a page
+    that opens offline. Without any options it runs on bundled images, in a few minutes.
+    With --vary, one network with SE for each value, all held against the plain one; an
+    option that the plain network has too, such as widths, has a plain twin for each value.
+
+    Examples:
+      senet compare
+      senet compare --seeds 3
+      senet compare --vary reduction=4,8,16 --seeds 3
+      senet compare --vary placement=standard,pre,post,identity,3x3
+      senet compare --vary se_stages=2,3,2+3
+      senet compare --model se_resnet20_cifar --data cifar10 --recipe cifar
+      senet compare --resume runs/NAME
+    """
+    early.require_training("comparison.json", data, recipe, out, resume)
+    given = {"model": model, "data": data, **how.fields()}
+    base = config.begun(resume, "comparison.json") or config.recipe(recipe, data)
+    config.asked(base, how.settings, given)
+    if vary:
+        config.pairs([vary], "--vary")
+    begun = _begun(resume) if resume else None
+    chosen = config.configured(begun.config if begun else base, how.settings, given)
+    varied = config.vary(vary, chosen) if vary else begun and begun.vary
+    count = seeds or (len(begun.seeds) if begun else 1)
+
+    from senet.analysis import report
+    from senet.training import compare as training
+
+    folder = training.compare(
+        chosen,
+        resume or out or config.new_folder("compare", chosen),
+        range(chosen.seed, chosen.seed + count),
+        vary=varied,
+        resume=begun is not None,
+    )
+    what = results.show_comparison(folder)
+    with working("writing the report"):
+        page = report.write(folder)
+    show(f"{what}: {page}", style="bold")
+
+
+def _begun(resume: Path) -> Plan:
+    from senet.training.compare import read_plan
+
+    return read_plan(resume)
+
+
+@spread
+def train(
+    how: How,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A network of [bold]senet models[/bold].")
+    ] = None,
+    data: Data = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Settings to begin with: quick, cifar, imagenet, photos (usual for a folder), or "
+            "finetune (usual with --weights).",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Fine-tune: begin with these weights: a run folder, a file, a URL, a repository "
+            "of the Hugging Face hub (timm/seresnet50.a1_in1k), or a published set "
+            "(se_resnet50.timm_a1_in1k). A file that does not say of which network it is needs "
+            "--model too.",
+        ),
+    ] = None,
+    seed: Seed = None,
+    out: Out = None,
+    resume: Resume = None,
+    changed_data: ChangedData = None,
+) -> None:
+    """Train a network on images of your own, or on a known data set.
+
+    A folder without train, val and test folders is divided into such; which image
+    went where is recorded with the run, and is the same the next time.
+
+    Examples:
+      senet train --data photos --out runs/photos
+      senet train --data photos --weights runs/other
+      senet train --data photos --weights timm/seresnet50.a1_in1k
+      senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
+      senet train --set mixup=0.2 --set reduction=8
+      senet train --resume runs/photos
+      senet train --resume runs/photos --data moved/photos
+    """
+    early.require_training("config.json", data, recipe, out, resume)
+    if weights is not None and is_place(weights):
+        early.require_file(weights, "file or folder of weights")
+    if changed_data and not resume:
+        raise typer.BadParameter("--changed-data is for a run that is resumed: add --resume RUN")
+    if weights and expanded(weights).exists():
+        from senet.serving import find_model
+
+        weights = str(find_model(weights))  # of a run folder
+    given = {"model": model, "data": data, "weights": weights, "seed": seed, **how.fields()}
+    begun = config.begun(resume, "config.json")
+    base = begun or config.recipe(recipe, data, weights)
+    config.asked(base, how.settings, given)
+    if weights and not begun:
+        base = config.of_weights(base, weights, model)
+    chosen = config.configured(base, how.settings, given)
+
+    from senet.training.fit import fit
+
+    folder = resume or out or config.new_folder(chosen.model, chosen)
+    changed = changed_data is Changed.OK
+    result = fit(chosen, folder, resume=resume is not None, changed_data=changed)
+    _show_result(folder, round(result.test_accuracy * result.test_images), result.test_images)
+
+
+def _show_result(folder: Path, right: int, images: int) -> None:
+    show(f"\ntest accuracy {results.accuracy(right, images)}", style="bold")
+    show(f"run folder {folder}", "")
+    run = shlex.quote(str(folder))
+    suggest(
+        (f"senet evaluate {run}", "how accurate on each class"),
+        (f"senet predict {run} IMAGE...", "what is on other images"),
+        (f"senet report {run}", "a page with curves, mistakes and gates"),
+    )

@@ -1,0 +1,158 @@
+"""Commands that use what a training has left: ``evaluate``, ``predict`` and ``report``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from senet.cli.app import FAILED
+from senet.cli.early import require_model
+from senet.cli.options import DeviceHere, Run
+from senet.cli.results import interval, show_evaluation, show_predictions
+from senet.cli.show import progress, say, show, show_json, working, write_result
+from senet.paths import expanded
+
+
+def evaluate(
+    model: Run,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Other images than the run's; their classes are the run's, or some of them.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="test (the default), val or train, where there are splits.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
+    device: DeviceHere = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Say how accurate a trained network is, class by class too.
+
+    It is evaluated on the images that its run kept for testing, unless others are named. Of another
+    folder all images count, if it has no train, val and test folders.
+
+    Examples:
+      senet evaluate runs/photos
+      senet evaluate runs/photos --data other_photos --json
+    """
+    file = require_model(model)
+    from senet.device import find_device
+    from senet.training.evaluate import evaluate
+
+    with working("evaluating"):
+        found = evaluate(
+            file,
+            data,
+            split=split,
+            batch_size=batch_size,
+            device=find_device(device),
+            workers=workers,
+        )
+    if as_json:
+        right = round(found["accuracy"] * found["images"])
+        show_json({**found, "accuracy_95": interval(right, found["images"])})
+    else:
+        show_evaluation(found)
+
+
+class Format(StrEnum):
+    """The forms in which predictions are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def predict(
+    model: Run,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Files, folders with all below them, patterns."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded,
+            metavar="FILE",
+            help="Write here; .csv, .json or .txt (the table) say the format.",
+        ),
+    ] = None,
+    format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Guesses for each image.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    device: DeviceHere = "auto",
+) -> None:
+    """Say what is on images, and how probable that is.
+
+    An image that cannot be read is listed with the reason; the others go on.
+
+    Examples:
+      senet predict runs/photos holiday/ cat.jpg
+      senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
+      senet predict runs/photos new/ --top 5 --out classes.json
+    """
+    from senet.serving import formats
+
+    chosen = format.value if format else formats.of_file(out)
+    require_model(model)
+    if out is not None:
+        formats.require_new(out)
+    from senet.serving import Predictor, find_images
+
+    everything = find_images(images)
+    found = [one for one in everything if not one.skipped]
+    _say_skipped([one.file for one in everything if one.skipped])
+    predictor = Predictor.load(model, device)
+    answers = progress(predictor.predict(found, top, batch_size), "predicting", len(found))
+    if out is not None:
+        formats.write(out, chosen, answers)
+    elif chosen == "table":
+        show_predictions(answers)
+    else:
+        write_result(formats.as_bytes(chosen, answers))
+    failed = sum(bool(answer.error) for answer in answers)
+    if out is not None:
+        show(f"{len(answers) - failed:,} of {len(answers):,} images predicted, written to {out}")
+    if failed == len(answers):
+        raise typer.Exit(FAILED)
+
+
+def _say_skipped(files: list[str]) -> None:
+    """Warn of files in folders that are not images."""
+    if files:
+        shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        what = "a file is no image, and was" if len(files) == 1 else "files are no images, and were"
+        count = "" if len(files) == 1 else f"{len(files):,} "
+        say("warning", f"{count}{what} skipped: {shown}")
+
+
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            parser=expanded, metavar="RUN", help="What senet compare or senet train wrote."
+        ),
+    ],
+) -> None:
+    """Write report.html into a run folder.
+
+    One page that opens offline: accuracy, curves, costs, mistakes, and the gates.
+
+    Examples:
+      senet report runs/photos
+    """
+    from senet.analysis import runs
+
+    runs.read(run)  # refuses a folder that is not of a run
+    from senet.analysis import report as analysis
+
+    with working("writing the report"):
+        page = analysis.write(run)
+    show(str(page))
