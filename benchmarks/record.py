@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import senet
+from senet.files import write_text
 from senet.ops import backend
-from senet.training.folder import write_aside
 
 RESULTS = Path(__file__).parent / "results"
 # With these in the environment glibc gives no memory back.
@@ -79,4 +79,4 @@ def keep(path: Path, tables: dict[str, Any], environment: dict[str, Any]) -> Non
     """Write a record, so that whatever happens meanwhile, the old one or the new one is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n"
-    write_aside(path, content.encode())
+    write_text(path, content)

@@ -19,6 +19,7 @@ CREATE = "senet.models.create"
 # A package may import those of lower rank. Of equal rank, only `data` may be imported, by the
 # applications above it.
 RANK = {
+    "files": -2,
     "near": -2,
     "device": -1,
     "preprocessing": -1,
@@ -175,6 +176,15 @@ def test_the_command_line_is_in_short_files_that_load_nothing_heavy_at_their_hea
                 assert name.removeprefix("senet.").partition(".")[0] in light, (
                     f"{path.name}: {name}"
                 )
+
+
+def test_files_are_put_in_place_by_one_module_alone():
+    own = PACKAGE / "files.py"
+    for path in modules():
+        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(n, ast.Call)}  # fmt: skip
+        renaming = calls & {"os.replace", "os.rename", "shutil.move", "tempfile.mkstemp"}
+        assert path == own or not renaming, (path, renaming)
 
 
 def test_there_are_no_drawers_for_odds_and_ends():

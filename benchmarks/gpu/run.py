@@ -24,8 +24,8 @@ from benchmarks.gpu.clock import in_turn
 from benchmarks.gpu.graph import captured
 from benchmarks.gpu.images import Images
 from senet import accelerate, create_model
+from senet.files import write_bytes
 from senet.training.config import TrainConfig
-from senet.training.folder import write_aside
 from senet.training.schedule import learning_rate
 
 
@@ -156,7 +156,7 @@ class Run:
         }
         torch.save(state, buffer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(path, buffer.getbuffer())
+        write_bytes(path, buffer.getbuffer())
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, as if the training had never stopped."""

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 import senet
+from senet import files
 from senet.analysis import runs
 from senet.analysis.figures import style
 from senet.analysis.gates import by_class
@@ -58,12 +59,7 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
         _environment().get_template(f"{template}.html.j2").render(_common(subject) | page(subject))
     )
     path = subject.folder / NAME
-    aside = path.with_name(f".{NAME}.{os.getpid()}")
-    try:
-        aside.write_text(html, encoding="utf-8")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write_text(path, html)
     return path
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from senet.cache import cache_folder
 from senet.data.decode import ImageError, open_picture, read_file
+from senet.files import write_text
 
 DIGEST = 6  # bytes that tell two contents apart
 Stamp = tuple[int, int, int]
@@ -142,7 +142,4 @@ def _save(cache: Path, known: dict[str, tuple[Stamp, Verdict]]) -> None:
     files = {f: [*stamp, v.reason, v.digest, v.height, v.width] for f, (stamp, v) in known.items()}
     with suppress(OSError):  # nowhere to keep it: the next command checks again
         cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=cache.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as stream:
-            json.dump({"decoders": _decoders(), "files": files}, stream)
-        os.replace(aside, cache)
+        write_text(cache, json.dumps({"decoders": _decoders(), "files": files}))

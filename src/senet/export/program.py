@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from senet import files
 from senet.models.weights.record import Record
 
 
@@ -48,10 +49,5 @@ def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record)
         program = torch.export.export(model.eval(), (images,), dynamic_shapes=({0: batch},))
     finally:
         model.train(mode)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        known = {"senet.json": record.to_json()}
-        torch.export.save(program, aside, extra_files=known)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with files.whole(path) as aside:
+        torch.export.save(program, aside, extra_files={"senet.json": record.to_json()})

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from senet import files
 from senet.training.config import TrainConfig
 
 COLUMNS = (
@@ -198,7 +199,7 @@ class RunFolder:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([row[name] for name in COLUMNS] for row in rows)
-        write_aside(self.table_file, text.getvalue().encode())
+        files.write_text(self.table_file, text.getvalue())
 
     def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Labels ``[n]`` and logits ``[n, K]`` of the test images."""
@@ -208,7 +209,7 @@ class RunFolder:
     def write_predictions(self, labels: np.ndarray, logits: np.ndarray) -> None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, labels=labels, logits=logits)
-        write_aside(self.predictions_file, buffer.getvalue())
+        files.write_bytes(self.predictions_file, buffer.getvalue())
 
     @property
     def finished(self) -> bool:
@@ -240,22 +241,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    r"""Write aside, then rename. Not-a-number is refused: JSON has none.
+    r"""Write a JSON file of a run, whole or not at all. Not-a-number is refused: JSON has none.
 
     Names of files need not be text. A byte that is none is written as an escape of JSON, such as
     ``\udce9``, and read again as it was.
     """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    write_aside(path, text.encode("utf-8", "backslashreplace") + b"\n")
-
-
-def write_aside(path: Path, content: bytes | memoryview) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write_bytes(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _size(count: float) -> str:
