@@ -172,7 +172,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
 
 
 def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
-    from senet.training.folder import RunResult
+    from senet.runs.folder import RunResult
 
     result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)
     monkeypatch.setattr("senet.training.fit.fit", lambda *_, **__: result)
@@ -183,7 +183,7 @@ def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
 
 @pytest.mark.parametrize("name", ["runs/short", "runs/" + 90 * "long"])
 def test_closing_hints_are_whole_however_long_the_name_of_the_run(monkeypatch, name):
-    from senet.training.folder import RunResult
+    from senet.runs.folder import RunResult
 
     monkeypatch.setenv("COLUMNS", "80")
     result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)

@@ -12,7 +12,6 @@ import jinja2
 
 import senet
 from senet import files
-from senet.analysis import runs
 from senet.analysis.figures import style
 from senet.analysis.gates import by_class
 from senet.analysis.images import TestImages, open_test_images
@@ -28,8 +27,9 @@ from senet.analysis.sections import (
 )
 from senet.analysis.subject import Subject
 from senet.models.weights.file import load_model
+from senet.runs.folder import RunFolder
+from senet.runs.read import read
 
-NAME = "report.html"
 GATE_IMAGES = 2000
 """Test images, evenly spaced, on which gates are recorded. The paper's Figure 6 has 50 a class."""
 
@@ -53,12 +53,12 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
         ValueError: if it is not a run folder, or a file in it is damaged; the message names the
             file and what to do.
     """
-    subject = Subject.of(runs.read(run_folder))
+    subject = Subject.of(read(run_folder))
     template, page = ("variation", _of_variation) if subject.variation else ("report", _of_networks)
     html = (
         _environment().get_template(f"{template}.html.j2").render(_common(subject) | page(subject))
     )
-    path = subject.folder / NAME
+    path = RunFolder(subject.folder).report_file
     files.write_text(path, html)
     return path
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from senet import known
 from senet.paths import expanded
+from senet.runs.folder import MODEL, RunFolder
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,20 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     if str(name) in known.networks():
         raise FileNotFoundError(
             f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
-            "run or its model.safetensors"
+            f"run or its {MODEL}"
         )
     raise FileNotFoundError(f"there is no run folder or model file {str(name)!r}")
 
 
 def _in_run(folder: Path) -> Path:
-    file = folder / "model.safetensors"
-    if file.is_file():
-        return file
-    inside = sorted(str(found.parent) for found in folder.glob("*/model.safetensors"))
+    run = RunFolder(folder)
+    if run.model_file.is_file():
+        return run.model_file
+    inside = sorted(str(found.parent) for found in folder.glob(f"*/{MODEL}"))
     if inside:
         raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
-    if (folder / "config.json").is_file():
+    if run.begun:
         raise FileNotFoundError(
             f"the run in {folder} has not finished: `senet train --resume {folder}` goes on with it"
         )
-    raise FileNotFoundError(f"{folder} holds no model.safetensors: it is not the folder of a run")
+    raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not the folder of a run")

@@ -24,8 +24,8 @@ from rich.progress import (
 
 from senet.data import ImageError
 from senet.files import write_bytes
+from senet.runs.folder import RunFolder
 from senet.tell import tell, terminal_is_gone
-from senet.training.folder import RunFolder
 from senet.training.module import Classifier
 
 _SECONDS_BETWEEN_REDRAWS = 0.2
