@@ -62,12 +62,6 @@ def keep_memory(module: str) -> None:
         os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 
-def of_today(name: str, environment: dict[str, Any]) -> dict[str, Any] | None:
-    """The tables that were recorded by this name today, if any were."""
-    path = RESULTS / f"{environment['date']}-{name}.json"
-    return json.loads(path.read_text())["tables"] if path.exists() else None
-
-
 def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:
     """Keep ``tables`` in ``results/<date>-<name>.json``; a record of the same day is replaced."""
     path = RESULTS / f"{environment['date']}-{name}.json"

@@ -188,6 +188,14 @@ def test_files_are_put_in_place_by_one_module_alone():
         assert path == own or not renaming, (path, renaming)
 
 
+def test_benchmarks_import_nothing_of_the_tests():
+    for path in sorted((PACKAGE.parent.parent / "benchmarks").rglob("*.py")):
+        for node in statements(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [n for n in names if n and n.split(".")[0] == "tests"], path
+
+
 def test_there_are_no_drawers_for_odds_and_ends():
     assert not [p for p in modules() if p.stem in ("utils", "helpers", "common", "misc")]
 

@@ -1,11 +1,12 @@
 """One training on the device: a step as one CUDA graph, a checkpoint, an evaluation.
 
-Why not :func:`senet.training.fit`, whose Lightning does all that a user needs: here a step of some
-hundred small kernels takes a few milliseconds, as long as Python and Lightning take to launch them,
-and several trainings share one device. So the step is captured once, with the choice of its images
-and the optimizer in it, and Python only says which images and which learning rate. What can be
-shared is: configuration, schedule, batches, networks, and the file of the weights. A test holds
-both engines to the same losses.
+This is not :func:`senet.training.fit.fit`, whose Lightning does all that a user needs: here a step
+of some hundred small kernels takes a few milliseconds, as long as Python and Lightning take to
+launch them, and several trainings share one device, their steps in turn. So the step is captured
+once, with the choice of its images and the optimizer in it, and Python only says which images and
+which learning rate. Lightning's loop owns the step, the optimizer and the loader, and leaves no
+place for any of the three to be captured. What can be shared is: configuration, schedule, batches,
+networks, and the file of the weights. A test holds both engines to the same losses.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ import torch
 
 from benchmarks.gpu import networks
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.ledger import Ledger
+from benchmarks.ledger import Ledger
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    return Ledger(tmp_path, "networks", {"date": "2026-01-02"}, "cpu")
+    return Ledger(tmp_path, "gpu-networks", {"date": "2026-01-02"}, "cpu")
 
 
 @pytest.fixture
