@@ -39,8 +39,8 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
 
     A comparison of two networks or of a family (`senet compare`), a single training (`senet
     train`), or what there is so far of either. It reads the files of the folder, and opens the data
-    again for the gates and for the images to show; where the data are not to be had, the report
-    says so and has the rest.
+    again for the gates and for the images to show; where the data cannot be opened, the report says
+    so and has the rest.
 
     Args:
         run_folder: what training wrote.

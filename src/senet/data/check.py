@@ -1,12 +1,12 @@
-"""Which files of a folder are no images, found out once, before anything is trained.
+"""Find out which files of a folder are not images, once, before anything is trained.
 
 Why before: a bad file that shows only when its turn comes would leave a hole in a batch, in a
 worker process that cannot tell the others, at another place every epoch. Known beforehand, it is
 left out of the splits, every batch is whole, and two networks that are compared see the same.
 
-Why by decoding: a truncated photo has a perfect header. Of a JPEG all data are read and decoded as
+Why by decoding: a truncated photo has a perfect header. All data of a JPEG are read and decoded as
 far as the coefficients, which finds what is missing, while pixels are made at an eighth of the size
-only; other formats are decoded whole. What was found of a file's content is kept in the user's
+only; other formats are decoded whole. What was found out about a file is kept in the user's
 cache folder, by its size and times, so that the same folder is checked once and not with every
 command. An error of the system, such as a lock or a missing permission, says nothing of the content
 and is not kept.
@@ -34,12 +34,12 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a file.
+    """What was found out about a file.
 
     Attributes:
         reason: why it cannot be used; empty for a good image.
         digest: of its content, as hexadecimal digits.
-        height: in pixels, of the upright image; 0 where it is none.
+        height: height of the upright image in pixels; 0 where the file is not an image.
         width: likewise.
         lasting: whether this is about the content, and not about the system in between.
     """
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def examine(root: Path, files: list[str]) -> dict[str, Verdict]:
-    """What is to be said of each of ``files``, relative to ``root``."""
+    """Return the verdict on each of ``files``, relative to ``root``."""
     cache = _cache_file(root)
     known = _load(cache)
     stamps = {file: _stamp(root / file) for file in files}

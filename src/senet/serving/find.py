@@ -17,7 +17,7 @@ from senet.runs.folder import MODEL, RunFolder
 class Found:
     """A file, or a name that stands for none and ``error``: why.
 
-    ``skipped`` is of a file that lay in a folder and is no image: nobody asked about it.
+    ``skipped`` marks a file that lay in a folder and is not an image: nobody asked about it.
     """
 
     file: str
@@ -26,9 +26,9 @@ class Found:
 
 
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
-    """The files that ``names`` stand for, in their order, each once.
+    """Return the files that ``names`` stand for, in their order, each once.
 
-    A file is taken as it is, whatever its name ends in. Of a folder, and the folders in it, the
+    A file is taken as it is, whatever its name ends in. From a folder, and the folders in it, the
     images are taken, as :mod:`senet.data.walk` tells them; the other files are found as
     ``skipped``. What is neither may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders
     of any depth. Nothing here is an error: a name that stands for nothing, or a folder that cannot
@@ -69,7 +69,7 @@ def _of_folder(name: str) -> Iterator[Found]:
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
-    """The model file that ``name`` stands for: itself, or that of a run folder.
+    """Return the model file that ``name`` stands for: itself, or that of a run folder.
 
     Raises:
         FileNotFoundError: saying what is there instead, where something is.

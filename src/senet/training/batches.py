@@ -24,7 +24,7 @@ def training_images(
     resumed: RunFolder | None = None,
     place: Path | None = None,
 ) -> Source:
-    """The data of a training, with the preprocessing of its network.
+    """Return the data of a training, with the preprocessing of its network.
 
     How they are split does not depend on ``config.seed``: trainings of several seeds are tested on
     the same images.
@@ -63,7 +63,7 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
 
 
 def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
-    """Full batches that the training images make; of a run that goes on, made when it began."""
+    """Return the full batches of an epoch; a run that goes on keeps the number it began with."""
     return len(source.train) // config.batch_size if resumed is None else recorded_steps(resumed)
 
 

@@ -49,12 +49,12 @@ class Plan:
         return entry(self.se).twin
 
     def run_config(self, name: str, seed: int) -> TrainConfig:
-        """The configuration of one run; the options of attention are the SE networks' alone."""
+        """Return the configuration of one run; only SE networks have the options of attention."""
         network = self.networks[name]
         return replace(self.config, model=network.model, options=network.options, seed=seed)
 
     def order(self) -> list[tuple[str, int]]:
-        """Network and seed of every run, seed by seed; every other seed in the reverse order.
+        """Return network and seed of every run, seed by seed, every other seed in reverse order.
 
         Whatever changes with time on the machine then falls on all alike, and whenever it is
         stopped, no network is more than a run ahead of another.
@@ -99,7 +99,7 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = N
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
-    """The plan of a comparison that has been started, to resume it with.
+    """Return the plan of a comparison that has been started, to resume it with.
 
     Raises:
         FileNotFoundError: if the folder holds none.
