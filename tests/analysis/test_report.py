@@ -24,6 +24,8 @@ from senet.training.config import TrainConfig
 from senet.training.variants import Vary
 from tests.runs.written import PLAIN, SE, write_comparison, write_run, write_variation
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 

@@ -83,3 +83,14 @@ def test_trainings_of_all_days_and_devices_are_taken_over_once(tmp_path):
         found.put({"seed": device}, {"seed": device})
     merged = Ledger(tmp_path, "gpu-passes", {"date": "2026-01-04"}, "a100", earlier=True)
     assert merged.rows == [{"seed": "h100"}, {"seed": "h200"}]
+
+
+def test_a_record_of_a_cpu_has_its_usual_name_and_the_rows_of_the_day(tmp_path):
+    environment = {"date": "2026-01-02", "allocator": "of each row"}
+    first = Ledger(tmp_path, "surgery", environment, "cpu")
+    first.put(
+        {"network": "timm:resnet50", "default": {"changed": 16}}, {"network": "timm:resnet50"}
+    )
+    assert first.path.name == "2026-01-02-cpu-surgery.json"
+    assert {"network": "timm:resnet50"} in Ledger(tmp_path, "surgery", environment, "cpu")
+    assert {"network": "timm:resnet18"} not in Ledger(tmp_path, "surgery", environment, "cpu")

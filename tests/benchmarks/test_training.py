@@ -19,6 +19,8 @@ from senet.models.weights.file import load_model
 from senet.training.fit import fit
 from senet.training.module import Classifier
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

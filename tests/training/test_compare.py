@@ -15,6 +15,8 @@ from senet.training.module import Classifier
 from senet.training.variants import Vary
 from tests.training.photos import photo_folder
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("resnet8_cifar", "se_resnet8_cifar")
 
 

@@ -16,6 +16,8 @@ from senet.training.evaluate import evaluate, metrics, predict_split
 from senet.training.fit import fit
 from tests.training.photos import add_photo, photo_folder
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_figures_are_what_their_names_say():
     random = np.random.default_rng(0)

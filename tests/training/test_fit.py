@@ -31,6 +31,8 @@ from senet.training.module import Classifier, NotFiniteError
 from tests.training import bare
 from tests.training.photos import add_photo, photo_folder
 
+pytestmark = pytest.mark.slow
+
 BEFORE_TIMES = COLUMNS.index("seconds")
 
 
