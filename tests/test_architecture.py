@@ -24,6 +24,8 @@ RANK = {
     "preprocessing": -1,
     "cache": -1,
     "known": -1,
+    "memory": -1,
+    "spin": -1,
     "paths": -1,
     "tell": -1,
     "ops": 0,
