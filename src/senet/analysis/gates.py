@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from senet.gates.statistics import BlockGates, GateSums
 from senet.nn import ChannelAttention
-from senet.nn.gates import BlockGates, GateSums
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Operations that change anybody's network: SE put in, exchanged, taken out, folded away."""
 
 from senet.graph.report import Finding, Report
-from senet.surgery.fold import FoldedBlock, FoldReport, fold_gates
-from senet.surgery.insert import insert_se
+from senet.surgery.fold.fold import FoldedBlock, FoldReport, fold_gates
+from senet.surgery.insert.insert import insert_se
 from senet.surgery.replace import remove_se, replace, replace_se
 
 __all__ = [

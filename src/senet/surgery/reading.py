@@ -19,10 +19,10 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook
 
+from senet.gates.find import se_layers
+from senet.gates.record import gates_of
+from senet.graph.trace import UntraceableError, called, is_addition, trace
 from senet.nn import ChannelAttention
-from senet.surgery.gates import gates_of
-from senet.surgery.graph import UntraceableError, called, is_addition, trace
-from senet.surgery.recognise import se_layers
 from senet.surgery.with_se import WithSE
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

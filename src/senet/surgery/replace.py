@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from senet.graph.report import Report, require_bare
+from senet.graph.trace import UntraceableError
 from senet.near import near
 from senet.nn import (
     ChannelAttention,
@@ -23,7 +24,6 @@ from senet.nn import (
     GatherExcite,
     SqueezeExcitation,
 )
-from senet.surgery.graph import UntraceableError
 from senet.surgery.reading import Reading, hosting, is_attention, joined, read
 from senet.surgery.with_se import WithSE, take_se
 

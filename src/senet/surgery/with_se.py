@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from senet.surgery.swap import Swapped, restore, swap
+from senet.graph.swap import Swapped, restore, swap
 
 
 class WithSE(Swapped):

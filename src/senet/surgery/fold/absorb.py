@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet.surgery.flow import Call, Flow, Value
+from senet.graph.flow import Call, Flow, Value
 
 # The first arguments of what holds weights, as PyTorch names them.
 _NORMS: dict[Any, tuple[str, ...]] = {

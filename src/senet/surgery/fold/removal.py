@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from senet.graph.swap import swap
 from senet.ops import reference
-from senet.surgery.absorb import Edit
-from senet.surgery.swap import swap
-from senet.surgery.trial import flat
+from senet.surgery.fold.absorb import Edit
+from senet.surgery.fold.trial import flat
 from senet.surgery.with_se import WithSE, take_se
 
 _ROUNDINGS = 4

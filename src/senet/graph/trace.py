@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from senet.surgery.swap import Swapped, restore, swap
+from senet.graph.swap import Swapped, restore, swap
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 

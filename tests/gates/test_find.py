@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet.surgery.graph import UntraceableError, trace
-from senet.surgery.recognise import se_layers
+from senet.gates.find import se_layers
+from senet.graph.trace import UntraceableError, trace
 from tests.fuse.blocks import Block, Tutorial
 
 

@@ -2,7 +2,7 @@
 
 The paper finds gates near the end of the network that are nearly the same for all images (section
 6.4). A block whose gates never move multiplies its map with constants, and these go into the norm
-or the convolution beside it (:mod:`senet.surgery.absorb`): exact, no parameters, no time.
+or the convolution beside it (:mod:`senet.surgery.fold.absorb`): exact, no parameters, no time.
 
 1. Record the gates of every block over the calibration images.
 2. Find the weights that can take them, and hold on a sample that they do.
@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from senet.gates.record import gates_of, record
+from senet.gates.statistics import BlockGates
 from senet.graph.capture import as_written
+from senet.graph.flow import flow_of
 from senet.graph.report import Finding, Report, require_bare
-from senet.nn.gates import BlockGates
-from senet.surgery.absorb import Absorber, NoPlaceError
-from senet.surgery.flow import flow_of
-from senet.surgery.gates import gates_of, record
-from senet.surgery.removal import Removal, removed, settle
-from senet.surgery.trial import Calibration, Trial, accuracy, try_out
+from senet.surgery.fold.absorb import Absorber, NoPlaceError
+from senet.surgery.fold.removal import Removal, removed, settle
+from senet.surgery.fold.trial import Calibration, Trial, accuracy, try_out
 
 
 def fold_gates(
@@ -50,7 +50,7 @@ def fold_gates(
         loader: the calibration images, gone through several times: batches of images as the network
             takes them, ``[B, channels, H, W]``, or pairs of these and class numbers ``[B]``.
         tolerance: a block is folded if its gates vary no more than this: their standard deviation
-            over images, beside their size (:attr:`~senet.nn.gates.BlockGates.variation`). Or
+            over images, beside their size (:attr:`~.BlockGates.variation`). Or
             ``"auto"``, which needs labels: beginning with the block whose folding changes the
             output least, every block is folded that leaves the accuracy on these images within
             ``max_loss`` of what it was.

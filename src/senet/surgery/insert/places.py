@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from senet.graph.trace import is_addition, only_user
 from senet.near import near
-from senet.surgery.graph import is_addition, only_user
 from senet.surgery.reading import (
     CONVOLUTIONS,
     NOTHING_IN_EVALUATION,

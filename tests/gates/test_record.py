@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from senet import SqueezeExcitation
-from senet.surgery.gates import gates_of, record
+from senet.gates.record import gates_of, record
 
 
 def blocks_of(world):

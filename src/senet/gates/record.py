@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from senet.gates.statistics import BlockGates, GateSums
+from senet.graph.trace import UntraceableError, trace
 from senet.nn import ChannelAttention
-from senet.nn.gates import BlockGates, GateSums
-from senet.surgery.graph import UntraceableError, trace
 
 Gates = Callable[[Tensor], Tensor]
 _PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from senet.surgery.swap import Swapped, restore, swap, taken_apart
+from senet.graph.swap import Swapped, restore, swap, taken_apart
 from senet.surgery.with_se import WithSE, put_se, take_se
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from senet.graph.trace import UntraceableError, called, trace
 from senet.nn import EffectiveSqueezeExcitation, SqueezeExcitation
 from senet.nn.squeeze_excitation import GATES
 from senet.ops import reference
 from senet.ops.activation import ACTIVATIONS
-from senet.surgery.graph import UntraceableError, called, trace
 
 # Names of modules, functions and methods, lower case, without underscores: other projects define
 # activations of their own by these names.

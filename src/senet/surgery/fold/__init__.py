@@ -1,0 +1,1 @@
+"""SE blocks that hardly react to the image, folded into the weights beside them."""
