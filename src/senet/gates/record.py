@@ -1,167 +1,248 @@
-"""The gates of anybody's blocks of channel attention: what they are, and recording them.
-
-A block is known by what its forward returns: its map, times something that it made of the map. So
-SE of any activation and gate is seen, and what came after SE (ECA, eSE, the channel half of CBAM).
-"""
+"""Record what SE blocks squeeze and how they gate, in one pass over images and constant memory."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from senet.gates.statistics import BlockGates, GateSums
-from senet.graph.trace import UntraceableError, trace
+from senet.gates.find import blocks_of, gates_of
+from senet.gates.statistics import CLOSED, OPEN, BlockGates, Examples, Moments
+from senet.graph.capture import as_written
 from senet.nn import ChannelAttention
-
-Gates = Callable[[Tensor], Tensor]
-_PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-
-
-def gates_of(module: nn.Module) -> Gates | None:
-    """What ``module`` multiplies its map with, as a function of the map.
-
-    ``None`` if it is no block that multiplies its map with something of its own. What comes out may
-    have one number a channel, ``[B, C]`` or ``[B, C, 1, …]``, or one a position.
-
-    Example:
-        >>> class Bare(nn.Module):
-        ...     def __init__(self):
-        ...         super().__init__()
-        ...         self.fc1, self.fc2 = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
-        ...     def forward(self, x):
-        ...         s = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu())
-        ...         return x * s.sigmoid()
-        >>> gates_of(Bare())(torch.ones(4, 8, 5, 5)).shape
-        torch.Size([4, 8, 1, 1])
-        >>> gates_of(nn.Conv2d(8, 8, 1)) is None
-        True
-    """
-    if isinstance(module, ChannelAttention):
-        return module.gates
-    torchs = type(module).__module__.startswith("torch.nn")
-    if torchs or next(module.children(), None) is None or next(module.parameters(), None) is None:
-        return None
-    try:
-        graph = trace(module)
-    except UntraceableError:
-        return None
-    return _factor(graph, module)
-
-
-def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
-    """The part of the graph that makes the other factor of the product that is returned."""
-    x, (output,) = ([n for n in graph.nodes if n.op == op] for op in ("placeholder", "output"))
-    product = output.args[0]
-    if not isinstance(product, fx.Node) or product.target not in _PRODUCTS:
-        return None
-    factors = [a for a in product.args if a is not x[0]]
-    if len(x) != 1 or len(product.args) != 2 or len(factors) != 1:
-        return None
-    (s,) = factors
-    if not isinstance(s, fx.Node) or s.op == "get_attr":
-        return None
-    part, copies = fx.Graph(), {}
-    for node in graph.nodes:
-        copies[node] = part.node_copy(node, copies.__getitem__)
-        if node is s:
-            break
-    part.output(copies[s])
-    return fx.GraphModule(module, part)
+from senet.ops import reference
 
 
 def record(
     model: nn.Module,
-    blocks: Mapping[str, nn.Module],
     batches: Iterable[tuple[Tensor, Tensor]],
     classes: int,
-) -> dict[str, BlockGates | str]:
-    """Run the images through ``model``, and gather the gates of its blocks.
+    *,
+    blocks: Mapping[str, nn.Module] | None = None,
+    examples: int = 0,
+) -> dict[str, BlockGates]:
+    """Run images through ``model``, and gather what its blocks squeeze, and their gates, by class.
 
     Args:
-        model: in evaluation mode.
-        blocks: of the network, by their paths; all have :func:`gates_of`.
-        batches: inputs as the network takes them, and labels ``[B]``.
-        classes: number of classes.
+        model: any network with SE; it is used in evaluation mode and left in the mode it was in.
+        batches: inputs as the network takes them, with their labels ``[B]``; gone through once.
+        classes: number of classes; 1 where all labels are 0.
+        blocks: some blocks of the network, by their paths, all of which have :func:`.gates_of`; by
+            default :func:`.blocks_of` the network.
+        examples: the number of images whose z and s are kept one by one.
 
     Returns:
-        For every block its gates, or why it has none that are one number an image and channel.
+        The gates of every block that the images came by, in the order of ``blocks``.
+
+    Raises:
+        ValueError: if the network has no SE block, or there are no images.
+
+    Example:
+        >>> from senet import create_model
+        >>> images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 1, 0])
+        >>> found = record(create_model("se_resnet8_cifar"), [(images, labels)], classes=2)
+        >>> {path: tuple(block.mean.shape) for path, block in found.items()}
+        {'layer1.0.se': (2, 16), 'layer2.0.se': (2, 32), 'layer3.0.se': (2, 64)}
     """
-    recorders = {path: _Recorder(block) for path, block in blocks.items()}
-    hooks = [
-        hook
-        for recorder in recorders.values()
-        for hook in (
-            recorder.block.register_forward_pre_hook(recorder.take),
-            recorder.block.register_forward_hook(recorder.check),
-        )
-    ]
-    try:
+    blocks = blocks_of(model) if blocks is None else blocks
+    sums: dict[str, _Sums] = {}
+    draw = _Draw(examples)
+    with evaluating(model), torch.no_grad(), recording(model, blocks) as latest:
         for x, labels in batches:
+            latest.clear()
             model(x)
-            for recorder in recorders.values():
-                recorder.keep(labels.cpu(), classes)
+            labels = labels.cpu()
+            places = draw.places(labels)
+            for path, seen in latest.items():
+                if path not in sums:
+                    sums[path] = _Sums(classes, seen.s.shape[1], examples)
+                sums[path].add(seen, labels, places)
+    if not draw.seen:
+        raise ValueError("no images: the gates of a network are seen on images only")
+    return {path: sums[path].result(path, draw) for path in blocks if path in sums}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one block made of one batch.
+
+    Attributes:
+        z: the mean of its map over space, ``[B, C]``: equation 2.
+        s: its gates, ``[B, C]``; where every position has gates of its own, their means.
+        why: why the block is not its map times s; empty where it is, as far as was looked.
+    """
+
+    z: Tensor
+    s: Tensor
+    why: str
+
+
+@contextmanager
+def recording(
+    model: nn.Module, blocks: Mapping[str, nn.Module] | None = None
+) -> Iterator[dict[str, Seen]]:
+    """Leave z and s of the blocks in the result, in every forward pass of ``model`` within it.
+
+    The result holds the latest batch by the paths of the blocks. An accelerated network runs as it
+    was written. The hooks are gone when the context ends, also by an error.
+
+    Args:
+        model: any network with SE, in any mode.
+        blocks: as for :func:`record`.
+
+    Raises:
+        ValueError: if the network has no SE block.
+
+    Example:
+        >>> from senet import create_model
+        >>> model = create_model("se_resnet8_cifar").eval()
+        >>> with recording(model) as latest:
+        ...     _ = model(torch.randn(4, 3, 32, 32))
+        >>> {path: tuple(seen.s.shape) for path, seen in latest.items()}
+        {'layer1.0.se': (4, 16), 'layer2.0.se': (4, 32), 'layer3.0.se': (4, 64)}
+    """
+    blocks = blocks_of(model) if blocks is None else blocks
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} has no SE block, so there are no gates to record")
+    latest: dict[str, Seen] = {}
+    hooks = []
+    try:
+        for path, block in blocks.items():
+            watch = _Watch(block, path, latest)
+            hooks.append(block.register_forward_pre_hook(watch.take, with_kwargs=True))
+            hooks.append(block.register_forward_hook(watch.check))
+        with as_written(model):
+            yield latest
     finally:
         for hook in hooks:
             hook.remove()
-    return {path: recorder.result(path) for path, recorder in recorders.items()}
 
 
-class _Recorder:
-    """Takes the gates of one block, and on the first batch whether they are all that it does."""
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` in evaluation mode; afterwards all in it, or in its place, is as it was."""
+    modes = {path: module.training for path, module in model.named_modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for path, module in model.named_modules():
+            module.training = modes.get(path, module.training)
 
-    def __init__(self, block: nn.Module) -> None:
+
+class _Watch:
+    """A watch on one block: its gates, and in the first pass a check that it does no more."""
+
+    def __init__(self, block: nn.Module, path: str, latest: dict[str, Seen]) -> None:
         gates = gates_of(block)
         assert gates is not None
-        self.block, self.gates = block, gates
-        self.latest: Tensor | None = None
+        self.gates, self.path, self.latest = gates, path, latest
         self.expected: Tensor | None = None
-        self.sums: GateSums | None = None
-        self.wrong = ""
+        self.first = True
+        self.why = ""
 
-    def take(self, block: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if self.wrong:
+    @torch.no_grad()
+    def take(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (*args, *kwargs.values())
+        u, *mask = given if isinstance(block, ChannelAttention) else given[:1]
+        z = reference.squeeze(u, *mask) if u.dim() > 2 else u
+        s, alike = _by_channel(self.gates(u, *mask), u)
+        if not alike:
+            self.why = self.why or "its gates are not one number an image and channel"
+        elif self.first:
+            self.expected = reference.scale(u, s, *mask)
+        self.first = False
+        self.latest[self.path] = Seen(z, s, self.why)
+
+    @torch.no_grad()
+    def check(self, block: nn.Module, args: tuple[Any, ...], y: Any) -> None:
+        expected, self.expected = self.expected, None
+        if expected is None:
             return
-        u = inputs[0]
-        s = self.gates(u)
-        self.latest = _of_channels(s, u)
-        if self.latest is None:
-            self.wrong = "its gates are not one number an image and channel"
-        elif self.sums is None:
-            self.expected = u * self.latest.to(u.dtype).reshape(*u.shape[:2], *(1,) * (u.dim() - 2))
-
-    def check(self, block: nn.Module, inputs: tuple[Any, ...], y: Any) -> None:
-        if self.expected is None or self.wrong:
-            return
-        tolerance = 64 * torch.finfo(self.expected.dtype).eps
-        same = isinstance(y, Tensor) and y.shape == self.expected.shape
-        if not (same and torch.allclose(y, self.expected.to(y.dtype), tolerance, tolerance)):
-            self.wrong = "it does more than to multiply its map with its gates"
-        self.expected = None
-
-    def keep(self, labels: Tensor, classes: int) -> None:
-        if self.wrong or self.latest is None:
-            return
-        s, self.latest = self.latest.cpu(), None
-        if not s.isfinite().all():
-            self.wrong = "its gates are not finite"
-            return
-        if self.sums is None:
-            self.sums = GateSums(classes, s.shape[1])
-        self.sums.add(s, labels)
-
-    def result(self, path: str) -> BlockGates | str:
-        if self.wrong:
-            return self.wrong
-        return "the images do not come by it" if self.sums is None else self.sums.result(path)
+        tolerance = 64 * torch.finfo(expected.dtype).eps
+        same = isinstance(y, Tensor) and y.shape == expected.shape
+        if not (same and torch.allclose(y, expected.to(y.dtype), tolerance, tolerance)):
+            self.why = self.why or "it does more than to multiply its map with its gates"
+            seen = self.latest[self.path]
+            self.latest[self.path] = Seen(seen.z, seen.s, self.why)
 
 
-def _of_channels(s: Tensor, u: Tensor) -> Tensor | None:
-    """S as ``[B, C]``, or ``None`` if it differs from position to position."""
-    if s.shape[:2] != u.shape[:2]:
-        return None
-    s = s[..., None] if s.dim() == 2 else s.flatten(2)
-    return s[..., 0] if bool((s == s[..., :1]).all()) else None
+def _by_channel(s: Tensor, u: Tensor) -> tuple[Tensor, bool]:
+    """Gates as ``[B, C]``, and whether they are the same at every position."""
+    if s.dim() == 2:
+        s = s.reshape(*s.shape, *(1,) * (u.dim() - 2))
+    alike = s.shape[:2] == u.shape[:2]
+    if not alike:
+        try:
+            s = s.expand_as(u)
+        except RuntimeError:  # the product is larger than the map
+            return torch.full(u.shape[:2], torch.nan), False
+    s = s[..., None].flatten(2)
+    alike = alike and (s.shape[2] == 1 or bool((s == s[..., :1]).all()))
+    return (s[..., 0] if alike else s.mean(2)), alike
+
+
+class _Sums:
+    """The sums of one block: a split need not fit in memory."""
+
+    def __init__(self, classes: int, channels: int, examples: int) -> None:
+        self.z, self.s = Moments(classes, channels), Moments(classes, channels)
+        self.kept = [torch.full((examples, channels), torch.nan) for _ in "zs"]
+        self.open = self.closed = 0
+        self.why = ""
+
+    def add(self, seen: Seen, labels: Tensor, places: Mapping[int, int]) -> None:
+        z, s = seen.z.cpu(), seen.s.cpu()
+        self.z.add(z, labels)
+        self.s.add(s, labels)
+        self.open += int((s > OPEN).sum())
+        self.closed += int((s < CLOSED).sum())
+        self.why = (
+            self.why or seen.why or ("" if s.isfinite().all() else "its gates are not finite")
+        )
+        for place, row in places.items():
+            self.kept[0][place], self.kept[1][place] = z[row], s[row]
+
+    def result(self, path: str, draw: _Draw) -> BlockGates:
+        gates = float(self.s.images.sum()) * self.s.mean.shape[1]
+        n = min(draw.wanted, draw.seen)
+        z, s = (kept[:n] for kept in self.kept)
+        return BlockGates(
+            path,
+            self.s.mean,
+            self.s.std,
+            self.s.images,
+            self.open / gates,
+            self.closed / gates,
+            self.z,
+            Examples(z, s, draw.labels[:n], draw.images[:n]) if draw.wanted else None,
+            self.why,
+        )
+
+
+class _Draw:
+    """A draw of examples, evenly from all images, whose number is not known: a reservoir.
+
+    Vitter, "Random sampling with a reservoir", 1985, algorithm R.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.seen = wanted, 0
+        self.labels, self.images = (torch.zeros(wanted, dtype=torch.int64) for _ in range(2))
+        self._random = random.Random(0)
+
+    def places(self, labels: Tensor) -> dict[int, int]:
+        """Return the examples that change, and the rows of the batch that they become."""
+        found = {}
+        for row, label in enumerate(labels.tolist()):
+            place = self.seen if self.seen < self.wanted else self._random.randrange(self.seen + 1)
+            if place < self.wanted:
+                found[place] = row
+                self.labels[place], self.images[place] = label, self.seen
+            self.seen += 1
+        return found

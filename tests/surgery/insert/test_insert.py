@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F
 
 from senet import accelerate, create_model
-from senet.gates.find import se_layers
+from senet.gates import se_layers
 from senet.surgery import insert_se, remove_se, replace, replace_se
 from tests.models.agreement import scramble
 
