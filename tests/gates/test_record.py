@@ -131,6 +131,18 @@ def test_what_is_kept_does_not_grow_with_the_images():
     assert held(1) == held(30)
 
 
+def test_a_gate_that_is_called_by_hand_is_not_recorded():
+    model, (x, labels) = network(), images(4)
+    plain = record(model, [(x, labels)], 3)
+
+    def by_hand(se, given, y):
+        se.gates(given[0] + 1)
+
+    model.layer1[0].se.register_forward_hook(by_hand)
+    for path, block in record(model, [(x, labels)], 3).items():
+        assert torch.equal(block.mean, plain[path].mean)
+
+
 def test_an_accelerated_network_is_recorded_as_it_was_written():
     model, (x, labels) = network(), images(4)
     plain = record(model, [(x, labels)], 3)

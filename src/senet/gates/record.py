@@ -110,12 +110,10 @@ def recording(
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no SE block, so there are no gates to record")
     latest: dict[str, Seen] = {}
-    hooks = []
+    hooks: list[Any] = []
     try:
         for path, block in blocks.items():
-            watch = _Watch(block, path, latest)
-            hooks.append(block.register_forward_pre_hook(watch.take, with_kwargs=True))
-            hooks.append(block.register_forward_hook(watch.check))
+            hooks += _Watch(block, path, latest).hooks
         with as_written(model):
             yield latest
     finally:
@@ -139,24 +137,41 @@ class _Watch:
     """A watch on one block: its gates, and in the first pass a check that it does no more."""
 
     def __init__(self, block: nn.Module, path: str, latest: dict[str, Seen]) -> None:
-        gates = gates_of(block)
-        assert gates is not None
-        self.gates, self.path, self.latest = gates, path, latest
+        self.path, self.latest = path, latest
+        self.hooks = [
+            block.register_forward_pre_hook(self.take, with_kwargs=True),
+            block.register_forward_hook(self.check),
+        ]
+        if isinstance(block, ChannelAttention):  # its gate is a module: s need not be made again
+            self.gates = None
+            self.hooks.append(block.gate.register_forward_hook(self.see))
+        else:
+            self.gates = gates_of(block)
+            assert self.gates is not None
+        self.given: list[Any] = []
         self.expected: Tensor | None = None
         self.first = True
         self.why = ""
 
     @torch.no_grad()
     def take(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = (*args, *kwargs.values())
-        u, *mask = given if isinstance(block, ChannelAttention) else given[:1]
+        self.given = [*args, *kwargs.values()]  # the map, and perhaps a mask
+        if self.gates is not None:
+            self.given = self.given[:1]
+            self.see(block, args, self.gates(self.given[0]))
+
+    @torch.no_grad()
+    def see(self, gate: nn.Module, args: tuple[Any, ...], s: Tensor) -> None:
+        if not self.given:  # called again, or by somebody else
+            return
+        u, *mask = self.given
         z = reference.squeeze(u, *mask) if u.dim() > 2 else u
-        s, alike = _by_channel(self.gates(u, *mask), u)
+        s, alike = _by_channel(s, u)
         if not alike:
             self.why = self.why or "its gates are not one number an image and channel"
         elif self.first:
             self.expected = reference.scale(u, s, *mask)
-        self.first = False
+        self.first, self.given = False, []
         self.latest[self.path] = Seen(z, s, self.why)
 
     @torch.no_grad()
