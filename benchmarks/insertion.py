@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from benchmarks import DEVELOPMENT_DATA, record
 from senet import create_model
-from senet.analysis.gates import recording
 from senet.data import Source, loader
 from senet.data.batches import Batches
 from senet.data.mosaic import open_mosaic
+from senet.gates import recording
 from senet.models.weights.file import load_state, read_state
 from senet.preprocessing import IMAGENET
 from senet.runs.folder import write_json
@@ -114,9 +114,9 @@ def evaluate(model: nn.Module, source: Source) -> tuple[np.ndarray, dict[str, fl
 def gates_off_1(model: nn.Module, source: Source) -> float:
     """Mean of |s − 1| over all gates, on 256 test images: how far training has moved them."""
     images, _ = next(iter(Batches(source.test, source.preprocessing)))
-    with recording(model) as gates:
+    with recording(model) as latest:
         model.eval()(images)
-    return float(torch.cat([(s - 1).abs().flatten() for s in gates.values()]).mean())
+    return float(torch.cat([(seen.s - 1).abs().flatten() for seen in latest.values()]).mean())
 
 
 def kept(name: str, lr: float, form: str) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from senet.fuse.accelerate import accelerate
+    from senet.memory import keep_memory
     from senet.models import create_model, list_models
     from senet.nn import SqueezeExcitation
     from senet.surgery import fold_gates, insert_se
@@ -18,6 +19,7 @@ __all__ = [
     "create_model",
     "fold_gates",
     "insert_se",
+    "keep_memory",
     "list_models",
 ]
 
@@ -27,6 +29,7 @@ _HOME = {
     "create_model": "senet.models",
     "fold_gates": "senet.surgery",
     "insert_se": "senet.surgery",
+    "keep_memory": "senet.memory",
     "list_models": "senet.models",
 }
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
+from senet import spin
+from senet.memory import keep_memory
+
 
 @dataclass(frozen=True)
 class Check:
@@ -55,6 +58,8 @@ def _machine() -> Iterator[Check]:
     cores = os.cpu_count() or 1
     threads = torch.get_num_threads()
     yield Check("machine", "CPU", "ok", f"{cores} cores, PyTorch uses {threads} threads")
+    yield Check("machine", "waiting", "ok", f"threads spin: {spin.described()}")
+    yield Check("machine", "memory", "ok", keep_memory())
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(i)

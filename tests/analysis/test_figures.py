@@ -12,8 +12,8 @@ from senet.analysis.figures import bars, confusion, gates, intervals, tradeoff
 from senet.analysis.figures.curves import Curve, curves
 from senet.analysis.figures.style import COLOUR, to_svg
 from senet.analysis.figures.tradeoff import Point
-from senet.analysis.gates import BlockGates
 from senet.analysis.statistics import Estimate, Outcomes
+from senet.gates import BlockGates
 
 
 def axes_of(figure):

@@ -49,7 +49,7 @@ NORM = [
     ("(squares.sum(0) / M - shift * shift)", "(squares.sum(0) / M)"),
     ("(squares.sum(0) / M - shift", "(squares.sum(0) / (M - 1) - shift"),
     ("μ = pivot + shift", "μ = pivot"),
-    ("few.mean(0, dtype=passes.accumulator(x.dtype))", "few.float().mean(0) * 0"),
+    ("few.mean(0, dtype=accumulator(x.dtype))", "few.float().mean(0) * 0"),
 ]  # fmt: skip
 TAIL = [
     ("passes.moments(h, None)[0] / N, wide(weight, h), wide(bias, h)",

@@ -13,7 +13,6 @@ import jinja2
 import senet
 from senet import files
 from senet.analysis.figures import style
-from senet.analysis.gates import by_class
 from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import (
     classes,
@@ -26,6 +25,7 @@ from senet.analysis.sections import (
     variation,
 )
 from senet.analysis.subject import Subject
+from senet.gates import record
 from senet.models.weights.file import load_model
 from senet.runs.folder import RunFolder
 from senet.runs.read import read
@@ -177,7 +177,8 @@ def _with_images(subject: Subject) -> dict[str, Any]:
 
 
 def _gates(subject: Subject, images: TestImages) -> dict[str, Any]:
-    model, record = load_model(subject.finished["se"][0].model_file)
+    model, description = load_model(subject.finished["se"][0].model_file)
     chosen = images.spread(GATE_IMAGES)
-    blocks = by_class(model, images.batches(chosen, record.preprocessing), len(subject.classes))
+    batches = images.batches(chosen, description.preprocessing)
+    blocks = list(record(model, batches, len(subject.classes)).values())
     return gates.gates(subject, blocks, len(chosen))

@@ -87,6 +87,16 @@ def main(
         if hasattr(stream, "reconfigure"):  # a terminal without × or … shows ? instead of failing
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.showwarning = _show_warning
+    _prepare()
+
+
+def _prepare() -> None:
+    """Make this process a good place for large maps, and a good neighbour on a shared machine."""
+    from senet.memory import keep_memory
+    from senet.spin import spin_briefly
+
+    spin_briefly()
+    keep_memory()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -12,7 +12,6 @@ there anyway, the part from the mean on is a tail too, and the map may have any 
 from __future__ import annotations
 
 import inspect
-import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +21,9 @@ from torch.nn import functional as F
 
 from senet.graph.effects import undisturbed
 from senet.graph.value import same_shape, tensor_of
+from senet.graph.words import ACTIVATIONS, INPLACE, PRODUCTS, SUMS
 from senet.ops.passes import is_channels_last
 
-ACTIVATIONS: dict[Any, str] = {
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), "relu"),
-    F.relu6: "relu6",
-    F.silu: "silu",
-    F.hardswish: "hardswish",
-}
-"""The activations that the passes compute on their way, and their names there."""
-
-_SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
-_PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
-_INPLACE = (operator.iadd, operator.imul, "add_", "mul_")
 _MEANS = (torch.mean, "mean")
 _POOLS = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 _VIEWS = (torch.flatten, torch.reshape, "flatten", "reshape", "view", "contiguous", "float", "to")
@@ -101,7 +90,7 @@ class Tail:
 def tails(graph: fx.Graph) -> list[Tail]:
     """Find the tails of ``graph``, in its order; no call is in two of them."""
     squeezes = {ways[0]: ways[1:] for node in graph.nodes if (ways := _way_to(node))}
-    found = [t for node in graph.nodes if is_norm(node) and (t := _from_norm(node, squeezes))]
+    found = [t for node in graph.nodes if is_batch_norm(node) and (t := _from_norm(node, squeezes))]
     taken = {t.squeeze for t in found}
     found += [t for x, way in squeezes.items() if way[-1] not in taken and (t := _from_map(x, way))]
     # Where two meet in an addition, the one with a gate takes it, or the first.
@@ -115,8 +104,8 @@ def tails(graph: fx.Graph) -> list[Tail]:
     return sorted(kept, key=lambda t: order[t.end])
 
 
-def is_norm(node: fx.Node) -> bool:
-    """Whether ``node`` is a batch norm over a map, with a number a channel of all that it has."""
+def is_batch_norm(node: fx.Node) -> bool:
+    """Whether ``node`` calls batch norm on a map, with one number a channel of all that it has."""
     if node.target is not F.batch_norm:
         return False
     given = norm_arguments(node)
@@ -173,7 +162,7 @@ def _from_map(x: fx.Node, way: tuple[fx.Node, ...]) -> Tail | None:
     """Follow a map that stands there, from its mean over space on."""
     t = Tail(x, None, x)
     _take_gate(t, x, way)
-    if t.squeeze is None or t.end.target in _INPLACE:  # others may see the map
+    if t.squeeze is None or t.end.target in INPLACE:  # others may see the map
         return None
     if _has_gradient(t.end) and not _has_gradient(t.gate):  # PyTorch would not keep the map
         return None
@@ -232,10 +221,10 @@ def _take_gate(t: Tail, u: fx.Node, way: tuple[fx.Node, ...]) -> None:
 
 def _factor(product: fx.Node, u: fx.Node) -> fx.Node | None:
     """What ``u`` is multiplied with by ``product``."""
-    if product.target not in _PRODUCTS or len(product.args) != 2 or product.kwargs:
+    if product.target not in PRODUCTS or len(product.args) != 2 or product.kwargs:
         return None
     a, b = product.args
-    if a is b or (product.target in _INPLACE and a is not u):
+    if a is b or (product.target in INPLACE and a is not u):
         return None
     factor = b if a is u else a
     return factor if isinstance(factor, fx.Node) and _alike(product, u) else None
@@ -268,12 +257,12 @@ def _depends(s: fx.Node, z: fx.Node) -> bool:
 
 def _take_addition(t: Tail) -> None:
     user = _only_user(t.end)
-    if user is None or user.target not in _SUMS or len(user.args) != 2 or user.kwargs:
+    if user is None or user.target not in SUMS or len(user.args) != 2 or user.kwargs:
         return
     a, b = user.args
     ours = 0 if a is t.end else 1
     shortcut = user.args[1 - ours]
-    if a is b or (user.target in _INPLACE and ours != 0):  # the shortcut may be somebody's
+    if a is b or (user.target in INPLACE and ours != 0):  # the shortcut may be somebody's
         return
     if _alike(user, t.x) and _alike(shortcut, t.x):
         t.addition = user, 1 - ours

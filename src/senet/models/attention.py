@@ -14,14 +14,7 @@ from typing import Any
 from torch import nn
 
 from senet.near import near
-from senet.nn import (
-    ChannelAttention,
-    ConcurrentSqueezeExcitation,
-    EffectiveSqueezeExcitation,
-    EfficientChannelAttention,
-    GatherExcite,
-    SqueezeExcitation,
-)
+from senet.nn import BLOCKS, ChannelAttention, SqueezeExcitation
 
 Attend = Callable[..., nn.Module | None]
 """``attend(channels, stage, **usual)``: the block for a map of so many channels, or ``None``.
@@ -59,10 +52,10 @@ KINDS: dict[str, Kind] = {
             "gate_bias": 0.0,
         },
     ),
-    "eca": Kind(EfficientChannelAttention, {"kernel_size": None}),
-    "ese": Kind(EffectiveSqueezeExcitation, {}),
-    "scse": Kind(ConcurrentSqueezeExcitation, {"reduction": 16, "combine": "sum"}),
-    "ge": Kind(GatherExcite, {"extent": None}),
+    "eca": Kind(BLOCKS["eca"], {"kernel_size": None}),
+    "ese": Kind(BLOCKS["ese"], {}),
+    "scse": Kind(BLOCKS["scse"], {"reduction": 16, "combine": "sum"}),
+    "ge": Kind(BLOCKS["ge"], {"extent": None}),
 }
 
 

@@ -7,6 +7,7 @@ is an error; ``auto`` falls back, and :func:`explain` says why.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Iterator
@@ -81,10 +82,16 @@ def halves(x: Tensor, *others: Tensor | None) -> ModuleType | None:
         return None
     if any(type(t) not in _PLAIN for t in (x, *others) if t is not None):
         return None
-    return importlib.import_module("senet.ops.native.tails")
+    return _tails()
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+
+
+@functools.cache
+def _tails() -> ModuleType:
+    return importlib.import_module("senet.ops.native.tails")
+
 
 # Numbers of a map on the CPU from which the passes gain more than the calls between them cost, with
 # a gate and without: `python -m benchmarks.ops.small` measures it.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from senet.ops import passes, synchronise
-from senet.ops.precision import wide
+from senet.ops.precision import accumulator, wide
 
 
 class Norm(NamedTuple):
@@ -75,7 +75,7 @@ def affine(x: Tensor, norm: Norm | None) -> Affine:
     """
     N, M = sizes(x)
     if norm is None:
-        one = torch.ones(x.shape[1], dtype=passes.accumulator(x.dtype), device=x.device)
+        one = torch.ones(x.shape[1], dtype=accumulator(x.dtype), device=x.device)
         return Affine(None, None, None, one, torch.zeros_like(one), None, M)
     γ, β, m = wide(norm.weight, x), wide(norm.bias, x), None
     if norm.learns:
@@ -166,4 +166,4 @@ def _pivot(x: Tensor) -> Tensor:
     positions = x.detach()[:4].flatten(2).movedim(1, -1)
     step = max(positions.shape[1] // 8, 1)
     few = positions[:, step // 2 :: step].reshape(-1, x.shape[1])
-    return few.mean(0, dtype=passes.accumulator(x.dtype))
+    return few.mean(0, dtype=accumulator(x.dtype))

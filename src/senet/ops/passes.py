@@ -4,7 +4,7 @@
 ``[C]``, about which ``x`` is taken (``None`` is zero). Taking ``x`` about a number near its mean is
 what keeps sums of squares, and gradients of the variance, exact when the mean is large beside the
 standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said, in float32
-(float64 for a float64 map) whatever the type of the map: the type of :func:`accumulator`.
+(float64 for a float64 map) whatever the type of the map: :func:`~senet.ops.precision.accumulator`.
 
 ===============  =============================================================================
 ``moments``      Σₙ (x − p) and Σₙ (x − p)²
@@ -48,11 +48,7 @@ from torch import Tensor
 from senet.ops import backend
 from senet.ops import mask as masks
 from senet.ops.activation import ACTIVATIONS
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """The type in which maps of ``dtype`` are summed: float32, or float64 for float64."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+from senet.ops.precision import accumulator
 
 
 @torch.compiler.allow_in_graph

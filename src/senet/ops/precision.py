@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from senet.ops import passes
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which maps of ``dtype`` are summed: float32, or float64 for float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def wide(v: Any, x: Tensor) -> Any:
     """``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
-    type_ = passes.accumulator(x.dtype)
+    type_ = accumulator(x.dtype)
     return v if v is None or v.dtype == type_ else v.to(type_)
 
 

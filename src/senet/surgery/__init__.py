@@ -1,8 +1,13 @@
-"""Operations that change anybody's network: SE put in, exchanged, taken out, folded away."""
+"""Operations that change anybody's network: SE put in, exchanged, taken out, folded away.
+
+Each verb has its place: ``insert``, ``replace`` (which takes out, too) and ``fold``. ``reading``
+is what they see of a network, ``with_se`` a module with SE in it.
+"""
 
 from senet.graph.report import Finding, Report
-from senet.surgery.fold import FoldedBlock, FoldReport, fold_gates
-from senet.surgery.insert import insert_se
+from senet.surgery.fold.fold import fold_gates
+from senet.surgery.fold.report import FoldedBlock, FoldReport
+from senet.surgery.insert.insert import insert_se
 from senet.surgery.replace import remove_se, replace, replace_se
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Another module in the place of one that a network has: the primitive of all such surgery.
+"""Put another module in the place of one that a network has: the primitive of such surgery.
 
 Blocks are taken out of a network, or changed for others, by one walk over its modules. What to put
 where is a function of yours; what must be looked after is done here: modules that are used at
@@ -13,29 +13,16 @@ from typing import Any
 
 from torch import nn
 
+from senet.gates.find import is_attention
 from senet.graph.report import Report, require_bare
+from senet.graph.trace import UntraceableError
+from senet.graph.words import taken_by
 from senet.near import near
-from senet.nn import (
-    ChannelAttention,
-    ConcurrentSqueezeExcitation,
-    EffectiveSqueezeExcitation,
-    EfficientChannelAttention,
-    GatherExcite,
-    SqueezeExcitation,
-)
-from senet.surgery.graph import UntraceableError
-from senet.surgery.reading import Reading, hosting, is_attention, joined, read
+from senet.nn import BLOCKS
+from senet.surgery.reading import Reading, hosting, joined, read
 from senet.surgery.with_se import WithSE, take_se
 
 Make = Callable[[str, nn.Module], nn.Module | None]
-
-KINDS: dict[str, Callable[..., ChannelAttention]] = {
-    "se": SqueezeExcitation,
-    "eca": EfficientChannelAttention,
-    "ese": EffectiveSqueezeExcitation,
-    "scse": ConcurrentSqueezeExcitation,
-    "ge": GatherExcite,
-}
 
 
 def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
@@ -138,7 +125,7 @@ def suit(new: nn.Module, model: nn.Module, path: str) -> None:
 
 
 def remove_se(model: nn.Module, *, inplace: bool = True) -> Report:
-    """Take all channel attention out of ``model``: SE of any dialect, and what came after.
+    """Take all channel attention out of ``model``: SE of any make, and what came after.
 
     What :func:`~senet.surgery.insert_se` put in leaves no trace. Elsewhere there is ``None`` where
     the block around it looks whether there is SE, as timm's and ours do, and otherwise a module
@@ -197,14 +184,14 @@ def replace_se(
     inplace: bool = True,
     **options: Any,
 ) -> Report:
-    """Put another kind of channel attention in the place of that which ``model`` has.
+    """Put another kind of channel attention in the place of what ``model`` has.
 
     Args:
         model: any network, changed in place unless ``inplace`` is false.
         by: ``"se"``, ``"eca"``, ``"ese"``, ``"scse"`` or ``"ge"``; or what makes a block for a
             number of channels.
         inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
-        options: of the blocks, such as ``reduction``.
+        options: options of the blocks, such as ``reduction``.
 
     Returns:
         What was replaced. The new blocks are not trained.
@@ -221,9 +208,9 @@ def replace_se(
           layer3.0.se  SqueezeExcitation: EfficientChannelAttention
     """
     require_bare(model)
-    if isinstance(by, str) and by not in KINDS:
-        raise ValueError(f"no attention {by!r}.{near(by, KINDS)} There are: {', '.join(KINDS)}.")
-    make = KINDS[by] if isinstance(by, str) else by
+    if isinstance(by, str) and by not in BLOCKS:
+        raise ValueError(f"no attention {by!r}.{near(by, BLOCKS)} There are: {', '.join(BLOCKS)}.")
+    make = BLOCKS[by] if isinstance(by, str) else by
     if not inplace:
         model = copy.deepcopy(model)
 
@@ -237,10 +224,10 @@ def replace_se(
 
 
 def _channels(reading: Reading, path: str) -> int:
-    """Of the block of attention at ``path``: its first layer says it, or what is around it."""
+    """The channels of the block at ``path``: its first layer says it, or what is around it."""
     for layer in reading.attention[path].modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            return layer.weight.shape[1] * getattr(layer, "groups", 1)
+            return taken_by(layer)
     owner = path.rpartition(".")[0]
     inside = isinstance(reading.modules[owner], WithSE)
     channels = reading.channels(owner if inside else path)

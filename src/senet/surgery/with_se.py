@@ -1,21 +1,46 @@
-"""A module with SE in it: what it computes, rescaled."""
+"""A module with SE in it: what it computes, rescaled.
+
+Its class is swapped for one that derives from the old, and all else about the module stays what it
+was: parameters, their names, hooks, mode, device and identity. So an optimizer that was made before
+goes on working, and the old class can be given back.
+"""
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
-from senet.surgery.swap import Swapped, restore, swap
 
+class WithSE:
+    """A mixin for a module whose output its own child ``se`` rescales.
 
-class WithSE(Swapped):
-    """A module whose output its own child ``se`` rescales. See :func:`put_se`."""
+    See :func:`put_se`.
 
+    Attributes:
+        original: the class that it came before.
+    """
+
+    original: type[nn.Module]
     se: nn.Module
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.se(super().forward(*args, **kwargs))  # type: ignore[misc]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Name the class that was there before: the new one has no place to be loaded from."""
+        made = type(self)
+        if "original" not in vars(made):  # somebody has put another class before it
+            return object.__new__, (made,), self.__dict__
+        return _remade, (made.original,), self.__dict__
 
 
 def put_se(module: nn.Module, se: nn.Module) -> None:
@@ -25,22 +50,32 @@ def put_se(module: nn.Module, se: nn.Module) -> None:
         >>> import torch
         >>> norm = nn.BatchNorm2d(8)
         >>> put_se(norm, nn.Dropout(1.0))  # or a block of attention
-        >>> norm(torch.randn(2, 8, 4, 4)).any()
-        tensor(False)
+        >>> norm(torch.randn(2, 8, 4, 4)).any(), isinstance(norm, nn.BatchNorm2d)
+        (tensor(False), True)
         >>> take_se(norm)
         Dropout(p=1.0, inplace=False)
         >>> type(norm) is nn.BatchNorm2d
         True
     """
-    assert not hasattr(module, "se")
+    assert getattr(module, "se", se) is se
     module.add_module("se", se)
-    swap(module, WithSE)
+    module.__class__ = _with_se(type(module))
 
 
 def take_se(module: nn.Module) -> nn.Module:
     """Undo :func:`put_se`, and return what was put in."""
     assert isinstance(module, WithSE)
-    se = module.se
-    restore(module)
+    se, original = module.se, module.original
+    module.__class__ = original  # type: ignore[assignment]
     del module.se
     return se
+
+
+@cache
+def _with_se(original: type[nn.Module]) -> type:
+    names = {"original": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    return type(original.__name__, (WithSE, original), names)
+
+
+def _remade(original: type[nn.Module]) -> Any:
+    return object.__new__(_with_se(original))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from senet.analysis.figures.style import COLOUR, panel, styled
-from senet.nn.gates import BlockGates
+from senet.gates import BlockGates
 
 COLOURS = 10
 """Classes that one figure can tell apart."""

@@ -12,7 +12,7 @@ from senet.analysis.figures import gates as drawn
 from senet.analysis.sections import Section
 from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
-from senet.nn.gates import BlockGates
+from senet.gates import BlockGates
 
 
 def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Section:

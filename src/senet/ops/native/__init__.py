@@ -330,7 +330,7 @@ def of_channels(v: None, x: Tensor) -> None: ...
 def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None: ...
 def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None:
     """A ``[C]`` array as C reads it."""
-    return None if v is None else _vector(v, x.shape[1:2])
+    return None if v is None else of_shape(v, x.shape[1:2])
 
 
 @overload
@@ -341,12 +341,16 @@ def of_images(v: None, x: Tensor) -> None: ...
 def of_images(v: Tensor | None, x: Tensor) -> Tensor | None: ...
 def of_images(v: Tensor | None, x: Tensor) -> Tensor | None:
     """A ``[B, C]`` array as C reads it."""
-    return None if v is None else _vector(v, x.shape[:2])
+    return None if v is None else of_shape(v, x.shape[:2])
 
 
-def _vector(v: Tensor, shape: torch.Size) -> Tensor:
-    if v.shape != shape or v.dtype != torch.float32:
-        raise ValueError(f"expected float32 {list(shape)}, got {str(v.dtype)[6:]} {list(v.shape)}")
+def of_shape(v: Tensor, shape: torch.Size) -> Tensor:
+    """An array of floats as C reads it."""
+    if v.shape != shape or v.dtype != torch.float32 or not v.is_cpu:
+        raise ValueError(
+            f"expected float32 {list(shape)} on cpu, "
+            f"got {str(v.dtype)[6:]} {list(v.shape)} on {v.device}"
+        )
     return v.contiguous()
 
 

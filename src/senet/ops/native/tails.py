@@ -15,7 +15,16 @@ from torch import Tensor
 
 from senet.ops import mask as masks
 from senet.ops import native, passes
-from senet.ops.native import ACTIVATIONS, address, bits_of, check, layout, of_channels, of_images
+from senet.ops.native import (
+    ACTIVATIONS,
+    address,
+    bits_of,
+    check,
+    layout,
+    of_channels,
+    of_images,
+    of_shape,
+)
 from senet.ops.norm import Affine, Norm, require_several, sizes
 from senet.ops.precision import wide
 
@@ -271,6 +280,4 @@ def _vectors(x: Tensor, *vectors: Tensor | None) -> list[Any]:
 
 def _rows(links: Tensor, number: int, x: Tensor) -> Tensor:
     """What was sent on, as C reads it."""
-    if links.shape != (number, *x.shape[:2]) or links.dtype != torch.float32:
-        raise ValueError(f"links: expected float32 [{number}, B, C] of a map {list(x.shape)}")
-    return links.contiguous()
+    return of_shape(links, torch.Size((number, *x.shape[:2])))

@@ -40,7 +40,7 @@ from torch.library import triton_op
 from triton import language as tl
 
 from senet.ops.mask import as_map
-from senet.ops.passes import accumulator
+from senet.ops.precision import accumulator
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton asks the same, at each @jit
 if INTERPRETED:

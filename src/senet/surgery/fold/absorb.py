@@ -18,18 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet.surgery.flow import Call, Flow, Value
+from senet.graph.flow import Call, Flow, Value
+from senet.graph.words import CONCATENATIONS, CONVOLUTION_ARGUMENTS, NORM_ARGUMENTS
 
-# The first arguments of what holds weights, as PyTorch names them.
-_NORMS: dict[Any, tuple[str, ...]] = {
-    F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
-    F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias"),
-    F.group_norm: ("input", "num_groups", "weight", "bias"),
-}
-_CONVOLUTIONS: dict[Any, tuple[str, ...]] = dict.fromkeys(
-    (F.conv1d, F.conv2d, F.conv3d),
-    ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
-)
 # f(s x) = s f(x), channel by channel: for any s, and for s ≥ 0.
 _LINEAR: set[Any] = {
     F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.dropout, F.dropout2d, F.dropout3d,
@@ -50,9 +41,9 @@ class Edit:
     """A parameter that is to be multiplied.
 
     Attributes:
-        name: of the parameter in the network.
-        parameter: itself.
-        factor: of a shape that fits it.
+        name: the name of the parameter in the network.
+        parameter: the parameter itself.
+        factor: what to multiply it with, of a shape that fits.
     """
 
     name: str
@@ -67,7 +58,7 @@ class Edit:
 
 
 class Absorber:
-    """Looks in one network for the weights that can take the factors of a map.
+    """A search in one network for the weights that can take the factors of a map.
 
     Args:
         model: the network.
@@ -79,10 +70,10 @@ class Absorber:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
 
     def around(self, call: Call, s: Tensor) -> list[Edit]:
-        """The edits that make up for leaving out ``call``, which multiplies its map with ``s``.
+        """Return the edits that make up for leaving out ``call``, which multiplies with ``s``.
 
         Args:
-            call: of a module with one map as input and one as output.
+            call: the call of a module with one map as input and one as output.
             s: ``[C]``, float64, on the CPU.
 
         Raises:
@@ -101,33 +92,35 @@ class Absorber:
             raise NoPlaceError(f"no weights can take its gates: {before}; {after}") from None
 
     def before(self, value: Value, s: Tensor) -> list[Edit]:
-        """Edits of what makes ``value`` that multiply it with ``s``."""
+        """Return edits of what makes ``value`` that multiply it with ``s``."""
         if len(value.users) != 1 or value.returned:
             raise NoPlaceError("the map before it is used elsewhere too")
         made = value.maker
         if made is None:
             raise NoPlaceError("what makes the map before it is not seen")
-        if made.function in _NORMS:
-            return self._scaled(_named(made, _NORMS), s, lambda weight: s)
-        if made.function in _CONVOLUTIONS:
-            return self._scaled(_named(made, _CONVOLUTIONS), s, lambda weight: _rows(s, weight))
+        if made.function in NORM_ARGUMENTS:
+            return self._scaled(_named(made, NORM_ARGUMENTS), s, lambda weight: s)
+        if made.function in CONVOLUTION_ARGUMENTS:
+            return self._scaled(
+                _named(made, CONVOLUTION_ARGUMENTS), s, lambda weight: _rows(s, weight)
+            )
         if _passes(made, s):
             return self.before(made.inputs[0], s)
-        if made.function in (torch.cat, torch.concat) and _joins_channels(made):
+        if made.function in CONCATENATIONS and _joins_channels(made):
             pieces = s.split([piece.tensor.shape[1] for piece in made.inputs])
             pairs = zip(made.inputs, pieces, strict=True)
             return [edit for piece, own in pairs for edit in self.before(piece, own)]
         raise NoPlaceError(f"before it is {made}")
 
     def after(self, value: Value, s: Tensor) -> list[Edit]:
-        """Edits of all that takes ``value`` that do as if it were multiplied with ``s``."""
+        """Return edits of all that takes ``value`` that act as if it were multiplied with ``s``."""
         if value.returned or not value.users:
             raise NoPlaceError("the map after it leaves the network")
         return [edit for user in value.users for edit in self._into(user, value, s)]
 
     def _into(self, user: Call, value: Value, s: Tensor) -> list[Edit]:
-        if user.function in _CONVOLUTIONS and user.inputs[0] is value:
-            named = _named(user, _CONVOLUTIONS)
+        if user.function in CONVOLUTION_ARGUMENTS and user.inputs[0] is value:
+            named = _named(user, CONVOLUTION_ARGUMENTS)
             groups = named.get("groups", 1)
             kept = {"weight": named["weight"]}
             return self._scaled(kept, s, lambda weight: _columns(s, weight, groups))
@@ -138,7 +131,7 @@ class Absorber:
     def _scaled(
         self, named: dict[str, Any], s: Tensor, factor: Callable[[Tensor], Tensor]
     ) -> list[Edit]:
-        """The weight times its factor, and the bias, where it is named, times ``s``."""
+        """Multiply the weight with its factor, and the bias, where it is named, with ``s``."""
         weight, bias = named.get("weight"), named.get("bias")
         if weight is None:
             raise NoPlaceError("the norm before it has no weights")
@@ -173,12 +166,12 @@ def _joins_channels(call: Call) -> bool:
 
 
 def _rows(s: Tensor, weight: Tensor) -> Tensor:
-    """A factor for every output of a convolution's weight, ``[outputs, inputs / groups, …]``."""
+    """Return a factor for every output of a weight, ``[outputs, inputs / groups, …]``."""
     return s.reshape(-1, *(1,) * (weight.dim() - 1))
 
 
 def _columns(s: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """A factor for every input: each group of outputs sees its own inputs.
+    """Return a factor for every input: each group of outputs sees its own inputs.
 
     Example:
         >>> _columns(torch.tensor([1.0, 2.0]), torch.ones(4, 1, 1), groups=2).flatten().tolist()

@@ -18,40 +18,37 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from senet.near import near
-from senet.surgery.graph import is_addition, only_user
-from senet.surgery.reading import (
+from senet.graph.trace import only_user
+from senet.graph.words import (
     CONVOLUTIONS,
+    LAYERS,
+    LOOK_AT_ALL,
     NOTHING_IN_EVALUATION,
-    Reading,
-    Region,
     concatenated,
-    is_called,
-    is_container,
+    is_addition,
     is_linear_norm,
-    is_norm,
+    is_norm_module,
+    is_pointwise,
     is_product,
-    joined,
     name_of,
-    within,
 )
+from senet.near import near
+from senet.surgery.reading import Reading, Region, is_called, is_container, joined, within
 from senet.surgery.with_se import WithSE
-
-# Parts of names of what mixes all positions of a map.
-_GLOBAL = ("mean", "adaptive", "softmax", "matmul", "bmm", "attention")
 
 Where = str | Iterable[str] | Callable[[str, nn.Module], bool]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place for SE, or one that looks like it and is none.
+    """A place for SE, or one that only looks like it.
 
     Attributes:
-        path: of the module whose output is to be rescaled, or of the block that keeps the place.
+        path: the path of the module whose output is to be rescaled, or of the block that keeps the
+            place.
         found: what is there.
-        channels: of the map.
-        why: nothing can be put there; empty where something can.
+        channels: the channels of the map.
+        why: why nothing can be put there; empty where something can.
         own: whether it is the block's own place.
     """
 
@@ -63,7 +60,7 @@ class Place:
 
 
 def find(model: nn.Module, where: Where = "auto") -> list[Place]:
-    """The places for SE in ``model``, in the order of the network.
+    """Return the places for SE in ``model``, in the order of the network.
 
     Args:
         model: is left as it was.
@@ -133,7 +130,7 @@ def _is_meant(path: str, module: nn.Module, where: Where) -> bool:
 
 
 def _last(path: str, module: nn.Module) -> tuple[str, str]:
-    """The path of what makes the output, and what it is: of a sequence, its last module does."""
+    """The path of the module that makes the output, and its name: in a sequence, the last one."""
     while isinstance(module, nn.Sequential) and len(module):
         name, module = list(module._modules.items())[-1]
         path = joined(path, name)
@@ -141,7 +138,7 @@ def _last(path: str, module: nn.Module) -> tuple[str, str]:
 
 
 def _at(reading: Reading, path: str, found: str) -> Place:
-    """The output of the module at ``path`` as a place, or why it is none."""
+    """The output of the module at ``path`` as a place, or why it cannot be one."""
     module = reading.modules[path]
     uses = max(sum(m is module for m in reading.modules.values()), reading.calls[id(module)])
     channels, why = reading.channels(path), ""
@@ -245,7 +242,7 @@ def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
     ends = []
     if region.is_activation(node):
         ends, node = [node], node.all_input_nodes[0]
-    if not (is_norm(region.called(node)) or isinstance(region.called(node), CONVOLUTIONS)):
+    if not (is_norm_module(region.called(node)) or isinstance(region.called(node), CONVOLUTIONS)):
         return []
     return [end for end in (*ends, node) if region.called(end) is not None]
 
@@ -253,14 +250,14 @@ def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
 def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
     """The activation and the norm after ``node``, if it is the depthwise convolution of a block.
 
-    Of one that is wide inside and narrow outside: (1×1 → norm → activation) → depthwise → norm →
+    The block is wide inside and narrow outside: (1×1 → norm → activation) → depthwise → norm →
     (activation) → 1×1 → (norm), and no activation after that. If it is as wide outside, it begins
     with the depthwise convolution. Empty if it is something else, or has SE there already.
     """
     depthwise, norm = region.called(node), only_user(node, region.module)
     if not isinstance(depthwise, CONVOLUTIONS) or not 1 < depthwise.in_channels == depthwise.groups:
         return []
-    if norm is None or not is_norm(region.called(norm)):
+    if norm is None or not is_norm_module(region.called(norm)):
         return []
     end, following = norm, only_user(norm, region.module)
     if following is not None and region.is_activation(following):
@@ -268,12 +265,11 @@ def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
     narrow = region.called(following)
     if following is None or not isinstance(narrow, CONVOLUTIONS):
         return []
-    pointwise = narrow.groups == 1 and all(k == 1 for k in narrow.kernel_size)
     wide = narrow.out_channels < depthwise.out_channels or (
         narrow.out_channels == depthwise.out_channels and _begins_a_block(region, node)
     )
     swapped = isinstance(region.called(end), WithSE)
-    if not (pointwise and wide and _is_linear_after(region, following)) or swapped:
+    if not (is_pointwise(narrow) and wide and _is_linear_after(region, following)) or swapped:
         return []
     return _ends(region, end)
 
@@ -281,7 +277,7 @@ def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
 def _is_linear_after(region: Region, conv: fx.Node) -> bool:
     """Whether no activation follows a convolution and its norm."""
     following = only_user(conv, region.module)
-    if following is not None and is_norm(region.called(following)):
+    if following is not None and is_norm_module(region.called(following)):
         if not is_linear_norm(region.called(following)):
             return False
         following = only_user(following, region.module)
@@ -360,7 +356,7 @@ class _Past:
         return sorted(counts, key=lambda side: side[1])
 
     def sees_input(self, node: fx.Node) -> bool:
-        """Whether it is computed from the input: a table of positions, say, is not."""
+        """Whether it is computed from the input, as a table of positions, say, is not."""
         return any(self.upstream[node] >> i & 1 for i in self.inputs)
 
     def has_attention(self, node: fx.Node, other: fx.Node) -> bool:
@@ -372,7 +368,7 @@ class _Past:
         own = self.own(node, other)
         if any(self._is_gated(n) for n in own):
             return "it rescales its map already"
-        if any(is_called(n, _GLOBAL, self.region.module) for n in own):
+        if any(is_called(n, LOOK_AT_ALL, self.region.module) for n in own):
             return "it looks at the whole map, and not by convolutions alone"
         return ""
 
@@ -384,4 +380,4 @@ class _Past:
         map_, gates = sorted(factors, key=lambda n: self.upstream[n].bit_count())
         layers = [self.region.called(n) for n in self.own(gates, map_)]
         made_of_it = not self.upstream[map_] & ~self.upstream[gates]
-        return made_of_it and any(isinstance(m, (*CONVOLUTIONS, nn.Linear)) for m in layers)
+        return made_of_it and any(isinstance(m, LAYERS) for m in layers)

@@ -21,9 +21,9 @@ class Value:
     """A tensor between two changes of it: what an operation in place leaves is another value.
 
     Attributes:
-        tensor: itself.
-        maker: the call that it came out of; ``None`` for parameters, images, and what was made out
-            of sight.
+        tensor: the tensor itself.
+        maker: the call that it came out of; ``None`` for parameters, images, and what was made
+            where nobody watched.
         users: the calls that took it.
         returned: whether the network gives it to its caller.
     """
@@ -67,7 +67,7 @@ class Flow(TorchFunctionMode):
         self._inside = 0
 
     def value(self, tensor: Tensor) -> Value:
-        """What is known of ``tensor``, as it is after the latest call."""
+        """Return what is known of ``tensor``, as it is after the latest call."""
         return self._latest.setdefault(id(tensor), Value(tensor))
 
     def calls_of(self, function: Any) -> list[Call]:

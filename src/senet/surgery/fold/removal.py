@@ -1,4 +1,4 @@
-"""Taking a block out of a network, with its gates in the weights beside it, and putting it back."""
+"""Take a block out of a network, with its gates in the weights beside it, and put it back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from senet.ops import reference
-from senet.surgery.absorb import Edit
-from senet.surgery.swap import swap
-from senet.surgery.trial import flat
-from senet.surgery.with_se import WithSE, take_se
+from senet.surgery.fold.absorb import Edit
+from senet.surgery.fold.trial import flat
+from senet.surgery.with_se import WithSE, put_se, take_se
 
 _ROUNDINGS = 4
-"""How many times as far as a rounding of the edited weights may a removal move the output."""
+"""The move of the output that is allowed, in moves by a rounding of the edited weights."""
 
 
 class Removal:
@@ -23,8 +22,8 @@ class Removal:
 
     Args:
         model: the network.
-        path: of the block in it.
-        edits: of the weights that make up for the block.
+        path: the path of the block in it.
+        edits: the edits of weights that make up for the block.
 
     Attributes:
         inserted: whether it was put there by :func:`~senet.surgery.insert_se`, and leaves no trace.
@@ -54,18 +53,18 @@ class Removal:
 
     @torch.no_grad()
     def revert(self) -> None:
-        """The weights as they were, bit for bit, and the block in its place; at any moment."""
+        """Put the weights back, bit for bit, and the block in its place; at any moment."""
         for parameter, before in self._saved or ():
             parameter.copy_(before)
         if self.inserted and not isinstance(self.owner, WithSE):
-            swap(self.owner, WithSE)
+            put_se(self.owner, self.block)
         setattr(self.owner, self.name, self.block.train(self.owner.training))
         self._saved = None
 
 
 @contextmanager
 def removed(removals: Sequence[Removal]) -> Iterator[None]:
-    """Within it the blocks are out of the network."""
+    """Take the blocks out of the network within the context."""
     with ExitStack() as stack:
         for removal in removals:
             stack.callback(removal.revert)  # first: an interrupt may come in between

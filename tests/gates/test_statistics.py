@@ -5,8 +5,12 @@ import torch
 from torch import nn
 
 from senet import SqueezeExcitation, create_model
-from senet.analysis.gates import BlockGates, by_class, recording
+from senet.gates import BlockGates, record, recording
 from senet.nn import ChannelAttention
+
+
+def by_class(model, batches, classes):
+    return list(record(model, batches, classes).values())
 
 
 @pytest.fixture
@@ -125,8 +129,8 @@ def test_gates_of_every_position_are_averaged():
     expected = _by_hand(model, images)
     with recording(model) as gates, torch.inference_mode():
         model(images)
-    for name, s in gates.items():
-        torch.testing.assert_close(s, expected[name].mean((2, 3)))
+    for name, seen in gates.items():
+        torch.testing.assert_close(seen.s, expected[name].mean((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -144,9 +148,9 @@ def test_gates_of_every_kind_of_attention_are_recorded(options):
     assert list(gates) == list(expected) == ["layer1.0.se", "layer2.0.se", "layer3.0.se"]
     for name, s in expected.items():
         by_image = s if s.dim() == 2 else s.mean((2, 3))
-        torch.testing.assert_close(gates[name], by_image)
+        torch.testing.assert_close(gates[name].s, by_image)
     for block in by_class(model, batches, classes=3):
-        mean = gates[block.name][labels == 1].double().mean(0)
+        mean = gates[block.name].s[labels == 1].double().mean(0)
         torch.testing.assert_close(block.mean[1], mean, rtol=1e-5, atol=1e-6)
 
 
@@ -157,7 +161,7 @@ def _hooks(model):
 def test_hooks_are_gone_after_an_error(model):
     with recording(model) as gates:
         model(torch.randn(1, 3, 32, 32))
-        assert _hooks(model) == len(gates) == 3
+        assert _hooks(model) == 2 * len(gates) == 6  # the block's, and its gate's
     assert _hooks(model) == 0
     with pytest.raises(RuntimeError, match="channels"), recording(model):
         model(torch.randn(1, 5, 32, 32))

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet.surgery.absorb import Absorber, NoPlaceError
-from senet.surgery.flow import flow_of
+from senet.graph.flow import flow_of
+from senet.surgery.fold.absorb import Absorber, NoPlaceError
 from tests.models.agreement import scramble
 
 

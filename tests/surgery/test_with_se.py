@@ -1,4 +1,4 @@
-"""Another forward by another class: in copies and pickles, one on top of the other."""
+"""A module with SE in it: the same in copies and pickles, and gone without a trace."""
 
 import copy
 import pickle
@@ -7,18 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from senet.surgery.swap import Swapped, restore, swap, taken_apart
 from senet.surgery.with_se import WithSE, put_se, take_se
-
-
-class Twice(Swapped):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
-class More(Swapped):
-    def forward(self, x):
-        return super().forward(x) + 1
 
 
 def through(way, module):
@@ -26,37 +15,17 @@ def through(way, module):
 
 
 @pytest.mark.parametrize("way", ["copy", "pickle"])
-def test_a_copy_is_swapped_and_is_another(way):
+def test_a_copy_has_se_and_is_another(way):
     layer, x = nn.Linear(2, 2), torch.randn(1, 2)
-    swap(layer, Twice)
+    put_se(layer, nn.Tanh())
     again = through(way, layer)
     assert type(again) is type(layer)
     assert torch.equal(again(x), layer(x))
     with torch.no_grad():
         layer.weight.add_(1)
     assert not torch.equal(again(x), layer(x))
-
-
-def test_swaps_are_undone_in_turn():
-    layer = nn.Linear(2, 2)
-    swap(layer, Twice)
-    swap(layer, More)
-    assert taken_apart(type(layer)) == ((More, Twice), nn.Linear)
-    restore(layer)
-    assert taken_apart(type(layer)) == ((Twice,), nn.Linear)
-    restore(layer)
-    assert type(layer) is nn.Linear
-
-
-@pytest.mark.parametrize("way", ["copy", "pickle"])
-@pytest.mark.parametrize("order", [(Twice, More), (More, Twice)], ids=["over", "under"])
-def test_a_copy_of_several_swaps(way, order):
-    layer, x = nn.Linear(2, 2), torch.randn(1, 2)
-    for mixin in order:
-        swap(layer, mixin)
-    again = through(way, layer)
-    assert taken_apart(type(again)) == (order[::-1], nn.Linear)
-    assert torch.equal(again(x), layer(x))
+    take_se(again)
+    assert type(again) is nn.Linear
 
 
 @pytest.mark.parametrize("way", ["copy", "pickle"])

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from senet import SqueezeExcitation, accelerate, create_model
 from senet.data import open_source, transforms
 from senet.surgery import FoldReport, fold_gates, insert_se
-from senet.surgery.fold import _loss
-from senet.surgery.trial import Trial
+from senet.surgery.fold.fold import _loss
+from senet.surgery.fold.trial import Trial
 from tests.models.agreement import scramble
 from tests.oracle import within_rule
 

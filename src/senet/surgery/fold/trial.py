@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Calibration:
-    """Images to look at a network with, as often as one likes.
+    """Images to run through a network, any number of times.
 
     Args:
         model: the network, in evaluation mode; its device and type are the images'.
@@ -26,7 +26,7 @@ class Calibration:
         sample: the first two images.
         labelled: whether the loader gives labels.
         classes: number of outputs of the network, or 1 without labels.
-        images: in all; known after the first pass.
+        images: the number of images; known after the first pass.
 
     Raises:
         ValueError: if the loader can be gone through only once, is empty, or gives something else.
@@ -51,7 +51,7 @@ class Calibration:
         self.images = 0
 
     def batches(self, what: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images on the device, and labels, 0 where there are none; a terminal sees a bar."""
+        """Yield images on the device and labels, 0 where there are none; a terminal shows a bar."""
         from rich.console import Console
         from rich.progress import track
 
@@ -108,11 +108,11 @@ class Trial:
     """What a change does to a network.
 
     Attributes:
-        change: of the output, ‖y' − y‖ / ‖y‖ over all images.
+        change: the change of the output, ‖y' − y‖ / ‖y‖ over all images.
         accuracy: share of images classified right; ``None`` without labels.
         ms: milliseconds that a batch takes with it; the median over the batches.
-        saved_ms: that a batch takes less with it; the median over the batches, in each of which all
-            forms take their turn.
+        saved_ms: milliseconds that a batch takes less with it; the median over the batches, in each
+            of which all forms take their turn.
     """
 
     change: float
@@ -123,7 +123,7 @@ class Trial:
 
 @dataclass
 class _Tally:
-    """What is added up over the batches."""
+    """The sums over the batches."""
 
     right: int = 0
     moved: float = 0.0
@@ -180,13 +180,13 @@ def try_out(
 
 
 def accuracy(model: nn.Module, images: Calibration, what: str) -> float:
-    """The share of images that ``model`` classifies right."""
+    """Return the share of images that ``model`` classifies right."""
     right = sum(int((model(x).argmax(1) == y).sum()) for x, y in images.batches(what))
     return right / images.images
 
 
 def flat(output: Any) -> Tensor:
-    """All numbers that a network returns, in one row, float64 on the CPU.
+    """Return all numbers that a network returns, in one row, float64 on the CPU.
 
     Example:
         >>> flat((torch.ones(2), {"more": [torch.zeros(1)]}))

@@ -2,7 +2,7 @@
 
 The paper finds gates near the end of the network that are nearly the same for all images (section
 6.4). A block whose gates never move multiplies its map with constants, and these go into the norm
-or the convolution beside it (:mod:`senet.surgery.absorb`): exact, no parameters, no time.
+or the convolution beside it (:mod:`senet.surgery.fold.absorb`): exact, no parameters, no time.
 
 1. Record the gates of every block over the calibration images.
 2. Find the weights that can take them, and hold on a sample that they do.
@@ -12,23 +12,23 @@ or the convolution beside it (:mod:`senet.surgery.absorb`): exact, no parameters
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from senet.gates.find import blocks_of
+from senet.gates.record import evaluating, record
 from senet.graph.capture import as_written
-from senet.graph.report import Finding, Report, require_bare
-from senet.nn.gates import BlockGates
-from senet.surgery.absorb import Absorber, NoPlaceError
-from senet.surgery.flow import flow_of
-from senet.surgery.gates import gates_of, record
-from senet.surgery.removal import Removal, removed, settle
-from senet.surgery.trial import Calibration, Trial, accuracy, try_out
+from senet.graph.flow import flow_of
+from senet.graph.report import require_bare
+from senet.surgery.fold.absorb import Absorber, NoPlaceError
+from senet.surgery.fold.removal import Removal, removed, settle
+from senet.surgery.fold.report import FoldedBlock, FoldReport
+from senet.surgery.fold.trial import Calibration, Trial, accuracy, try_out
 
 
 def fold_gates(
@@ -50,7 +50,7 @@ def fold_gates(
         loader: the calibration images, gone through several times: batches of images as the network
             takes them, ``[B, channels, H, W]``, or pairs of these and class numbers ``[B]``.
         tolerance: a block is folded if its gates vary no more than this: their standard deviation
-            over images, beside their size (:attr:`~senet.nn.gates.BlockGates.variation`). Or
+            over images, beside their size (:attr:`~senet.gates.BlockGates.variation`). Or
             ``"auto"``, which needs labels: beginning with the block whose folding changes the
             output least, every block is folded that leaves the accuracy on these images within
             ``max_loss`` of what it was.
@@ -82,8 +82,8 @@ def fold_gates(
     """
     require_bare(model)
     _check(tolerance, max_loss)
-    with as_written(model), _evaluating(model), torch.no_grad(), ExitStack() as until_done:
-        blocks = [FoldedBlock(path, m) for path, m in model.named_modules() if path and gates_of(m)]
+    with as_written(model), evaluating(model), torch.no_grad(), ExitStack() as until_done:
+        blocks = [FoldedBlock(path, module) for path, module in blocks_of(model).items()]
         if not blocks:
             raise ValueError(f"{type(model).__name__} has no SE block, so there is nothing to fold")
         images = Calibration(model, loader)
@@ -116,124 +116,16 @@ def _check(tolerance: float | str, max_loss: float) -> None:
         raise ValueError(f"max_loss is a share of the images, 0 … 1, got {max_loss}")
 
 
-@dataclass(eq=False)
-class FoldedBlock:
-    """One block: what was found out about it, and whether it was folded.
-
-    Attributes:
-        path: of the block in the network.
-        module: the block itself.
-        gates: over the images; ``None`` where they are not one number an image and channel.
-        removal: how it is taken out; ``None`` where it cannot be.
-        alone: the network with this block folded and no other; ``None`` where that was not tried.
-        why: it was not folded; empty where it was.
-    """
-
-    path: str
-    module: nn.Module
-    gates: BlockGates | None = None
-    removal: Removal | None = None
-    alone: Trial | None = None
-    why: str = ""
-
-    @property
-    def folded(self) -> bool:
-        return not self.why
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """The modules whose weights take the gates, or could."""
-        edits = () if self.removal is None else self.removal.edits
-        return tuple(dict.fromkeys(edit.name.rpartition(".")[0] for edit in edits))
-
-    @property
-    def parameters(self) -> int:
-        """That the block has."""
-        return sum(p.numel() for p in self.module.parameters())
-
-
-@dataclass
-class FoldReport(Report):
-    """What :func:`fold_gates` found and did; it prints itself.
-
-    Attributes:
-        blocks: all of the network, in its order.
-        before: the network as it was.
-        together: the network with all blocks folded that were; ``None`` if there are none.
-    """
-
-    blocks: list[FoldedBlock] = field(default_factory=list)
-    before: Trial | None = None
-    together: Trial | None = None
-
-    @property
-    def parameters(self) -> int:
-        """That the network has less."""
-        return sum(block.parameters for block in self.blocks if block.folded)
-
-    def undo(self) -> None:
-        """Put all blocks back, and the weights as they were before folding, bit for bit."""
-        with as_written(self.model):
-            for block in reversed(self.blocks):
-                if block.folded and block.removal is not None:
-                    block.removal.revert()
-
-    def write(self, blocks: list[FoldedBlock], before: Trial, together: Trial | None) -> None:
-        """Enter what was found."""
-        self.blocks, self.before, self.together = blocks, before, together
-        for block in blocks:
-            done = f"folded into {', '.join(block.into)}" if block.folded else ""
-            self.add(block.path, type(block.module).__name__, done=done, why=block.why)
-
-    def _lines(self) -> Iterator[str]:
-        yield next(super()._lines())
-        if self.before is None:
-            return
-        rows = [
-            ("", *_HEAD),
-            *(_row(b, f) for b, f in zip(self.blocks, self.findings, strict=True)),
-        ]
-        if self.together is not None:
-            rows.append(("together", "", "", *_effects(self.together, self.parameters), ""))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for path, *figures, outcome in rows:
-            cells = [f.rjust(w) for f, w in zip(figures, widths[1:], strict=False)]
-            yield "  ".join(["", path.ljust(widths[0]), *cells, outcome]).rstrip()
-        accuracy = "" if self.before.accuracy is None else f"accuracy {self.before.accuracy:.2%}, "
-        yield f"  before: {accuracy}{self.before.ms:.2f} ms a batch; each row: that block alone"
-
-
-_HEAD = ("gates vary", "by class", "output off", "accuracy", "parameters", "ms saved", "")
-
-
-def _row(block: FoldedBlock, finding: Finding) -> tuple[str, ...]:
-    """The gates of a block, and what folding it alone does."""
-    vary = by_class = ""
-    if block.gates is not None:
-        vary = f"{block.gates.variation:.2%}"
-        by_class = "" if len(block.gates.images) == 1 else f"{block.gates.class_dependence:.0%}"
-    effects = ("", "", f"{block.parameters:,}", "")
-    if block.alone is not None:
-        effects = _effects(block.alone, block.parameters)
-    outcome = finding.done or f"left alone: {finding.why}"
-    return block.path, vary, by_class, *effects, outcome
-
-
-def _effects(trial: Trial, parameters: int) -> tuple[str, str, str, str]:
-    accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.2%}"
-    return f"{trial.change:.2%}", accuracy, f"{parameters:,}", f"{trial.saved_ms:.2f}"
-
-
 def _look_at(model: nn.Module, blocks: list[FoldedBlock], images: Calibration) -> None:
-    """The gates of every block, and the weights that can take them, or why there are none."""
+    """Find the gates of every block, and the weights that can take them, or why there are none."""
     modules = {block.path: block.module for block in blocks}
-    gates = record(model, modules, images.batches("gates"), images.classes)
+    gates = record(model, images.batches("gates"), images.classes, blocks=modules)
     flow = flow_of(model, images.sample, modules.values())
     absorber = Absorber(model, flow)
     for block in blocks:
-        seen, calls = gates[block.path], flow.calls_of(block.module)
-        if isinstance(seen, str):
-            block.why = seen
+        seen, calls = gates.get(block.path), flow.calls_of(block.module)
+        if seen is None or seen.why:
+            block.why = "the images do not come by it" if seen is None else seen.why
             continue
         block.gates = seen
         if len(calls) != 1:
@@ -294,19 +186,7 @@ def _keep_within(
 
 
 def _loss(before: Trial, share: float | None) -> float:
-    """Of accuracy; what shares of whole numbers are rounded by does not count."""
+    """The loss of accuracy; the rounding of shares of whole numbers does not count."""
     assert before.accuracy is not None
     assert share is not None
     return before.accuracy - share - 1e-9
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module, or what is in its place, is in the mode before."""
-    modes = {path: module.training for path, module in model.named_modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for path, module in model.named_modules():
-            module.training = modes.get(path, module.training)

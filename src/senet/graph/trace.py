@@ -1,34 +1,24 @@
-"""The forward of one module as a graph of calls, to be read and rewritten.
+"""The forward of one module as a graph of calls of other modules, by symbolic tracing.
 
-Only the module's own forward is traced: the modules that it calls are single nodes, but those that
-are asked to be seen through. So a network is read block by block, and a module whose control flow
-depends on its input, and that so has no graph, is one node in the graph of what is around it.
+Only the module's own forward is traced: the modules that it calls are single nodes, except those
+that are to be seen through. So a network is read block by block. A module whose control flow
+depends on its input has no graph, and is one node in the graph of what is around it.
 """
 
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from senet.surgery.swap import Swapped, restore, swap
-
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+from senet.graph.words import called
 
 
 class UntraceableError(ValueError):
     """Why the forward of a module has no graph."""
-
-
-class _OneInput(Swapped):
-    """Traced instead of ``forward``: whatever else that takes keeps its default."""
-
-    def one_input(self: Any, x: Any) -> Any:
-        return self.forward(x)
 
 
 def _require_one_input(module: nn.Module) -> None:
@@ -41,7 +31,7 @@ def _require_one_input(module: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
-    traced_func_name = "one_input"
+    """Sees through some modules, and traces a forward as a function of its first input alone."""
 
     def __init__(self, inline: Collection[str]) -> None:
         super().__init__()
@@ -50,11 +40,17 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self.inline
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        def one_input(root: nn.Module, x: Any) -> Any:  # whatever else it takes keeps its default
+            return root.forward(x)
+
+        return super().create_args_for_root(one_input, is_module, concrete_args)
+
 
 def trace(
     module: nn.Module, inline: Collection[str] = (), modes: tuple[bool, ...] = (False, True)
 ) -> fx.Graph:
-    """The graph of the forward of ``module``.
+    """Return the graph of the forward of ``module``.
 
     Args:
         module: is left as it was.
@@ -76,7 +72,6 @@ def trace(
     # A forward is run on stand-ins, but what it counts in buffers of its own it counts for real.
     buffers = [(b, b.clone()) for m in inside for b in m.buffers(recurse=False)]
     graphs = []
-    swap(module, _OneInput)
     try:
         for mode in modes:
             for m in inside:
@@ -86,7 +81,6 @@ def trace(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UntraceableError(f"its forward cannot be traced ({reason})") from error
     finally:
-        restore(module)
         for m, mode in zip(inside, before, strict=True):
             m.training = mode
         with torch.no_grad():
@@ -97,25 +91,10 @@ def trace(
     return graphs[-1]
 
 
-def called(node: fx.Node, module: nn.Module) -> nn.Module | None:
-    """The module that ``node`` calls, if it calls one with a single input."""
-    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
-        return None
-    return module.get_submodule(str(node.target))
-
-
-def is_addition(node: fx.Node) -> bool:
-    """Whether ``node`` adds two maps."""
-    function = node.op == "call_function" and node.target in _ADDITIONS
-    method = node.op == "call_method" and node.target in ("add", "add_")
-    maps = len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args)
-    return (function or method) and maps and not node.kwargs
-
-
 def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:
-    """The one node that takes the result of ``node``; modules that do nothing are passed over.
+    """Return the one node that takes the result of ``node``, past modules that do nothing.
 
-    ``None`` if there are several, or it is what the module returns.
+    ``None`` if there are several, or if the result is what the module returns.
     """
     while len(node.users) == 1:
         (user,) = node.users

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from senet.surgery.flow import flow_of
+from senet.graph.flow import flow_of
 
 
 class Net(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 from senet.graph.report import Report, require_bare
 from senet.near import near
 from senet.nn import SqueezeExcitation
-from senet.surgery.places import Place, Where, find
+from senet.surgery.insert.places import Place, Where, find
 from senet.surgery.replace import suit
 from senet.surgery.with_se import put_se
 
@@ -28,7 +28,7 @@ def insert_se(
     At the end of residual branches, before the addition; after the concatenation of Inception
     modules; on the wide map of inverted residuals; and in blocks that keep an empty place ``se``
     for it, as timm's and ours do, at that place. The network is read, not run, and what cannot be
-    read is left alone with the reason; :mod:`senet.surgery.places` has the rules.
+    read is left alone with the reason; :mod:`senet.surgery.insert.places` has the rules.
 
     Nothing is rewritten. A block is put into the empty place, or becomes a child ``se`` of the
     module whose output it rescales, whose class is swapped for one that derives from the old:

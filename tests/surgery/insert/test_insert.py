@@ -11,8 +11,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F
 
 from senet import accelerate, create_model
+from senet.gates import se_layers
 from senet.surgery import insert_se, remove_se, replace, replace_se
-from senet.surgery.recognise import se_layers
 from tests.models.agreement import scramble
 
 

@@ -1,0 +1,83 @@
+"""A training step beside other programs, by how long threads spin.
+
+``python -m benchmarks.shared``.
+
+Every setting runs in a process of its own, with PyTorch's runtime as it would start there: alone,
+and beside one competitor a core, which this starts itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks import record
+from senet.spin import CHOSEN, COUNT, VARIABLE
+
+SETTINGS = {
+    "the runtime's own": {},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    **{f"{count} turns": {VARIABLE: count} for count in ("1000", COUNT, "100000")},
+}
+BUSY = "while True: pass"
+
+
+def step_ms(model: str, batch: int, size: int, steps: int) -> float:
+    """Median milliseconds of a training step of a network, accelerated, in this process."""
+    import torch
+    from torch.nn import functional as F
+
+    from senet import accelerate, create_model
+
+    net = create_model(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerate(net)
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, dtype=torch.int64)
+    times = []
+    for _ in range(steps + 3):
+        start = time.perf_counter()
+        F.cross_entropy(net(images), labels).backward()
+        times.append(1000 * (time.perf_counter() - start))
+        net.zero_grad()
+    return statistics.median(times[3:])
+
+
+def measure(setting: dict[str, str], *of: object) -> float:
+    """:func:`step_ms` in a process with these settings."""
+    environment = {k: v for k, v in os.environ.items() if k not in CHOSEN} | setting
+    code = f"from benchmarks.shared import step_ms; print(step_ms(*{of!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def table(rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of a step, alone and beside competitors, by setting; taken in turn."""
+    of = ("se_resnet8_cifar", 128, 28, 40)
+    found: dict[str, dict[str, list[float]]] = {
+        name: {"alone": [], "shared": []} for name in SETTINGS
+    }
+    for _ in range(rounds):
+        for name, setting in SETTINGS.items():
+            found[name]["alone"].append(measure(setting, *of))
+        cores = range(os.cpu_count() or 1)
+        competitors = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in cores]
+        try:
+            for name, setting in SETTINGS.items():
+                found[name]["shared"].append(measure(setting, *of))
+        finally:
+            for competitor in competitors:
+                competitor.kill()
+    return {name: {k: statistics.median(v) for k, v in ms.items()} for name, ms in found.items()}
+
+
+if __name__ == "__main__":
+    environment = record.environment()
+    result = table(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    print(json.dumps(result, indent=2))
+    print(record.write("cpu-shared", {"shared": result}, environment))

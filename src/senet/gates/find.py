@@ -1,0 +1,322 @@
+"""SE blocks in a network: ours, torchvision's, timm's, the tutorial's, anybody's.
+
+A block is known by what its forward does, not by its name. Three questions, from wide to narrow:
+
+:func:`gates_of`      its map, times something that it made of the map: SE of any activation and
+                      gate, and what came after SE (ECA, eSE, the channel half of CBAM)
+:func:`is_attention`  and that is one number a channel
+:func:`se_layers`     and it is made as equations 2 to 4 say: the map's mean, two small layers with
+                      an activation between them, or one, a gate
+
+The last two are believed after a trial: the block is run on random maps, with random weights drawn
+for the trial. The weights that it happens to have prove little: with zeros in the last layer, any
+gate is a constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from senet.graph.trace import UntraceableError, trace
+from senet.graph.words import (
+    LAYERS,
+    NAMED_ACTIVATIONS,
+    NAMED_GATES,
+    NAMED_MEANS,
+    NAMED_SHAPING,
+    called,
+    is_pointwise,
+    is_product,
+    name_of,
+    taken_by,
+)
+from senet.nn import ChannelAttention, EffectiveSqueezeExcitation, SqueezeExcitation
+from senet.nn.squeeze_excitation import GATES
+from senet.ops import reference
+from senet.ops.activation import ACTIVATIONS
+
+Gates = Callable[..., Tensor]
+
+
+def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the blocks of channel attention within ``model``, by their paths.
+
+    Example:
+        >>> from senet import create_model
+        >>> list(blocks_of(create_model("se_resnet8_cifar")))
+        ['layer1.0.se', 'layer2.0.se', 'layer3.0.se']
+    """
+    return {p: m for p, m in model.named_modules() if p and gates_of(m) is not None}
+
+
+def gates_of(module: nn.Module) -> Gates | None:
+    """Return what ``module`` multiplies its map with, as a function of the map.
+
+    ``None`` if it does not multiply its map with something of its own. The result may have one
+    number a channel, ``[B, C]`` or ``[B, C, 1, …]``, or one a position.
+
+    Example:
+        >>> class Bare(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.fc1, self.fc2 = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+        ...     def forward(self, x):
+        ...         s = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu())
+        ...         return x * s.sigmoid()
+        >>> gates_of(Bare())(torch.ones(4, 8, 5, 5)).shape
+        torch.Size([4, 8, 1, 1])
+        >>> gates_of(nn.Conv2d(8, 8, 1)) is None
+        True
+    """
+    if isinstance(module, ChannelAttention):
+        return module.gates
+    torchs = type(module).__module__.startswith("torch.nn")
+    if torchs or next(module.children(), None) is None or next(module.parameters(), None) is None:
+        return None
+    try:
+        graph = trace(module)
+    except UntraceableError:
+        return None
+    return _factor(graph, module)
+
+
+def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
+    """The part of the graph that makes the other factor of the product that is returned."""
+    x, product = _ends(graph)
+    if x is None or not is_product(product) or len(product.args) != 2:
+        return None
+    factors = [a for a in product.args if a is not x]
+    if len(factors) != 1 or not isinstance(factors[0], fx.Node) or factors[0].op == "get_attr":
+        return None
+    part, copies = fx.Graph(), {}
+    for node in graph.nodes:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+        if node is factors[0]:
+            break
+    part.output(copies[factors[0]])
+    return fx.GraphModule(module, part)
+
+
+def _ends(graph: fx.Graph) -> tuple[fx.Node | None, Any]:
+    """What goes into a graph, if that is one map, and what comes out."""
+    x, (output,) = ([n for n in graph.nodes if n.op == op] for op in ("placeholder", "output"))
+    return (x[0] if len(x) == 1 else None), output.args[0]
+
+
+@torch.no_grad()
+def is_attention(module: nn.Module | None) -> bool:
+    """Whether a module rescales channels by what it sees: SE of any make, or what came after.
+
+    Example:
+        >>> is_attention(SqueezeExcitation(8, 2)), is_attention(nn.Conv2d(8, 8, 1))
+        (True, False)
+    """
+    if module is None:
+        return False
+    if isinstance(module, ChannelAttention) or se_layers(module) is not None:
+        return True
+    return gates_of(module) is not None and _one_a_channel(module)
+
+
+def _one_a_channel(module: nn.Module) -> bool:
+    """Whether the gates of ``module`` are one number a channel, with whatever weights."""
+    layers = [m for m in module.modules() if isinstance(m, LAYERS)]
+    if not layers:
+        return False
+    with _drawn(module):
+        gates = gates_of(module)  # again: a graph holds parameters of the module itself
+        assert gates is not None
+        u = _maps(taken_by(layers[0]), layers[0].weight)
+        try:
+            s = gates(u)
+        except Exception:  # anybody's code, and it need not be a block for images
+            return False
+    s = s[..., None] if s.dim() == 2 else s.flatten(2)
+    return s.shape[:2] == u.shape[:2] and (s.is_meta or bool((s == s[..., :1]).all()))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where in a module the layers of an SE block are.
+
+    Attributes:
+        paths: the paths of the layers from C to R and from R to C channels, or of the one from C to
+            C.
+        gate: a name of :data:`senet.nn.squeeze_excitation.GATES`.
+        activation: between two layers, a name of :data:`senet.ops.activation.ACTIVATIONS`.
+    """
+
+    paths: tuple[str, ...]
+    gate: str
+    activation: str = "relu"
+
+    def excite(self, z: Tensor, module: nn.Module) -> Tensor:
+        """Return equation 3 of ``z``, ``[B, C]``, with the layers of ``module``."""
+        first, *second = (module.get_submodule(path) for path in self.paths)
+        w1, b1, gate = _matrix(first), _bias(first), GATES[self.gate]()
+        if not second:  # effective SE: there is no bottleneck
+            return gate(F.linear(z, w1, b1))
+        activation = ACTIVATIONS[self.activation].function
+        return reference.excite(z, w1, b1, _matrix(second[0]), _bias(second[0]), activation, gate)
+
+
+@torch.no_grad()
+def se_layers(module: nn.Module) -> Layers | None:
+    """Return the layers of an SE block, or ``None`` if the module is not one.
+
+    Example:
+        >>> class Tutorial(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.pool = nn.AdaptiveAvgPool2d(1)
+        ...         self.fc = nn.Sequential(
+        ...             nn.Linear(8, 2, bias=False), nn.ReLU(), nn.Linear(2, 8, bias=False),
+        ...             nn.Sigmoid(),
+        ...         )
+        ...     def forward(self, x):
+        ...         b, c, _, _ = x.size()
+        ...         s = self.fc(self.pool(x).view(b, c)).view(b, c, 1, 1)
+        ...         return x * s.expand_as(x)
+        >>> se_layers(Tutorial())
+        Layers(paths=('fc.0', 'fc.2'), gate='sigmoid', activation='relu')
+        >>> se_layers(nn.Linear(3, 3)) is None
+        True
+    """
+    if isinstance(module, SqueezeExcitation):
+        name = NAMED_ACTIVATIONS.get(type(module.activation).__name__.lower())
+        if module.squeeze != "avg" or name is None:
+            return None
+        return Layers(("fc1", "fc2"), module.gate_name, name)
+    if isinstance(module, EffectiveSqueezeExcitation):
+        return Layers(("fc",), "hardsigmoid")
+    if not _has_its_layers(module):
+        return None
+    sequential = [p for p, m in module.named_modules() if p and isinstance(m, nn.Sequential)]
+    try:
+        found = _read(trace(module, sequential), module)
+    except UntraceableError:
+        return None
+    return found if found is not None and _agrees(module, found) else None
+
+
+def _has_its_layers(module: nn.Module) -> bool:
+    """Whether a look at its layers is worth a closer one: C → R → C, or C → C, and no others."""
+    layers = [m for m in module.modules() if isinstance(m, LAYERS)]
+    if len(layers) not in (1, 2) or not all(map(is_pointwise, layers)):
+        return False
+    R, C = _matrix(layers[0]).shape
+    others = set(module.parameters()) - {p for m in layers for p in m.parameters()}
+    return _matrix(layers[-1]).shape == (C, R if len(layers) == 2 else C) and not others
+
+
+def _matrix(layer: nn.Module) -> Tensor:
+    """The weight of a pointwise convolution or a linear layer, ``[outputs, inputs]``."""
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight.flatten(1)
+
+
+def _bias(layer: nn.Module) -> Tensor | None:
+    assert isinstance(layer.bias, Tensor | None)
+    return layer.bias
+
+
+def _read(graph: fx.Graph, module: nn.Module) -> Layers | None:
+    """Walk back from what is returned: product, gate, layers, mean, the map."""
+    x, product = _ends(graph)
+    if x is None or not is_product(product):
+        return None
+    factors = [_unshaped(a, module) for a in product.args]
+    if len(factors) != 2 or x not in factors or factors[0] is factors[1]:
+        return None
+    gate = factors[1] if factors[0] is x else factors[0]
+    if (name := name_of(gate, module)) not in NAMED_GATES:
+        return None
+    layers, activation = [_before(gate, module)], "relu"
+    before = _before(layers[0], module)
+    if (between := name_of(before, module)) in NAMED_ACTIVATIONS:
+        activation = NAMED_ACTIVATIONS[between]
+        layers.insert(0, _before(before, module))
+        before = _before(layers[0], module)
+    if not all(isinstance(called(layer, module), LAYERS) for layer in layers):
+        return None
+    if name_of(before, module) not in NAMED_MEANS or _before(before, module) is not x:
+        return None
+    return Layers(tuple(str(layer.target) for layer in layers), NAMED_GATES[name], activation)
+
+
+def _before(node: Any, module: nn.Module) -> Any:
+    """What ``node`` takes, when all that only changes shapes is passed over."""
+    first = node.args[0] if isinstance(node, fx.Node) and node.args else None
+    return _unshaped(first, module)
+
+
+def _unshaped(node: Any, module: nn.Module) -> Any:
+    """What ``node`` comes from, when all that only changes shapes is passed over."""
+    shaping = isinstance(node, fx.Node) and node.op != "placeholder"
+    return _before(node, module) if shaping and name_of(node, module) in NAMED_SHAPING else node
+
+
+def _agrees(module: nn.Module, layers: Layers) -> bool:
+    """Whether the module does on random maps what equations 2 to 4 do, with random weights."""
+    if _matrix(module.get_submodule(layers.paths[0])).is_meta:
+        return True
+    with _drawn(module):
+        w1 = _matrix(module.get_submodule(layers.paths[0]))
+        u = _maps(w1.shape[1], w1)
+        try:
+            y = type(module).forward(module, u.clone())
+        except Exception:  # it wants another number of dimensions: not a block for images
+            return False
+        expected = reference.scale(u, layers.excite(reference.squeeze(u), module))
+    tolerance = 64 * torch.finfo(u.dtype).eps
+    return torch.allclose(y, expected, rtol=tolerance, atol=tolerance)
+
+
+def _maps(channels: int, like: Tensor) -> Tensor:
+    """Random maps ``[8, channels, 3, 5]`` of the type of ``like``, of different means."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(8, channels, 3, 5, generator=generator)
+    return (u + 2 * torch.randn(8, channels, 1, 1, generator=generator)).to(like)
+
+
+@contextmanager
+def _drawn(module: nn.Module) -> Iterator[None]:
+    """Put ``module`` in evaluation mode, with random weights; afterwards it holds what it held.
+
+    Parameters and buffers are exchanged for others and put back, not written. Those of the trial
+    are of float32 at least: results in half precision would agree with too much.
+    """
+    modules = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    before = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers)) for m in modules]
+    generator = torch.Generator().manual_seed(0)
+    made: dict[int, Any] = {}  # by the id of what it stands for: weights may be shared
+
+    def stand_in(t: Tensor | None) -> Any:
+        if t is None or t.is_meta or not t.is_floating_point():
+            return t
+        if id(t) not in made:
+            made[id(t)] = t.detach().to(torch.promote_types(t.dtype, torch.float32), copy=True)
+            if isinstance(t, nn.Parameter):
+                value = torch.randn(t.shape, generator=generator) / math.prod(t.shape[1:]) ** 0.5
+                made[id(t)] = nn.Parameter(made[id(t)].copy_(value), t.requires_grad)
+        return made[id(t)]
+
+    try:
+        for m, _, parameters, buffers in before:
+            m.training = False
+            m._parameters.update({name: stand_in(p) for name, p in parameters.items()})
+            m._buffers.update({name: stand_in(b) for name, b in buffers.items()})
+        yield
+    finally:
+        for m, held, parameters, buffers in before:
+            vars(m).update(held)
+            m._parameters.update(parameters)
+            m._buffers.update(buffers)

@@ -1,0 +1,150 @@
+"""The gates of an SE block over many images, by class: what they are, and how much they move.
+
+Figure 6 of the paper is the mean gate of every channel by class; Figure 7 adds the standard
+deviation within a class. Where the means of the classes part, the block has learned what a class
+needs; where they coincide, it treats all images alike; where gates stand at 1, it does nothing and
+could be removed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+OPEN, CLOSED = 0.95, 0.05
+"""A gate above the one, or below the other, counts as saturated."""
+
+
+class Moments:
+    """The mean and the spread of numbers ``[B, C]`` by class, added up batch by batch.
+
+    Args:
+        classes: number of classes; 1 where there are no labels.
+        channels: C.
+
+    Attributes:
+        images: images of each class, ``[classes]``.
+
+    Example:
+        >>> moments = Moments(classes=2, channels=1)
+        >>> moments.add(torch.tensor([[0.2], [0.4], [0.9]]), torch.tensor([0, 0, 1]))
+        >>> moments.mean
+        tensor([[0.3000],
+                [0.9000]], dtype=torch.float64)
+    """
+
+    def __init__(self, classes: int, channels: int) -> None:
+        self.images = torch.zeros(classes, dtype=torch.float64)
+        # Means and sums of squares about them are merged batch by batch (Chan, Golub and LeVeque,
+        # 1979): Σx² − n·mean² would cancel for numbers that hardly move.
+        self._mean = torch.zeros(classes, channels, dtype=torch.float64)
+        self._squares = torch.zeros(classes, channels, dtype=torch.float64)
+
+    def add(self, x: Tensor, labels: Tensor) -> None:
+        """Take in the numbers ``[B, C]`` of a batch, and its labels ``[B]``; on the CPU."""
+        x = x.double()
+        for label in labels.unique():
+            own = x[labels == label]
+            n, mean = len(own), own.mean(0)
+            before, shift = self.images[label].clone(), mean - self._mean[label]
+            self.images[label] += n
+            self._mean[label] += shift * n / self.images[label]
+            self._squares[label] += (own - mean).square().sum(0)
+            self._squares[label] += shift.square() * n * before / self.images[label]
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over the images of a class, ``[classes, C]``; NaN for a class of no image."""
+        return self._mean.masked_fill((self.images == 0)[:, None], torch.nan)
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation over the images of a class, ``[classes, C]``, likewise."""
+        return (self._squares / self.images[:, None]).sqrt()  # 0 / 0 of a class of no image
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some of the images that were run, drawn evenly from all; the same ones for every block.
+
+    Attributes:
+        z: the squeezed maps, ``[E, C]``.
+        s: the gates, ``[E, C]``.
+        labels: the classes, ``[E]``.
+        images: where each stood in the order of the images, ``[E]``.
+    """
+
+    z: Tensor
+    s: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+@dataclass(frozen=True)
+class BlockGates:
+    """The gates of one SE block over many images, and what it squeezed them from.
+
+    Attributes:
+        name: of the block in the network, such as ``layer1.0.se``.
+        mean: mean gate over the images of a class, ``[classes, C]``; NaN for a class of no image.
+        std: standard deviation over the images of a class, ``[classes, C]``, likewise.
+        images: images of each class, ``[classes]``.
+        open: share of all gates, over images and channels, above 0.95.
+        closed: share of all gates below 0.05.
+        squeezed: z, the means of the map over space, by class; ``None`` if they were not recorded.
+        examples: some images one by one; ``None`` if none were asked for.
+        why: why the block is not its map times these gates, one number an image and channel; empty
+            where it is.
+    """
+
+    name: str
+    mean: Tensor
+    std: Tensor
+    images: Tensor
+    open: float
+    closed: float
+    squeezed: Moments | None = None
+    examples: Examples | None = None
+    why: str = ""
+
+    @property
+    def overall(self) -> Tensor:
+        """Mean gate of every channel over all images, ``[C]``."""
+        seen = self.images > 0
+        # The sums of float32 gates are exact, and so the mean of a gate that never moves is it.
+        return (self.images[seen, None] * self.mean[seen]).sum(0) / self.images.sum()
+
+    @property
+    def class_dependence(self) -> float:
+        """Variance between classes over total variance, summed over channels: η², 0 … 1.
+
+        0: the gates are the same for every class. 1: the class alone decides them.
+        """
+        between, within = self._variances()
+        total = between + within
+        return between / total if total > 0 else 0.0
+
+    @property
+    def variation(self) -> float:
+        """How far the gates move from image to image, beside their size: √(Σ variance / Σ mean²).
+
+        The sums are over channels. 0: the block multiplies all images alike.
+        """
+        moved = sum(self._variances())
+        return math.sqrt(moved / float(self.overall.square().sum())) if moved > 0 else 0.0
+
+    def _variances(self) -> tuple[float, float]:
+        """The variance between classes and within them, summed over channels."""
+        seen = self.images > 0
+        weights = self.images[seen, None] / self.images.sum()
+        between = (weights * (self.mean[seen] - self.overall).square()).sum()
+        within = (weights * self.std[seen].square()).sum()
+        return float(between), float(within)
+
+    @property
+    def stage(self) -> str:
+        """The part of the network that the block is in: ``layer1`` of ``layer1.0.se``."""
+        return self.name.split(".")[0]

@@ -1,0 +1,158 @@
+"""What calls and modules are: products, sums, norms, convolutions, activations, by whoever's name.
+
+What a rewritten graph relies upon is known by the very function (``PRODUCTS`` and the other sets of
+targets). What is only read, and believed after a trial, is known by its name: other projects define
+modules and functions of their own by the names that PyTorch uses.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+
+# Targets of calls: functions, and the names of methods.
+SUMS = (operator.add, operator.iadd, torch.add, "add", "add_")
+PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
+INPLACE = (operator.iadd, operator.imul, "add_", "mul_")
+CONCATENATIONS = (torch.cat, torch.concat)
+ACTIVATIONS: dict[Any, str] = {
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), "relu"),
+    F.relu6: "relu6",
+    F.silu: "silu",
+    F.hardswish: "hardswish",
+}
+"""The activations that the passes compute on their way, and their names there."""
+
+# The first arguments of functions that hold weights, as PyTorch names them.
+NORM_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+    F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+    F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias"),
+    F.group_norm: ("input", "num_groups", "weight", "bias"),
+}
+CONVOLUTION_ARGUMENTS: dict[Any, tuple[str, ...]] = dict.fromkeys(
+    (F.conv1d, F.conv2d, F.conv3d),
+    ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+)
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS)
+
+# Names of modules, functions and methods as `name_of` spells them: whole names.
+NAMED_GATES = {
+    "sigmoid": "sigmoid",
+    "hardsigmoid": "hardsigmoid",
+    "hardsigmoidme": "hardsigmoid",
+    "hardsigmoidjit": "hardsigmoid",
+    "tanh": "tanh",
+}
+NAMED_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "silu": "silu",
+    "swish": "silu",
+    "swishme": "silu",
+    "hardswish": "hardswish",
+}
+NAMED_MEANS = {"mean", "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d", "avgpool"}
+NAMED_SHAPING = {
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "expand", "expandas",
+    "contiguous", "identity", "getitem", "viewas", "reshapeas", "to",
+}  # fmt: skip
+
+# Parts of such names.
+LIKE_ACTIVATIONS = ("elu", "swish", "silu", "mish", "tanh", "sigmoid")
+NOTHING_IN_EVALUATION = ("identity", "drop", "stochasticdepth")
+KEEP_CHANNELS = (*LIKE_ACTIVATIONS, *NOTHING_IN_EVALUATION, "pool", "interpolate", "upsample")
+LOOK_AT_ALL = ("mean", "adaptive", "softmax", "matmul", "bmm", "attention")
+"""What mixes all positions of a map."""
+
+
+def called(node: Any, module: nn.Module) -> nn.Module | None:
+    """Return the module that ``node`` calls, if it calls one with a single input."""
+    if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    if len(node.args) != 1 or node.kwargs:
+        return None
+    return module.get_submodule(str(node.target))
+
+
+def name_of(node: Any, module: nn.Module) -> str:
+    """Return what ``node`` calls, in one spelling for modules, functions and methods.
+
+    Example:
+        >>> graph = fx.Graph()
+        >>> name_of(graph.call_method("expand_as", (graph.placeholder("x"),)), nn.Identity())
+        'expandas'
+    """
+    if not isinstance(node, fx.Node):
+        return ""
+    inner = called(node, module)
+    target: Any = type(inner) if inner is not None else node.target
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    return name.lower().replace("_", "")
+
+
+def is_addition(node: fx.Node) -> bool:
+    """Whether ``node`` adds two maps."""
+    maps = len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args)
+    return _calls(node, SUMS) and maps and not node.kwargs
+
+
+def is_product(node: Any) -> bool:
+    """Whether ``node`` multiplies, maps or numbers."""
+    return isinstance(node, fx.Node) and _calls(node, PRODUCTS)
+
+
+def _calls(node: fx.Node, targets: tuple[Any, ...]) -> bool:
+    return node.op in ("call_function", "call_method") and node.target in targets
+
+
+def concatenated(node: Any) -> list[fx.Node]:
+    """Return the maps whose channels ``node`` puts one behind the other; none if it does not."""
+    if not isinstance(node, fx.Node) or node.target not in CONCATENATIONS:
+        return []
+    pieces: Any
+    pieces, dim, *_ = (*node.args, node.kwargs.get("dim", 0), None)
+    maps = isinstance(pieces, list | tuple) and all(isinstance(p, fx.Node) for p in pieces)
+    return list(pieces) if maps and dim in (1, -3) else []
+
+
+def is_norm_module(module: nn.Module | None) -> bool:
+    """Whether it is a norm by channels, of batches, images or groups, of PyTorch's or another's."""
+    known = isinstance(module, _NormBase | nn.GroupNorm)
+    return known or (module is not None and "BatchNorm" in type(module).__name__)
+
+
+def is_linear_norm(module: nn.Module | None) -> bool:
+    """Whether it is a norm without an activation of its own, as some of timm's have one."""
+    return is_norm_module(module) and type(getattr(module, "act", nn.Identity())) is nn.Identity
+
+
+def is_pointwise(layer: nn.Module | None) -> bool:
+    """Whether it is a linear layer, or a convolution of one position and all channels."""
+    if isinstance(layer, CONVOLUTIONS):
+        return layer.groups == 1 and all(k == 1 for k in layer.kernel_size)
+    return isinstance(layer, nn.Linear)
+
+
+def taken_by(layer: nn.Module) -> int:
+    """Return the channels that a layer of :data:`LAYERS` takes."""
+    assert isinstance(layer.weight, torch.Tensor)
+    return layer.weight.shape[1] * int(getattr(layer, "groups", 1))  # type: ignore[arg-type]
+
+
+def width(module: nn.Module | None, made: bool) -> int | None:
+    """Return the channels that a convolution or norm makes, or takes; ``None`` for others."""
+    if isinstance(module, CONVOLUTIONS):
+        return module.out_channels if made else module.in_channels
+    if isinstance(module, _NormBase):
+        return module.num_features
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    weight = getattr(module, "weight", None) if is_norm_module(module) else None
+    return len(weight) if isinstance(weight, torch.Tensor) else None

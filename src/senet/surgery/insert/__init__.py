@@ -1,0 +1,1 @@
+"""SE put into a network: where (``places``), and how it starts (``insert``)."""
