@@ -3,13 +3,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORLD  := $(VENV)/world
+REFERENCE := $(VENV)/world
 OUT    ?= runs/demo
 MINUTES ?= 25
 # Starts processes of its own, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
-.PHONY: demo test check bench gpu-evidence insertion experiments catalogue docs clean help
+.PHONY: demo test quick check bench gpu-evidence insertion experiments catalogue docs clean help
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -21,12 +21,15 @@ test: check  ## lint, types, and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore $(ALONE) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest $(ALONE)
 
-check: $(VENV)/developing $(WORLD)/installed  ## lint and types
+quick: check  ## lint, types, and the fast half of the tests, within two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow" tests $(PYTEST_ARGS)
+
+check: $(VENV)/developing $(REFERENCE)/installed  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and whole networks; minutes
+bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails and whole networks; minutes
 	$(BIN)/python -m benchmarks.ops.passes
 	$(BIN)/python -m benchmarks.ops.small
 	$(BIN)/python -m benchmarks.ops.early
@@ -35,7 +38,7 @@ bench: $(VENV)/developing $(WORLD)/installed  ## time the passes, the tails and 
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 
-gpu-evidence: $(VENV)/developing $(WORLD)/installed  ## on a GPU: tests, timings, trainings within MINUTES=25; repeat it to go on
+gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## on a GPU: tests, timings, trainings within MINUTES=25; repeat it to go on
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.document
 
@@ -69,8 +72,9 @@ $(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Real timm and torchvision, to compare with. Outside the environment: torchvision's compiled
-# operators are missing beside a CPU build of torch, and libraries that find it there break.
-$(WORLD)/installed: $(BIN)/python constraints.txt
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(WORLD) --upgrade timm torchvision
+# Real timm and torchvision, which benchmarks/reference_libraries.py loads. Outside the environment:
+# torchvision's compiled operators are missing beside a CPU build of torch, and libraries that find it
+# there break.
+$(REFERENCE)/installed: $(BIN)/python constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(REFERENCE) --upgrade timm torchvision
 	touch $@

@@ -8,7 +8,6 @@ Finished runs are kept, so that it can be stopped and started again at any time.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from benchmarks import record
 from senet.models import entry
+from senet.runs.folder import RunFolder
 from senet.training.config import TrainConfig
 from senet.training.fit import fit
 from senet.training.recipes import quick
@@ -71,8 +71,7 @@ def run(study: str, seeds: int) -> list[dict[str, object]]:
         for name, config in STUDIES[study]:
             place = FOLDER / study / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
             result = fit(replace(config, seed=seed), place, resume=place.exists(), progress=False)
-            with (place / "metrics.csv").open() as file:
-                last = list(csv.DictReader(file))[-1]
+            last = RunFolder(place).read_table()[-1]
             found.setdefault(name, []).append(
                 {
                     "val": float(last["val_accuracy"]),

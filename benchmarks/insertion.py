@@ -26,14 +26,15 @@ from torch.nn import functional as F
 from benchmarks import DEVELOPMENT_DATA, record
 from senet import create_model
 from senet.data import Source, loader
+from senet.data.batches import Batches
 from senet.data.mosaic import open_mosaic
 from senet.gates import recording
 from senet.models.weights.file import load_state, read_state
 from senet.preprocessing import IMAGENET
+from senet.runs.folder import write_json
 from senet.surgery import insert_se
 from senet.training.config import TrainConfig
-from senet.training.evaluate import Batches, metrics, predict_split
-from senet.training.folder import write_json
+from senet.training.evaluate import metrics, predict_split
 from senet.training.module import Classifier
 from senet.training.recipes import cifar
 from senet.training.schedule import learning_rate

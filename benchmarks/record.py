@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import senet
+from senet.files import write_text
 from senet.ops import backend
-from senet.training.folder import write_aside
 
 RESULTS = Path(__file__).parent / "results"
 # With these in the environment glibc gives no memory back.
@@ -62,12 +62,6 @@ def keep_memory(module: str) -> None:
         os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 
-def of_today(name: str, environment: dict[str, Any]) -> dict[str, Any] | None:
-    """The tables that were recorded by this name today, if any were."""
-    path = RESULTS / f"{environment['date']}-{name}.json"
-    return json.loads(path.read_text())["tables"] if path.exists() else None
-
-
 def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:
     """Keep ``tables`` in ``results/<date>-<name>.json``; a record of the same day is replaced."""
     path = RESULTS / f"{environment['date']}-{name}.json"
@@ -79,4 +73,4 @@ def keep(path: Path, tables: dict[str, Any], environment: dict[str, Any]) -> Non
     """Write a record, so that whatever happens meanwhile, the old one or the new one is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n"
-    write_aside(path, content.encode())
+    write_text(path, content)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import table, world
+from benchmarks import reference_libraries, table
 from senet import accelerate, create_model
 from senet.models.describe import cost
 from senet.ops import backend
@@ -223,7 +223,7 @@ def explain() -> list[Row]:
 
 def extract() -> list[Row]:
     """torchvision's two ways to the maps inside."""
-    world.load()
+    reference_libraries.load()
     extraction = importlib.import_module("torchvision.models.feature_extraction")
     backbone = importlib.import_module("torchvision.models.detection.backbone_utils")
     pyramid = importlib.import_module("torchvision.ops.feature_pyramid_network")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import DEVELOPMENT_DATA
-from benchmarks.world import load
+from benchmarks.reference_libraries import load
 from senet.ops import backend
 
 

@@ -16,9 +16,10 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 
 CREATE = "senet.models.create"
 
-# A package may import those of lower rank. Of equal rank, only `data` may be imported, by the
-# applications above it.
+# A package may import those of lower rank, and none of its own: of the five applications none
+# imports another's insides.
 RANK = {
+    "files": -2,
     "near": -2,
     "device": -1,
     "preprocessing": -1,
@@ -36,14 +37,15 @@ RANK = {
     "models": 2,
     "surgery": 3,
     "data": 4,
-    "training": 5,
-    "analysis": 5,
-    "export": 5,
-    "serving": 5,
-    "doctor": 5,
-    "foreign": 5,
-    "cli": 6,
-    "__main__": 7,
+    "runs": 5,
+    "training": 6,
+    "analysis": 6,
+    "export": 6,
+    "serving": 6,
+    "doctor": 6,
+    "foreign": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 
@@ -178,6 +180,23 @@ def test_the_command_line_is_in_short_files_that_load_nothing_heavy_at_their_hea
                 assert name.removeprefix("senet.").partition(".")[0] in light, (
                     f"{path.name}: {name}"
                 )
+
+
+def test_files_are_put_in_place_by_one_module_alone():
+    own = PACKAGE / "files.py"
+    for path in modules():
+        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(n, ast.Call)}  # fmt: skip
+        renaming = calls & {"os.replace", "os.rename", "shutil.move", "tempfile.mkstemp"}
+        assert path == own or not renaming, (path, renaming)
+
+
+def test_benchmarks_import_nothing_of_the_tests():
+    for path in sorted((PACKAGE.parent.parent / "benchmarks").rglob("*.py")):
+        for node in statements(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [n for n in names if n and n.split(".")[0] == "tests"], path
 
 
 def test_there_are_no_drawers_for_odds_and_ends():

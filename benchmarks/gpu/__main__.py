@@ -16,7 +16,7 @@ import torch
 from benchmarks import DEVELOPMENT_DATA, record
 from benchmarks.gpu import machine, networks, passes, tails, tests, training, weights
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.ledger import Ledger
+from benchmarks.ledger import Ledger
 
 # Stage: the share of the minutes that are left when it begins, where all are run.
 SHARES = {"tests": 0.5, "passes": 0.1, "tails": 0.15, "networks": 0.45, "training": 1.0}
@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace) -> int:
     for stage in stages:
         share = SHARES[stage] if options.stage == "all" else 1.0
         ledger = Ledger(
-            _records(options), stage, environment, machine.slug(environment, device),
+            _records(options), f"gpu-{stage}", environment, machine.slug(environment, device),
             earlier=stage == "training",
         )  # fmt: skip
         if options.retry:

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.clock import in_turn, wait
 from benchmarks.gpu.graph import WARM_UP, captured
-from benchmarks.gpu.ledger import Ledger, Row
-from benchmarks.world import load
+from benchmarks.ledger import Ledger, Row
+from benchmarks.reference_libraries import load
 from senet import accelerate, create_model
 from senet.models import entry
 

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.clock import in_turn
-from benchmarks.gpu.ledger import Ledger, Row
+from benchmarks.ledger import Ledger, Row
 from benchmarks.ops import passes as on_cpu
 from senet.ops import backend
 

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.gpu.ledger import Row
 from benchmarks.gpu.summary import Twins
+from benchmarks.ledger import Row
 from senet.analysis.figures.style import COLOUR, STYLE, WIDTH, styled
 
 

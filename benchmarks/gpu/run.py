@@ -1,11 +1,12 @@
 """One training on the device: a step as one CUDA graph, a checkpoint, an evaluation.
 
-Why not :func:`senet.training.fit`, whose Lightning does all that a user needs: here a step of some
-hundred small kernels takes a few milliseconds, as long as Python and Lightning take to launch them,
-and several trainings share one device. So the step is captured once, with the choice of its images
-and the optimizer in it, and Python only says which images and which learning rate. What can be
-shared is: configuration, schedule, batches, networks, and the file of the weights. A test holds
-both engines to the same losses.
+This is not :func:`senet.training.fit.fit`, whose Lightning does all that a user needs: here a step
+of some hundred small kernels takes a few milliseconds, as long as Python and Lightning take to
+launch them, and several trainings share one device, their steps in turn. So the step is captured
+once, with the choice of its images and the optimizer in it, and Python only says which images and
+which learning rate. Lightning's loop owns the step, the optimizer and the loader, and leaves no
+place for any of the three to be captured. What can be shared is: configuration, schedule, batches,
+networks, and the file of the weights. A test holds both engines to the same losses.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from benchmarks.gpu.clock import in_turn
 from benchmarks.gpu.graph import captured
 from benchmarks.gpu.images import Images
 from senet import accelerate, create_model
+from senet.files import write_bytes
 from senet.training.config import TrainConfig
-from senet.training.folder import write_aside
 from senet.training.schedule import learning_rate
 
 
@@ -156,7 +157,7 @@ class Run:
         }
         torch.save(state, buffer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(path, buffer.getbuffer())
+        write_bytes(path, buffer.getbuffer())
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, as if the training had never stopped."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.gpu.ledger import Row
 from benchmarks.gpu.training import unpacked
+from benchmarks.ledger import Row
 from senet.analysis import statistics
 from senet.models import entry
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import passes as passes_
-from benchmarks.gpu.ledger import Row
 from benchmarks.gpu.networks import OURS
 from benchmarks.gpu.summary import Twins, twins
+from benchmarks.ledger import Row
 from benchmarks.table import markdown, newest
 
 PICTURE = Path(__file__).parent.parent.parent / "docs" / "results.svg"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.clock import in_turn
 from benchmarks.gpu.graph import WARM_UP, captured
-from benchmarks.gpu.ledger import Ledger, Row
+from benchmarks.ledger import Ledger, Row
 from benchmarks.ops import tails as on_cpu
 from senet import SqueezeExcitation
 from senet.ops import backend

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.ledger import Ledger, Row
+from benchmarks.ledger import Ledger, Row
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = (

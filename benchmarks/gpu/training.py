@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.clock import wait
 from benchmarks.gpu.images import Images, batches, open_images
-from benchmarks.gpu.ledger import Ledger, Row
 from benchmarks.gpu.run import Run, read
 from benchmarks.gpu.weights import keep
+from benchmarks.ledger import Ledger, Row
 from senet.models import entry
 from senet.training.config import TrainConfig
 from senet.training.recipes import cifar

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks import record
-from benchmarks.world import load
+from benchmarks.reference_libraries import load
 from senet import accelerate, create_model
 from senet.models.describe.cost import in_turn
 

@@ -21,11 +21,12 @@ import torch
 from torch import nn
 
 from benchmarks import record
+from benchmarks.ledger import Ledger, Row
 from benchmarks.models import networks
-from benchmarks.world import load
+from benchmarks.reference_libraries import load
+from benchmarks.scramble import scramble
 from senet import accelerate
 from senet.models.describe.cost import in_turn
-from tests.models.agreement import scramble
 
 GOALS = (
     "timm:seresnet50",
@@ -139,17 +140,14 @@ def main() -> None:
         print(json.dumps(measure(options.only, options.repeats)))
         return
     environment = record.environment() | {"allocator": "of each row"}
-    kept = record.of_today("cpu-surgery", environment)
-    rows = kept["surgery"] if kept else []
-    done = {row["default"]["network"] for row in rows}
-    for network in (n for n in NETWORKS if n not in done and n not in CRASHES):
-        row = {}
+    ledger = Ledger(record.RESULTS, "surgery", environment, "cpu")
+    for network in (n for n in NETWORKS if {"network": n} not in ledger and n not in CRASHES):
+        row: Row = {"network": network}
         for allocator in ("default", "keeps memory") if network in GOALS else ("default",):
             row[allocator] = in_a_process(network, allocator, options.repeats)
             print(allocator, row[allocator], flush=True)
-        rows.append(row)  # what is measured is kept, whatever happens to the rest
-        path = record.write("cpu-surgery", {"surgery": rows}, environment)
-        print(path)
+        ledger.put(row, {"network": network})
+        print(ledger.path)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from typer.testing import CliRunner
 
 import senet.training.compare
 import senet.training.fit
-from senet.analysis import report, runs
+from senet.analysis import report
 from senet.analysis.statistics import accuracy, pair
 from senet.analysis.subject import Subject
 from senet.cli import app
+from senet.runs.read import Twins, read
 from senet.training.config import TrainConfig
 from senet.training.variants import Vary
-from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run, write_variation
+from tests.runs.written import PLAIN, SE, write_comparison, write_run, write_variation
+
+pytestmark = pytest.mark.slow
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -141,8 +144,8 @@ def test_dots_of_classes_stand_at_their_accuracy(page_of_one, one_seed):
 
 
 def _right(folder):
-    found = runs.read(folder)
-    assert isinstance(found, runs.Twins)
+    found = read(folder)
+    assert isinstance(found, Twins)
     subject = Subject.of(found)
     both = (subject.predictions(role) for role in ("plain", "se"))
     return [(plain.right, se.right) for plain, se in zip(*both, strict=True)]
@@ -335,7 +338,7 @@ def test_an_old_report_stays_until_the_new_one_is_whole(copy, monkeypatch):
     with pytest.raises(OSError, match="disk gone"):
         report.write(copy)
     assert path.read_text() == "old"
-    assert not list(copy.glob(".report*"))
+    assert not list(copy.glob(".*report*"))
     monkeypatch.undo()
     assert report.write(copy).read_text(encoding="utf-8") == before
 
@@ -383,7 +386,7 @@ def test_a_family_has_its_sections(page_of_family):
 
 def test_the_table_has_the_figures_of_every_network(family, page_of_family):
     cost = json.loads((family / "cost.json").read_text())
-    found = runs.read(family)
+    found = read(family)
     subject = Subject.of(found)
     for name, label in zip(subject.names, ["plain", "1", "2", "4"], strict=True):
         shares = [p.right.mean() for p in subject.predictions(name)]

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from senet.analysis import runs, statistics
-from senet.analysis.runs import Network, Predictions, Run, Variation
+from senet.analysis import statistics
 from senet.analysis.subject import Subject
 from senet.analysis.variation import chance, rows, verdict
+from senet.runs.comparison import Network
+from senet.runs.predictions import Predictions
+from senet.runs.read import Run, Variation, read
 
 IMAGES = 2000
 
@@ -103,7 +105,7 @@ def test_the_spread_of_one_seed_is_its_interval():
 
 
 def test_networks_with_twins_of_their_own_are_held_against_these(family_of_one_seed):
-    found = Subject.of(runs.read(family_of_one_seed))
+    found = Subject.of(read(family_of_one_seed))
     labels = [row.label for row in rows(found)]
     assert labels == ["plain 4+8+8", "SE 4+8+8", "plain 4+8+16", "SE 4+8+16"]
     for plain, se in zip(*[iter(rows(found))] * 2, strict=True):

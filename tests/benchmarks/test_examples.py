@@ -1,4 +1,4 @@
-"""The examples in the docstrings of benchmarks/gpu are run."""
+"""The examples in the docstrings of benchmarks/gpu and of the ledger are run."""
 
 import doctest
 import importlib
@@ -8,15 +8,16 @@ import pytest
 
 from benchmarks import gpu
 
-MODULES = [m.name for m in pkgutil.iter_modules(gpu.__path__) if m.name != "__main__"]
+STAGES = [m.name for m in pkgutil.iter_modules(gpu.__path__) if m.name != "__main__"]
+MODULES = ["benchmarks.ledger", *(f"benchmarks.gpu.{name}" for name in STAGES)]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_say_what_is(name):
-    module = importlib.import_module(f"benchmarks.gpu.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
 
 
 def test_there_are_examples():
-    module = importlib.import_module("benchmarks.gpu.ledger")
+    module = importlib.import_module("benchmarks.ledger")
     assert doctest.testmod(module).attempted > 3

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from benchmarks.gpu.ledger import Ledger
+from benchmarks.ledger import Ledger
 
 ENVIRONMENT = {"date": "2026-01-02", "code": "abc"}
 
 
 def ledger(folder, device="h100", **options):
-    return Ledger(folder, "passes", ENVIRONMENT, device, **options)
+    return Ledger(folder, "gpu-passes", ENVIRONMENT, device, **options)
 
 
 def test_a_row_is_on_disk_as_soon_as_it_is_measured(tmp_path):
@@ -73,13 +73,24 @@ def test_figures_of_two_devices_never_share_a_record(tmp_path):
 
 def test_figures_of_other_code_are_not_added_to(tmp_path):
     ledger(tmp_path).measure({"shape": 1}, lambda: {"ms": 2.0})
-    changed = Ledger(tmp_path, "passes", {**ENVIRONMENT, "code": "def"}, "h100")
+    changed = Ledger(tmp_path, "gpu-passes", {**ENVIRONMENT, "code": "def"}, "h100")
     assert {"shape": 1} not in changed
 
 
 def test_trainings_of_all_days_and_devices_are_taken_over_once(tmp_path):
     for device, date in (("h100", "2026-01-02"), ("h200", "2026-01-03")):
-        found = Ledger(tmp_path, "passes", {"date": date}, device, earlier=True)
+        found = Ledger(tmp_path, "gpu-passes", {"date": date}, device, earlier=True)
         found.put({"seed": device}, {"seed": device})
-    merged = Ledger(tmp_path, "passes", {"date": "2026-01-04"}, "a100", earlier=True)
+    merged = Ledger(tmp_path, "gpu-passes", {"date": "2026-01-04"}, "a100", earlier=True)
     assert merged.rows == [{"seed": "h100"}, {"seed": "h200"}]
+
+
+def test_a_record_of_a_cpu_has_its_usual_name_and_the_rows_of_the_day(tmp_path):
+    environment = {"date": "2026-01-02", "allocator": "of each row"}
+    first = Ledger(tmp_path, "surgery", environment, "cpu")
+    first.put(
+        {"network": "timm:resnet50", "default": {"changed": 16}}, {"network": "timm:resnet50"}
+    )
+    assert first.path.name == "2026-01-02-cpu-surgery.json"
+    assert {"network": "timm:resnet50"} in Ledger(tmp_path, "surgery", environment, "cpu")
+    assert {"network": "timm:resnet18"} not in Ledger(tmp_path, "surgery", environment, "cpu")

@@ -24,6 +24,7 @@ def test_a_cpu_makes_no_evidence(capsys):
     assert "--device cpu --small" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_small_scale_leaves_records_that_are_taken_up_again(tmp_path, capsys):
     folder = ["--folder", str(tmp_path)]
     for stage in ("passes", "training"):
@@ -36,6 +37,7 @@ def test_small_scale_leaves_records_that_are_taken_up_again(tmp_path, capsys):
         assert json.loads(path.read_text()) == before
 
 
+@pytest.mark.slow
 def test_a_red_test_ends_it_before_any_speed_is_measured(tmp_path, capsys, monkeypatch):
     red = tmp_path / "test_red.py"
     red.write_text("def test_wrong():\n    assert False\n")

@@ -7,14 +7,14 @@ import torch
 
 from benchmarks.gpu import networks
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.ledger import Ledger
+from benchmarks.ledger import Ledger
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    return Ledger(tmp_path, "networks", {"date": "2026-01-02"}, "cpu")
+    return Ledger(tmp_path, "gpu-networks", {"date": "2026-01-02"}, "cpu")
 
 
 @pytest.fixture
@@ -76,6 +76,7 @@ def test_what_is_too_long_for_the_time_left_gives_way(ledger, measured):
     assert measured == [c for c in networks.cases() if c.form != "timm max-autotune"]
 
 
+@pytest.mark.slow
 def test_a_network_of_ours_is_really_measured(ledger, monkeypatch):
     cases = [c for c in networks.small_cases() if c.network == "se_resnet8_cifar"]
     monkeypatch.setattr(networks, "small_cases", lambda: cases)
@@ -86,6 +87,7 @@ def test_a_network_of_ours_is_really_measured(ledger, monkeypatch):
     assert all(row["loss"] > 0 for row in rows if row["mode"] == "training")
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_is_accelerated_and_measured(ledger, world):
     case = next(c for c in networks.small_cases() if c.form == "accelerated")
     assert networks._row(case, CPU, small=True)["ms"] > 0

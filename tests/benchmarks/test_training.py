@@ -10,14 +10,16 @@ from benchmarks.gpu import run as run_module
 from benchmarks.gpu import training
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.images import batches, open_images
-from benchmarks.gpu.ledger import Ledger
 from benchmarks.gpu.run import Run, read
 from benchmarks.gpu.summary import twins
 from benchmarks.gpu.weights import export, keep
+from benchmarks.ledger import Ledger
 from senet.data import open_source
 from senet.models.weights.file import load_model
 from senet.training.fit import fit
 from senet.training.module import Classifier
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 
@@ -87,7 +89,7 @@ def test_trying_a_step_out_before_it_is_captured_leaves_nothing_behind(
 def trained(folder, budgets, **changes):
     """The rows of the record after as many calls as there are budgets."""
     for budget in budgets:
-        ledger = Ledger(folder, "training", {"date": "2026-01-02"}, "cpu", earlier=True)
+        ledger = Ledger(folder, "gpu-training", {"date": "2026-01-02"}, "cpu", earlier=True)
         done = training.run(ledger, budget, CPU, plan(folder, **changes))
     return ledger.rows, done
 

@@ -168,6 +168,7 @@ def test_mistakes_in_our_code_are_not_hidden(monkeypatch):
     assert isinstance(senet("train", code=1).exception, TypeError)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_is_no_error():
     command = f"{sys.executable} -m senet models 'resnet8*' | true"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)

@@ -6,15 +6,15 @@ import pytest
 from rich.cells import cell_len
 from torch import nn
 
-from senet.analysis.runs import read
 from senet.analysis.statistics import accuracy
 from senet.analysis.subject import Subject
 from senet.analysis.variation import rows
 from senet.cli import results, tables
 from senet.data import open_source
 from senet.graph.report import Report
+from senet.runs.read import read
 from senet.serving import Prediction
-from tests.analysis.conftest import LIMIT, PLAIN, SE, write_comparison, write_variation
+from tests.runs.written import LIMIT, PLAIN, SE, write_comparison, write_variation
 
 WIDTHS = pytest.mark.parametrize("width", [80, 100, 160])
 LONG = "/photos/of/somebody/with/many/folders/and/long/names/of/files/IMG_20260101_0001.jpg"

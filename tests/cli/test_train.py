@@ -34,6 +34,7 @@ def stripe_folder(path, images, seed):
     return path
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     photos = stripe_folder(tmp_path / "photos", 60, seed=0)
     (photos / "across" / "torn.jpg").write_bytes((photos / "across" / "0.jpg").read_bytes()[:600])
@@ -91,6 +92,7 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     assert "which is never overwritten" in senet("train", "--out", "tuned", code=1).output
 
 
+@pytest.mark.slow
 def test_results_for_programs_are_utf_8_whatever_the_terminal(tmp_path):
     from senet.models import Preprocessing, create_model
     from senet.models.weights.file import save_model
@@ -110,6 +112,7 @@ def test_results_for_programs_are_utf_8_whatever_the_terminal(tmp_path):
         assert "æ" in done.stdout.decode("utf-8")
 
 
+@pytest.mark.slow
 def test_a_comparison_prints_its_verdict_and_writes_its_page():
     words = ["--limit", "200", "--epochs", "1", "--batch-size", "64", "--out", "both"]
     text = senet("compare", *TINY, *words).stdout
@@ -127,6 +130,7 @@ def test_a_comparison_prints_its_verdict_and_writes_its_page():
     )
 
 
+@pytest.mark.slow
 def test_a_family_prints_its_table_and_goes_on_with_the_same_values():
     words = ["--limit", "200", "--epochs", "1", "--batch-size", "64", "--out", "family"]
     text = senet("compare", *TINY, *words, "--vary", "se-stages=2,3+4").stdout
@@ -146,6 +150,7 @@ def test_a_family_prints_its_table_and_goes_on_with_the_same_values():
     assert "vary: se_stages=2,3+4, not se_stages=2" in other.output
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
     words = [*TINY, "--limit", "200", "--epochs", "500", "--batch-size", "64", "--out", "run"]
     process = subprocess.Popen(
@@ -172,7 +177,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(tmp_path):
 
 
 def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
-    from senet.training.folder import RunResult
+    from senet.runs.folder import RunResult
 
     result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)
     monkeypatch.setattr("senet.training.fit.fit", lambda *_, **__: result)
@@ -183,7 +188,7 @@ def test_names_with_brackets_and_blanks_are_printed_as_they_are(monkeypatch):
 
 @pytest.mark.parametrize("name", ["runs/short", "runs/" + 90 * "long"])
 def test_closing_hints_are_whole_however_long_the_name_of_the_run(monkeypatch, name):
-    from senet.training.folder import RunResult
+    from senet.runs.folder import RunResult
 
     monkeypatch.setenv("COLUMNS", "80")
     result = RunResult(Path("x"), "m", 0, 0.5, 1.0, 10, 1, 1, 1.0, 1.0)

@@ -138,6 +138,7 @@ def test_a_photo_that_went_bad_is_named(photos):
             list(loader(split, 4, CentreCrop(24), workers=workers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_photo_that_went_bad_is_replaced_by_the_next_and_named_if_that_is_wanted(photos, workers):
     split = open_source(photos).train
@@ -171,6 +172,7 @@ def test_too_little_shared_memory_is_said_in_a_sentence(monkeypatch):
         raise RuntimeError("something else")
 
 
+@pytest.mark.slow
 def test_lightning_advances_the_epoch():
     from pytorch_lightning import LightningModule, Trainer
 

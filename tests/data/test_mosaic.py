@@ -17,6 +17,8 @@ from senet.data.source import Split
 from senet.paths import is_mosaic
 from senet.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 
 

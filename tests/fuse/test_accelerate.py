@@ -123,6 +123,7 @@ def test_a_compiled_network_is_the_same_thing():
     torch.testing.assert_close(model(x), model._call_impl(x))
 
 
+@pytest.mark.slow
 def test_the_rest_may_go_to_inductor():
     model, x = nn.Sequential(Tutorial(16), nn.BatchNorm2d(16), nn.ReLU()), torch.randn(2, 16, 5, 5)
     wanted = results(copy.deepcopy(model), x)
@@ -294,6 +295,7 @@ def test_a_script_module_is_refused():
     assert [f.path for f in report.changed] == ["0", "2"]
 
 
+@pytest.mark.slow
 def test_modes_sizes_and_networks_in_one_process():
     networks = [nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU()) for _ in range(20)]
     reports = [accelerate(network) for network in networks]

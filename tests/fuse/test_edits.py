@@ -19,6 +19,8 @@ from senet.fuse import rewrite
 from senet.surgery import insert_se
 from tests.models.agreement import scramble
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = 1 if os.environ.get("SENET_ALL") else 13
 
 

@@ -34,7 +34,10 @@ SEEDS = range(int(first or 0), int(last))
 IN_ONE_TEST = 10
 SHAKES = 8
 
-pytestmark = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native")),
+]
 
 
 def maps(program: Program) -> list[Tensor]:

@@ -17,7 +17,10 @@ from senet.ops import backend
 from tests.models.agreement import scramble
 from tests.oracle import rounded, within_rule
 
-pytestmark = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native")),
+]
 
 # How many tails of each network run on the passes.
 TAILS = {

@@ -20,7 +20,10 @@ from senet import accelerate
 from senet.ops import backend
 from tests.fuse.blocks import Block, small
 
-pytestmark = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native")),
+]
 
 PROCESSES = 2
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from benchmarks.scramble import scramble
 from senet.models import Network, create_model
 from senet.models.weights.file import load_state
 from senet.nn import ChannelAttention
@@ -49,16 +50,6 @@ def agree(ours: Network, theirs: nn.Module, size: int = 64, roundings: float = R
             _floats(s) for s in (ours.state_dict(), ours.translate(theirs.state_dict()))
         )
         _close(state, wanted, "state", roundings)
-
-
-def scramble(model: nn.Module) -> None:
-    """Give every norm and bias a value of its own: at their usual start (1, 0) errors hide."""
-    with torch.no_grad():
-        for name, value in [*model.named_parameters(), *model.named_buffers()]:
-            if value.dim() == 1 and ("var" in name or "weight" in name):
-                value.uniform_(0.5, 1.5)
-            elif value.dim() == 1:
-                value.normal_(0, 0.1)
 
 
 def _run(model: nn.Module, image: Tensor) -> dict[str, dict[str, Tensor]]:

@@ -54,6 +54,7 @@ def test_timm_legacy_senet_loads_in_its_arrangement(world):
     agree(create_model("se_resnet50", stride_on="1x1", stem_pool="ceil"), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs", "options"),
     [

@@ -16,6 +16,8 @@ from tests.ops.parts import gradient
 from tests.ops.test_activated import Unit
 from tests.ops.test_tail import WHOLE, Tail, check_second
 
+pytestmark = pytest.mark.slow
+
 if not backend.missing("native"):
     from senet.ops import native
     from senet.ops.native import tails

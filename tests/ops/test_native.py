@@ -17,6 +17,8 @@ from senet.ops.activation import ACTIVATIONS
 from tests.ops import corners
 from tests.oracle import SHAKES, within_rule
 
+pytestmark = pytest.mark.slow
+
 native = pytest.importorskip("senet.ops.native", exc_type=ImportError)
 library = native.library
 

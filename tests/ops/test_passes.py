@@ -127,6 +127,7 @@ def test_a_mask_that_was_kept_in_a_graph():
         torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.slow
 def test_without_assertions():
     """``python -O`` leaves assertions out: a wrong length must not become a wrong address."""
     program = (

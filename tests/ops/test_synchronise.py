@@ -130,6 +130,7 @@ def parts(tmp_path_factory, states):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(len(SHARES))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "activation"), CASES)
 def test_two_processes_are_one(parts, states, name, activation):
     tail = Plain(activation)
@@ -146,6 +147,7 @@ def test_two_processes_are_one(parts, states, name, activation):
         torch.testing.assert_close(got, value, rtol=1e-4, atol=1e-5, msg=key)
 
 
+@pytest.mark.slow
 def test_distributed_data_parallel_averages_the_gradients(parts, states):
     tail = Plain(None)
     tail.load_state_dict(states[None])

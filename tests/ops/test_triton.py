@@ -29,6 +29,8 @@ from senet.ops.norm import Norm
 from tests.ops import corners
 from tests.oracle import SHAKES, within_rule
 
+pytestmark = pytest.mark.slow
+
 triton = pytest.importorskip("triton", reason="needs Triton: pip install 'senet[triton]'")
 tl = triton.language
 

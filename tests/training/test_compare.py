@@ -7,13 +7,15 @@ import torch
 
 from senet.models.attention import options_of
 from senet.models.weights.file import load_model, read_state
+from senet.runs.folder import RunFolder
 from senet.training.compare import compare, plan, read_plan
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted
-from senet.training.folder import RunFolder
 from senet.training.module import Classifier
 from senet.training.variants import Vary
 from tests.training.photos import photo_folder
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("resnet8_cifar", "se_resnet8_cifar")
 
@@ -174,8 +176,8 @@ def test_a_family_leaves_what_it_promises(short, source, tmp_path, capsys):
     for name, reduction in zip(FAMILY, (None, 1, 2), strict=True):
         for seed in (0, 4):
             run = RunFolder(folder / f"{name}-seed{seed}")
-            assert run.read_result().seed == run.read_config().seed == seed
-            assert run.read_config().options.get("reduction") == reduction
+            assert run.read_result().seed == run.read_config()["seed"] == seed
+            assert run.read_config()["options"].get("reduction") == reduction
     cost = json.loads((folder / "cost.json").read_text())
     assert list(cost) == list(FAMILY)
     assert [cost[n]["se_parameters"] for n in FAMILY] == [

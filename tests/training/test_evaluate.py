@@ -9,12 +9,14 @@ import torch
 from senet.data import open_source
 from senet.models import Preprocessing, create_model
 from senet.models.weights.file import load_model
+from senet.runs.folder import RunFolder
+from senet.runs.scored import images_to_score
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate, metrics, predict_split
 from senet.training.fit import fit
-from senet.training.folder import RunFolder
-from senet.training.scored import images_to_score
 from tests.training.photos import add_photo, photo_folder
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_figures_are_what_their_names_say():
@@ -122,7 +124,7 @@ def test_a_data_set_with_its_classes_in_another_order_is_scored_by_name(config, 
         split = getattr(source, name)
         turned = replace(turned, **{name: split.relabelled(np.array([3, 2, 1, 0]))})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("senet.training.scored.open_source", lambda *_, **__: turned)
+        patch.setattr("senet.runs.scored.open_source", lambda *_, **__: turned)
         found = images_to_score(run / "model.safetensors", record, "some/where", None)
     assert np.array_equal(found.images.labels, source.test.labels)
     _, labels = found.images.__getitems__([0, 1])

@@ -21,15 +21,17 @@ from senet.data import transforms
 from senet.models import Preprocessing, create_model
 from senet.models.weights.file import load_model, read_state, save_model
 from senet.models.weights.record import Record
+from senet.runs.folder import COLUMNS, RunFolder
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate
 from senet.training.fit import DivergenceError, Interrupted, fit
-from senet.training.folder import COLUMNS, RunFolder
 from senet.training.found import found_images
 from senet.training.module import Classifier, NotFiniteError
 from tests.training import bare
 from tests.training.photos import add_photo, photo_folder
+
+pytestmark = pytest.mark.slow
 
 BEFORE_TIMES = COLUMNS.index("seconds")
 
@@ -117,7 +119,7 @@ def test_without_validation_images_the_columns_are_empty(config, source, tmp_pat
 def test_config_json_tells_how_to_do_it_again(config, source, tmp_path):
     fit(config, tmp_path / "run", source, progress=False)
     folder = RunFolder(tmp_path / "run")
-    assert folder.read_config() == config
+    assert TrainConfig.from_dict(folder.read_config()) == config
     data = folder.read_data()
     assert data["classes"] == list(source.classes)
     assert data["images"] == {"train": 64, "val": 20, "test": 40}
@@ -783,7 +785,8 @@ def test_weights_bring_the_options_that_their_network_needs(config, source, tmp_
     file = str(tmp_path / "first/model.safetensors")
     unsaid = replace(config, options={}, weights=file, epochs=1)
     result = fit(unsaid, tmp_path / "second", source, progress=False)
-    assert RunFolder(tmp_path / "second").read_config().options == config.options
+    begun = TrainConfig.from_dict(RunFolder(tmp_path / "second").read_config())
+    assert begun.options == config.options
     # The run goes on with the same configuration, also where the weights are no longer there.
     (tmp_path / "first/model.safetensors").unlink()
     assert fit(unsaid, tmp_path / "second", resume=True, progress=False) == result

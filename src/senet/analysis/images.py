@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from senet.data import Split, loader, open_source
+from senet.data import Split, loader
 from senet.data.transforms import CentreCrop, normalise
 from senet.preprocessing import Preprocessing
+from senet.runs.images import opened
 
 BATCH = 64
 SIDE = 96
@@ -56,21 +57,15 @@ class TestImages:
 
 
 def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImages | str:
-    """The test images of a run; or in words why they are not to be had.
+    """Open the test images of a run, or return in words why they cannot be opened.
 
     Args:
         config: of ``config.json``.
         labels: of ``predictions.npz``, which tell whether the data are still the same.
     """
     recipe, data = config["config"], config["data"]
-    given = data.get("preprocessing")
     try:
-        source = open_source(
-            data.get("path") or recipe["data"],
-            limit=recipe.get("limit"),
-            preprocessing=Preprocessing(**given) if given else None,
-            record=data.get("record"),
-        )
+        source = opened(recipe, data)
     except ValueError as error:
         return f"the data could not be opened ({error})."
     if not np.array_equal(source.test.labels, labels):

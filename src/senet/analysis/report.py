@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 import senet
-from senet.analysis import runs
+from senet import files
 from senet.analysis.figures import style
 from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import (
@@ -27,8 +27,9 @@ from senet.analysis.sections import (
 from senet.analysis.subject import Subject
 from senet.gates import record
 from senet.models.weights.file import load_model
+from senet.runs.folder import RunFolder
+from senet.runs.read import read
 
-NAME = "report.html"
 GATE_IMAGES = 2000
 """Test images, evenly spaced, on which gates are recorded. The paper's Figure 6 has 50 a class."""
 
@@ -38,8 +39,8 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
 
     A comparison of two networks or of a family (`senet compare`), a single training (`senet
     train`), or what there is so far of either. It reads the files of the folder, and opens the data
-    again for the gates and for the images to show; where the data are not to be had, the report
-    says so and has the rest.
+    again for the gates and for the images to show; where the data cannot be opened, the report says
+    so and has the rest.
 
     Args:
         run_folder: what training wrote.
@@ -52,18 +53,13 @@ def write(run_folder: str | os.PathLike[str]) -> Path:
         ValueError: if it is not a run folder, or a file in it is damaged; the message names the
             file and what to do.
     """
-    subject = Subject.of(runs.read(run_folder))
+    subject = Subject.of(read(run_folder))
     template, page = ("variation", _of_variation) if subject.variation else ("report", _of_networks)
     html = (
         _environment().get_template(f"{template}.html.j2").render(_common(subject) | page(subject))
     )
-    path = subject.folder / NAME
-    aside = path.with_name(f".{NAME}.{os.getpid()}")
-    try:
-        aside.write_text(html, encoding="utf-8")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    path = RunFolder(subject.folder).report_file
+    files.write_text(path, html)
     return path
 
 

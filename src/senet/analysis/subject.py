@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from senet.analysis import statistics
-from senet.analysis.runs import Predictions, Run, Twins, Variation
 from senet.models import entry, list_models
+from senet.runs.predictions import Predictions
+from senet.runs.read import Run, Twins, Variation
 
 
 @dataclass(frozen=True)

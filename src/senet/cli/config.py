@@ -100,8 +100,8 @@ def begun(run: Path | None, record: str) -> TrainConfig | None:
     """Return the configuration that a run was begun with; ``record`` is the file that holds it."""
     if run is None:
         return None
+    from senet.runs.folder import read_json
     from senet.training.config import TrainConfig
-    from senet.training.folder import read_json
 
     return TrainConfig.from_dict(read_json(run / record)["config"])
 

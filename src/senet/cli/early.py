@@ -34,7 +34,7 @@ def require_training(
         raise ValueError(no_folder(data))
     if out is None and resume is None:
         return
-    from senet.training.folder import RunFolder, read_json
+    from senet.runs.folder import RunFolder, read_json
 
     if out is not None:
         RunFolder(out).require_unused()

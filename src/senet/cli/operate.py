@@ -119,12 +119,13 @@ def fold(
     file = require_model(model)
     chosen = tolerance if tolerance == "auto" else config.value(tolerance, float)
 
+    from senet.data.batches import Batches
     from senet.export.program import save_program
+    from senet.runs.scored import open_scored
     from senet.surgery import fold_gates
-    from senet.training.evaluate import Batches, open_split
 
-    network, record, images = open_split(file, data, split, usual="val")
-    batches = Batches(images, record.preprocessing)
+    network, record, found = open_scored(file, data, split, usual="val")
+    batches = Batches(found.images, record.preprocessing)
     report = fold_gates(network, batches, chosen, max_loss=max_loss)
     show(str(report))
     if out is not None:

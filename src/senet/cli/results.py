@@ -48,10 +48,11 @@ def show_comparison(folder: Path) -> str:
     """Print a comparison, and return what its page has more."""
     from rich.text import Text
 
-    from senet.analysis import runs, statistics, variation
+    from senet.analysis import statistics, variation
     from senet.analysis.subject import Subject
+    from senet.runs.read import read
 
-    subject = Subject.of(runs.read(folder))
+    subject = Subject.of(read(folder))
     show("")
     show_table(*_compared(subject), more=f"senet report {folder}")
     show("")

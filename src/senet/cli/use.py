@@ -148,9 +148,9 @@ def report(
     Examples:
       senet report runs/photos
     """
-    from senet.analysis import runs
+    from senet.runs.read import read
 
-    runs.read(run)  # refuses a folder that is not of a run
+    read(run)  # refuses a folder that is not of a run
     from senet.analysis import report as analysis
 
     with working("writing the report"):

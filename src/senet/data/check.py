@@ -1,12 +1,12 @@
-"""Which files of a folder are no images, found out once, before anything is trained.
+"""Find out which files of a folder are not images, once, before anything is trained.
 
 Why before: a bad file that shows only when its turn comes would leave a hole in a batch, in a
 worker process that cannot tell the others, at another place every epoch. Known beforehand, it is
 left out of the splits, every batch is whole, and two networks that are compared see the same.
 
-Why by decoding: a truncated photo has a perfect header. Of a JPEG all data are read and decoded as
+Why by decoding: a truncated photo has a perfect header. All data of a JPEG are read and decoded as
 far as the coefficients, which finds what is missing, while pixels are made at an eighth of the size
-only; other formats are decoded whole. What was found of a file's content is kept in the user's
+only; other formats are decoded whole. What was found out about a file is kept in the user's
 cache folder, by its size and times, so that the same folder is checked once and not with every
 command. An error of the system, such as a lock or a missing permission, says nothing of the content
 and is not kept.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from senet.cache import cache_folder
 from senet.data.decode import ImageError, open_picture, read_file
+from senet.files import write_text
 
 DIGEST = 6  # bytes that tell two contents apart
 Stamp = tuple[int, int, int]
@@ -34,12 +34,12 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a file.
+    """What was found out about a file.
 
     Attributes:
         reason: why it cannot be used; empty for a good image.
         digest: of its content, as hexadecimal digits.
-        height: in pixels, of the upright image; 0 where it is none.
+        height: height of the upright image in pixels; 0 where the file is not an image.
         width: likewise.
         lasting: whether this is about the content, and not about the system in between.
     """
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def examine(root: Path, files: list[str]) -> dict[str, Verdict]:
-    """What is to be said of each of ``files``, relative to ``root``."""
+    """Return the verdict on each of ``files``, relative to ``root``."""
     cache = _cache_file(root)
     known = _load(cache)
     stamps = {file: _stamp(root / file) for file in files}
@@ -142,7 +142,4 @@ def _save(cache: Path, known: dict[str, tuple[Stamp, Verdict]]) -> None:
     files = {f: [*stamp, v.reason, v.digest, v.height, v.width] for f, (stamp, v) in known.items()}
     with suppress(OSError):  # nowhere to keep it: the next command checks again
         cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=cache.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as stream:
-            json.dump({"decoders": _decoders(), "files": files}, stream)
-        os.replace(aside, cache)
+        write_text(cache, json.dumps({"decoders": _decoders(), "files": files}))

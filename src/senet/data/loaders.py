@@ -16,6 +16,10 @@ from senet.data.shared_memory import enough_shared_memory
 from senet.data.source import Split
 from senet.data.transforms import generator
 
+SUBSTITUTES = 10
+"""An image that cannot be read any more is replaced by one of the next. If none of so many can be
+read, it is not the image: its disk is gone."""
+
 
 class Transform(Protocol):
     """A crop of one image: :class:`~senet.data.transforms.RandomResizedCrop`, ``CentreCrop``."""

@@ -8,14 +8,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from senet import files
 from senet.models.weights.record import Record
+
+RECORD = "senet.json"
+"""Name of the record among the extra files of a program."""
 
 
 def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
     """Write ``model`` as a ``.pt2`` file; an existing one is replaced only once the new is whole.
 
     ``torch.export.load(path).module()`` runs it, on batches of any size. The record travels in it
-    as ``senet.json``: preprocessing, class names, metrics.
+    as ``senet.json``: preprocessing, class names, metrics. :func:`read_program` gives both back.
 
     Args:
         path: of the file, ending in ``.pt2``.
@@ -33,9 +37,9 @@ def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record)
         >>> record = Record(model.architecture, entry("se_resnet8_cifar").preprocessing, ("a", "b"))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_program(f"{folder}/model.pt2", model, record)
-        ...     again = torch.export.load(f"{folder}/model.pt2").module()
-        >>> again(torch.randn(3, 3, 32, 32)).shape
-        torch.Size([3, 2])
+        ...     again, read = read_program(f"{folder}/model.pt2")
+        >>> again(torch.randn(3, 3, 32, 32)).shape, read.classes
+        (torch.Size([3, 2]), ('a', 'b'))
     """
     path = Path(path)
     if path.suffix != ".pt2":
@@ -48,10 +52,34 @@ def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record)
         program = torch.export.export(model.eval(), (images,), dynamic_shapes=({0: batch},))
     finally:
         model.train(mode)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    with files.whole(path) as aside:
+        torch.export.save(program, aside, extra_files={RECORD: record.to_json()})
+
+
+def read_program(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
+    """Return the network of a ``.pt2`` file, ready to run, and its record.
+
+    PyTorch unpickles such a file, so it can run any code: read only files that you trust.
+
+    Args:
+        path: of a file that :func:`save_program` has written.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a program, is damaged, or carries no record.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no program {path}")
+    extra = {RECORD: ""}
     try:
-        known = {"senet.json": record.to_json()}
-        torch.export.save(program, aside, extra_files=known)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        program = torch.export.load(path, extra_files=extra)
+    except Exception as error:  # reading rubbish can raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is not a program of torch.export: {reason}") from error
+    if not extra[RECORD]:
+        raise ValueError(
+            f"{path} carries no {RECORD}, so it says neither its preprocessing nor its classes: "
+            "write it with senet.export.program.save_program"
+        )
+    return program.module(), Record.from_json(extra[RECORD], path)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from senet import known
 from senet.paths import expanded
+from senet.runs.folder import MODEL, RunFolder
 
 
 @dataclass(frozen=True)
 class Found:
     """A file, or a name that stands for none and ``error``: why.
 
-    ``skipped`` is of a file that lay in a folder and is no image: nobody asked about it.
+    ``skipped`` marks a file that lay in a folder and is not an image: nobody asked about it.
     """
 
     file: str
@@ -25,9 +26,9 @@ class Found:
 
 
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
-    """The files that ``names`` stand for, in their order, each once.
+    """Return the files that ``names`` stand for, in their order, each once.
 
-    A file is taken as it is, whatever its name ends in. Of a folder, and the folders in it, the
+    A file is taken as it is, whatever its name ends in. From a folder, and the folders in it, the
     images are taken, as :mod:`senet.data.walk` tells them; the other files are found as
     ``skipped``. What is neither may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders
     of any depth. Nothing here is an error: a name that stands for nothing, or a folder that cannot
@@ -68,7 +69,7 @@ def _of_folder(name: str) -> Iterator[Found]:
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
-    """The model file that ``name`` stands for: itself, or that of a run folder.
+    """Return the model file that ``name`` stands for: itself, or that of a run folder.
 
     Raises:
         FileNotFoundError: saying what is there instead, where something is.
@@ -81,20 +82,20 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     if str(name) in known.networks():
         raise FileNotFoundError(
             f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
-            "run or its model.safetensors"
+            f"run or its {MODEL}"
         )
     raise FileNotFoundError(f"there is no run folder or model file {str(name)!r}")
 
 
 def _in_run(folder: Path) -> Path:
-    file = folder / "model.safetensors"
-    if file.is_file():
-        return file
-    inside = sorted(str(found.parent) for found in folder.glob("*/model.safetensors"))
+    run = RunFolder(folder)
+    if run.model_file.is_file():
+        return run.model_file
+    inside = sorted(str(found.parent) for found in folder.glob(f"*/{MODEL}"))
     if inside:
         raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
-    if (folder / "config.json").is_file():
+    if run.begun:
         raise FileNotFoundError(
             f"the run in {folder} has not finished: `senet train --resume {folder}` goes on with it"
         )
-    raise FileNotFoundError(f"{folder} holds no model.safetensors: it is not the folder of a run")
+    raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not the folder of a run")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from senet import files
 
 if TYPE_CHECKING:
     from senet.serving.predict import Prediction
@@ -58,12 +59,7 @@ def require_new(path: Path) -> None:
 def write(path: Path, format: str, predictions: Sequence[Prediction]) -> None:
     """Write predictions as :func:`as_text` to a new file, whole or not at all."""
     require_new(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(as_bytes(format, predictions))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write_bytes(path, as_bytes(format, predictions))
 
 
 def as_bytes(format: str, predictions: Sequence[Prediction]) -> bytes:

@@ -9,17 +9,13 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
-from senet.data.loaders import EpochSampler
+from senet.data.loaders import SUBSTITUTES, EpochSampler
 from senet.models.weights.find import find_weights
 from senet.preprocessing import Preprocessing
+from senet.runs.folder import RunFolder
+from senet.runs.images import recorded_source, recorded_steps
 from senet.training.config import TrainConfig
-from senet.training.folder import RunFolder
-from senet.training.same_data import require_any
 from senet.training.steps import Steps
-
-SUBSTITUTES = 10
-"""An image that cannot be read any more is replaced by one of the next. If none of so many can be
-read, it is not the image: its disk is gone."""
 
 
 def training_images(
@@ -28,7 +24,7 @@ def training_images(
     resumed: RunFolder | None = None,
     place: Path | None = None,
 ) -> Source:
-    """The data of a training, with the preprocessing of its network.
+    """Return the data of a training, with the preprocessing of its network.
 
     How they are split does not depend on ``config.seed``: trainings of several seeds are tested on
     the same images.
@@ -66,35 +62,9 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
     return known.preprocessing if known else None
 
 
-def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
-    """The data of a run, in the splits that it recorded and with the same preprocessing.
-
-    Args:
-        run: which has recorded them.
-        place: where its folder of images is now, if not where it was.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-        ValueError: if the data are not there.
-    """
-    config, data = run.read_config(), run.read_data()
-    where = place or data["path"] or config.data
-    if data["record"]:
-        require_any(run, Path(where))
-    return open_source(
-        where,
-        limit=config.limit,
-        preprocessing=Preprocessing(**data["preprocessing"]),
-        record=data["record"],
-    )
-
-
 def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
-    """Full batches that the training images make; of a run that goes on, made when it began."""
-    if resumed is None:
-        return len(source.train) // config.batch_size
-    data = resumed.read_data()
-    return data.get("steps_per_epoch", data["images"]["train"] // config.batch_size)
+    """Return the full batches of an epoch; a run that goes on keeps the number it began with."""
+    return len(source.train) // config.batch_size if resumed is None else recorded_steps(resumed)
 
 
 def train_batches(config: TrainConfig, source: Source, steps: int, done: int) -> DataLoader:

@@ -23,8 +23,9 @@ from rich.progress import (
 )
 
 from senet.data import ImageError
+from senet.files import write_bytes
+from senet.runs.folder import RunFolder
 from senet.tell import tell, terminal_is_gone
-from senet.training.folder import RunFolder, write_aside
 from senet.training.module import Classifier
 
 _SECONDS_BETWEEN_REDRAWS = 0.2
@@ -176,7 +177,7 @@ class AsideIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_aside(Path(path), buffer.getbuffer())
+        write_bytes(path, buffer.getbuffer())
 
 
 class Kept(ModelCheckpoint):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +13,14 @@ from senet.data import Source
 from senet.models import create_model, entry
 from senet.models.describe.cost import measure
 from senet.paths import expanded
+from senet.runs.comparison import ComparisonFolder, run_name
+from senet.runs.folder import RunFolder
+from senet.runs.images import changes, note_data
 from senet.tell import tell
 from senet.training.batches import training_images
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted, fit
-from senet.training.folder import RunFolder, read_json, write_json
 from senet.training.found import found_images
-from senet.training.same_data import changes, note_data
 from senet.training.variants import Variant, Vary, require_buildable, variants
 
 
@@ -49,12 +49,12 @@ class Plan:
         return entry(self.se).twin
 
     def run_config(self, name: str, seed: int) -> TrainConfig:
-        """The configuration of one run; the options of attention are the SE networks' alone."""
+        """Return the configuration of one run; only SE networks have the options of attention."""
         network = self.networks[name]
         return replace(self.config, model=network.model, options=network.options, seed=seed)
 
     def order(self) -> list[tuple[str, int]]:
-        """Network and seed of every run, seed by seed; every other seed in the reverse order.
+        """Return network and seed of every run, seed by seed, every other seed in reverse order.
 
         Whatever changes with time on the machine then falls on all alike, and whenever it is
         stopped, no network is more than a run ahead of another.
@@ -63,28 +63,18 @@ class Plan:
         turns = [names, names[::-1]]
         return [(name, seed) for i, seed in enumerate(self.seeds) for name in turns[i % 2]]
 
-    def to_dict(self, source: Source, finished: bool) -> dict[str, Any]:
-        """What ``comparison.json`` holds; of a pair it needs no more than its names."""
-        family = {}
-        if self.vary is not None:
-            family = {
-                "vary": asdict(self.vary),
-                "networks": {name: n.to_dict() for name, n in self.networks.items()},
-            }
-        return {
-            "plain": self.plain,
-            "se": self.se,
-            **family,
-            "seeds": list(self.seeds),
-            "runs": {n: [run_name(n, s) for s in self.seeds] for n in self.networks},
-            "data": source.name,
-            "config": self.config.to_dict(),
-            "finished": finished,
-        }
-
-
-def run_name(name: str, seed: int) -> str:
-    return f"{name}-seed{seed}"
+    def write(self, folder: ComparisonFolder, source: Source, finished: bool) -> None:
+        """Write ``comparison.json``."""
+        folder.write(
+            self.plain,
+            self.se,
+            {name: network.recorded for name, network in self.networks.items()},
+            self.seeds,
+            asdict(self.vary) if self.vary else None,
+            source.name,
+            self.config.to_dict(),
+            finished,
+        )
 
 
 def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = None) -> Plan:
@@ -109,13 +99,13 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = N
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
-    """The plan of a comparison that has been started, to resume it with.
+    """Return the plan of a comparison that has been started, to resume it with.
 
     Raises:
         FileNotFoundError: if the folder holds none.
         ValueError: if its ``comparison.json`` is damaged.
     """
-    begun = read_json(Path(folder) / "comparison.json")
+    begun = ComparisonFolder(Path(folder)).read()
     vary = Vary(**begun["vary"]) if "vary" in begun else None
     return plan(TrainConfig.from_dict(begun["config"]), begun["seeds"], vary)
 
@@ -156,16 +146,15 @@ def compare(
         Interrupted: likewise.
     """
     made = plan(config, seeds, vary)
-    folder = expanded(run_dir)
-    record = folder / "comparison.json"
+    folder = ComparisonFolder(expanded(run_dir))
     first = _first_begun(made, folder)
     place = None
     if resume:
         made, place = _same(folder, made, first)
-        if read_json(record)["finished"]:
-            return folder
+        if folder.read()["finished"]:
+            return folder.path
     else:
-        RunFolder(folder).require_unused()
+        RunFolder(folder.path).require_unused()
     # Opened once, so that every run gets the same splits.
     given = source is not None
     source = training_images(made.config, source, first, place)
@@ -173,8 +162,8 @@ def compare(
         _require_same_images(made, folder, first, source)
     require_buildable(made.networks, len(source.classes), _image_shape(source))
     if not resume:
-        RunFolder(folder).create()
-        write_json(record, made.to_dict(source, finished=False))
+        RunFolder(folder.path).create()
+        made.write(folder, source, finished=False)
     if progress and not given:
         for line in found_images(source):
             tell(line)
@@ -184,18 +173,19 @@ def compare(
         if progress:
             tell(f"[{i + 1}/{len(runs)}] {name}, seed {seed}")
         with _resumable(run_name(name, seed), folder):
-            path = folder / run_name(name, seed)
-            begun = RunFolder(path).config_file.is_file()
-            fit(made.run_config(name, seed), path, source, resume=begun, progress=progress)
+            run, own = folder.run(name, seed), made.run_config(name, seed)
+            fit(own, run.path, source, resume=run.begun, progress=progress)
     with _resumable("the measuring of costs", folder):
-        write_json(folder / "cost.json", _cost(made, source))
-    write_json(record, made.to_dict(source, finished=True))
-    return folder
+        folder.write_cost(_cost(made, source))
+    made.write(folder, source, finished=True)
+    return folder.path
 
 
-def _same(folder: Path, made: Plan, first: RunFolder | None) -> tuple[Plan, Path | None]:
-    """The plan to go on with, which is the one that was begun, and where its images are now."""
-    begun = read_plan(folder)
+def _same(
+    folder: ComparisonFolder, made: Plan, first: RunFolder | None
+) -> tuple[Plan, Path | None]:
+    """Return the plan to go on with, the one that was begun, and where its images are now."""
+    begun = read_plan(folder.path)
     place = None
     if made.config.data != begun.config.data and first and first.read_data()["record"]:
         place = expanded(made.config.data)
@@ -207,13 +197,15 @@ def _same(folder: Path, made: Plan, first: RunFolder | None) -> tuple[Plan, Path
         differences.append(f"vary: {begun.vary or 'nothing'}, not {made.vary or 'nothing'}")
     if differences:
         raise ValueError(
-            f"{folder} was started with another configuration, so it cannot be resumed with this "
-            f"one: {'; '.join(differences)}"
+            f"{folder.path} was started with another configuration, so it cannot be resumed with "
+            f"this one: {'; '.join(differences)}"
         )
     return made, place
 
 
-def _require_same_images(made: Plan, folder: Path, first: RunFolder, source: Source) -> None:
+def _require_same_images(
+    made: Plan, folder: ComparisonFolder, first: RunFolder, source: Source
+) -> None:
     """Refuse images that are not those of the runs before; note where they are."""
     record = first.read_data()["record"]
     if record is None:
@@ -221,29 +213,29 @@ def _require_same_images(made: Plan, folder: Path, first: RunFolder, source: Sou
     assert source.record is not None
     if found := changes(record, source.record):
         raise ValueError(
-            f"the images in {source.path} have changed since {folder} was started: {found}. Its"
-            " networks would not be trained on the same ones: put them back, or name with --data"
-            " where they are; or begin a comparison anew"
+            f"the images in {source.path} have changed since {folder.path} was started: {found}."
+            " Its networks would not be trained on the same ones: put them back, or name with"
+            " --data where they are; or begin a comparison anew"
         )
     for name, seed in made.order():
-        run = RunFolder(folder / run_name(name, seed))
-        if run.config_file.is_file():
+        run = folder.run(name, seed)
+        if run.begun:
             note_data(run, source)
 
 
-def _first_begun(made: Plan, folder: Path) -> RunFolder | None:
-    runs = (RunFolder(folder / run_name(name, seed)) for name, seed in made.order())
-    return next((run for run in runs if run.config_file.is_file()), None)
+def _first_begun(made: Plan, folder: ComparisonFolder) -> RunFolder | None:
+    runs = (folder.run(name, seed) for name, seed in made.order())
+    return next((run for run in runs if run.begun), None)
 
 
 @contextmanager
-def _resumable(what: str, folder: Path) -> Iterator[None]:
+def _resumable(what: str, folder: ComparisonFolder) -> Iterator[None]:
     """Say of Ctrl-C within it how the whole comparison goes on, not the run that it has hit."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Stopped in {what}. Go on with `senet compare --resume {shlex.quote(str(folder))}`.",
+            f"Stopped in {what}. Go on with `{folder.resume_command}`.",
             getattr(stop, "exit_code", 130),
         ) from None
 

@@ -19,10 +19,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from senet.data import Source
 from senet.data.shared_memory import enough_shared_memory
 from senet.device import find_device
+from senet.runs.folder import RunFolder
 from senet.training.batches import train_batches, val_batches
 from senet.training.callbacks import AsideIO, Bar, Kept, Lines, StopOnSignal, Stopped, Table
 from senet.training.config import TrainConfig
-from senet.training.folder import RunFolder
 from senet.training.module import Classifier
 from senet.training.vanished import NameVanished
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from senet.data import Split, loader, transforms
-from senet.data.loaders import unreadable, unreadable_indices
-from senet.data.shared_memory import enough_shared_memory
+from senet.data import Split
+from senet.data.batches import Batches
 from senet.device import find_device
-from senet.models import Network
-from senet.models.weights.file import load_model
-from senet.models.weights.record import Record
 from senet.preprocessing import Preprocessing
-from senet.training.batches import SUBSTITUTES
-from senet.training.folder import RunFolder
-from senet.training.scored import Scored, images_to_score
+from senet.runs.scored import open_scored
 from senet.training.vanished import about_unreadable
 
 
@@ -36,7 +28,7 @@ def predict_split(
     device: torch.device | str = "auto",
     workers: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of every image of a split, in its order.
+    """Return the logits of every image of a split, in its order.
 
     Images that cannot be read any more are left out, with a warning that names them.
 
@@ -63,47 +55,8 @@ def predict_split(
     return np.delete(split.labels, batches.bad), np.delete(logits, batches.bad, 0)
 
 
-@dataclass(frozen=True)
-class Batches:
-    """The images of a split as a network takes them, with their labels, as often as one likes.
-
-    Attributes:
-        split: the images.
-        preprocessing: what the network wants to be fed.
-        batch_size: images at a time.
-        device: where the batches are wanted.
-        workers: processes that decode images; ``None`` for as many as suit.
-        bad: indices of images that could not be read the last time; others took their places.
-        bad_files: their names, and why.
-    """
-
-    split: Split
-    preprocessing: Preprocessing
-    batch_size: int = 256
-    device: torch.device | str = "cpu"
-    workers: int | None = None
-    bad: list[int] = field(default_factory=list, init=False)
-    bad_files: dict[str, str] = field(default_factory=dict, init=False)
-
-    def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        p = self.preprocessing
-        crop = transforms.CentreCrop.of(p)
-        batches = loader(
-            self.split, self.batch_size, crop, workers=self.workers, substitutes=SUBSTITUTES
-        )
-        with enough_shared_memory():
-            for images, labels in batches:
-                x = transforms.normalise(images.to(self.device), p.mean, p.std, channels_last=True)
-                yield x, labels
-        self.bad[:] = unreadable_indices(batches)
-        self.bad_files.update(unreadable(batches) if self.bad else {})
-
-
 def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """The figures of a classifier.
+    """Return the figures of a classifier.
 
     Args:
         labels: class numbers, ``[n]``.
@@ -175,7 +128,7 @@ def evaluate(
         ValueError: if the data have a class that the model does not know, a split is missing, or
             ``data`` is needed and not given.
     """
-    network, record, found = _opened(model, data, split)
+    network, record, found = open_scored(model, data, split)
 
     def figures(images: Split) -> dict[str, Any]:
         labels, logits = predict_split(
@@ -193,26 +146,3 @@ def evaluate(
         "new": figures(found.new) if found.new else None,
         "seen": found.seen,
     }
-
-
-def open_split(
-    model: str | os.PathLike[str],
-    data: str | None = None,
-    split: str | None = None,
-    usual: str = "test",
-) -> tuple[Network, Record, Split]:
-    """A trained network, its record, and images to look at it with.
-
-    Args and errors are those of :func:`evaluate`; ``usual`` is the split if none is named.
-    """
-    network, record, found = _opened(model, data, split, usual)
-    return network, record, found.images
-
-
-def _opened(
-    model: str | os.PathLike[str], data: str | None, split: str | None, usual: str = "test"
-) -> tuple[Network, Record, Scored]:
-    path = Path(model)
-    file = RunFolder(path).model_file if path.is_dir() else path
-    network, record = load_model(file)
-    return network, record, images_to_score(file, record, data, split, usual)

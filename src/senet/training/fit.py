@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,17 @@ from senet.models.weights.find import find_weights
 from senet.models.weights.pretrained import needed_options
 from senet.models.weights.record import Record
 from senet.paths import expanded
+from senet.runs.folder import RunFolder, RunResult
+from senet.runs.images import changes, described, note_data
+from senet.runs.predictions import Predictions
 from senet.tell import tell
 from senet.training.batches import steps_per_epoch, training_images
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
-from senet.training.folder import RunFolder, RunResult, write_json
 from senet.training.found import found_images, found_network
 from senet.training.head import with_rows_by_name
 from senet.training.module import Classifier, NotFiniteError
-from senet.training.same_data import changes, note_data
 from senet.training.schedule import learning_rate
 
 
@@ -119,7 +120,7 @@ def fit(
     if not resume:
         folder.require_space(_space(module, len(source.test)))
         folder.create()
-        write_json(folder.config_file, _description(config, source, steps))
+        folder.write_config(config.to_dict(), described(source, steps), _environment(config))
     if progress and not given:
         _introduce(module, source, folder)
     try:
@@ -157,7 +158,7 @@ def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | N
 
     The place is ``None`` where they are taken from where they were.
     """
-    begun = folder.read_config()
+    begun = TrainConfig.from_dict(folder.read_config())
     if config.weights is not None:  # the run has added the options that they need
         config = replace(config, options={**begun.options, **config.options})
     place = None
@@ -215,31 +216,19 @@ def _classifier(
     )
 
 
-def _description(config: TrainConfig, source: Source, steps: int) -> dict[str, Any]:
-    """What ``config.json`` holds."""
+def _environment(config: TrainConfig) -> dict[str, Any]:
+    """Return what ``config.json`` says of versions, device and threads."""
     import pytorch_lightning
 
     import senet
 
     return {
-        "config": config.to_dict(),
-        "data": {
-            "name": source.name,
-            "path": source.path,
-            "classes": list(source.classes),
-            "preprocessing": asdict(source.preprocessing),
-            "images": source.counts,
-            "steps_per_epoch": steps,
-            "record": source.record,
-        },
-        "environment": {
-            "senet": senet.__version__,
-            "torch": torch.__version__,
-            "lightning": pytorch_lightning.__version__,
-            "python": platform.python_version(),
-            "device": _device_name(config),
-            "threads": torch.get_num_threads(),
-        },
+        "senet": senet.__version__,
+        "torch": torch.__version__,
+        "lightning": pytorch_lightning.__version__,
+        "python": platform.python_version(),
+        "device": _device_name(config),
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -294,7 +283,7 @@ def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
         workers=config.workers,
     )
     found = metrics(labels, logits, source.classes)
-    folder.write_predictions(labels, logits)
+    Predictions(labels, logits).write(folder.predictions_file)
     figures = {"test_accuracy": found["accuracy"], "test_loss": found["loss"]}
     record = Record(model.architecture, source.preprocessing, source.classes, figures)  # type: ignore[arg-type]
     save_model(folder.model_file, model, record)

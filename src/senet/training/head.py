@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from senet.data.layout import listed, number_of, same_name
 from senet.models.network import Network
 from senet.models.weights.find import Weights
+from senet.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def named_classes(weights: Weights) -> tuple[str, ...]:
     """The names of the classes of weights, in the order of their rows; none where nobody says."""
     if weights.record is not None:
         return weights.record.classes
-    run = Path(weights.file).parent.parent / "config.json"  # of a checkpoint in the folder of a run
+    run = RunFolder(Path(weights.file).parent.parent)  # of a checkpoint in the folder of a run
     try:
-        return tuple(map(str, json.loads(run.read_text(encoding="utf-8"))["data"]["classes"]))
+        return tuple(map(str, run.read_data()["classes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return ()

@@ -9,7 +9,7 @@ difference between twins is still the difference that SE makes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from senet.models.attention import is_option, options_of
 from senet.models.describe.cost import multiply_adds
 from senet.near import near
 from senet.nn import ChannelAttention
+from senet.runs.comparison import Network
 from senet.training.config import TrainConfig
 
 
@@ -82,9 +83,10 @@ class Variant:
     twin: str | None = None
     value: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def recorded(self) -> Network:
         """What ``comparison.json`` says of it; the options are in the ``config.json`` of a run."""
-        return {k: v for k, v in asdict(self).items() if k != "options"}
+        return Network(self.model, self.twin, self.value)
 
 
 def variants(config: TrainConfig, vary: Vary | None = None) -> dict[str, Variant]:

@@ -12,6 +12,8 @@ from senet.models.describe import cost
 from senet.models.describe.catalogue import facts, options
 from senet.models.weights.published import published
 
+pytestmark = pytest.mark.slow
+
 SMALL = 2_000_000_000  # multiply-adds; `SENET_ALL=1` counts those of the other networks again too
 COUNTED = [
     name

@@ -9,6 +9,8 @@ from senet.models.families.inception import Conv, InceptionNetwork
 from senet.nn import ChannelAttention
 from tests.models.agreement import shapes_of
 
+pytestmark = pytest.mark.slow
+
 # Table 1 of the paper (arXiv 1709.01507v4): output size, the layers in brackets, and how often.
 CONV1 = ((112, 112), ("conv, 7×7, 64, stride 2",))
 POOL = ("max pool, 3×3, stride 2",)

@@ -1,5 +1,6 @@
 """DenseNet: counts as published, agreement with torchvision and timm."""
 
+import pytest
 import torch
 
 from senet.models import create_model
@@ -21,6 +22,7 @@ def test_torchvisions_agrees(world):
     agree(create_model("densenet121"), world.torchvision.models.densenet121())
 
 
+@pytest.mark.slow
 def test_timms_agrees(world):
     agree(create_model("densenet121"), world.timm.create_model("densenet121"))
 

@@ -10,6 +10,8 @@ from senet.models.families.inverted_residual import InvertedResidual, drop_path
 from senet.nn import SqueezeExcitation
 from tests.models.agreement import agree, shapes_of
 
+pytestmark = pytest.mark.slow
+
 
 def blocks_of(model: nn.Module) -> list[InvertedResidual]:
     return [m for m in model.modules() if isinstance(m, InvertedResidual)]

@@ -6,6 +6,8 @@ import torch
 from senet.models import create_model, entry, list_models
 from senet.models.describe.summary import summarise
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", [n for n in list_models() if entry(n).has_se])
 def test_a_twin_differs_in_its_se_blocks_alone(name):

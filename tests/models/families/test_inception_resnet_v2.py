@@ -15,6 +15,7 @@ from tests.models.agreement import agree, shapes_of
 IMAGE = (3, 299, 299)
 
 
+@pytest.mark.slow
 def test_counts_are_timms_and_se_has_as_many_as_equation_5_says():
     """Table 2 of the SE paper has 11.75 G for its own program of this network, not published.
 
@@ -32,6 +33,7 @@ def test_counts_are_timms_and_se_has_as_many_as_equation_5_says():
     assert parameters(se)[1] == sum(2 * c * (c // 16) + c // 16 + c for c in channels)
 
 
+@pytest.mark.slow
 def test_timms_agrees(world):
     ours = create_model("inception_resnet_v2", num_classes=10, dropout=0.0)
     theirs = world.timm.create_model("inception_resnet_v2", num_classes=10)

@@ -1,5 +1,6 @@
 """Inception-v3: counts as published, agreement with timm and torchvision."""
 
+import pytest
 import torch
 
 from senet.models import create_model, entry
@@ -21,6 +22,7 @@ def test_counts_are_the_published_ones():
     assert parameters(se)[1] == sum(2 * c * (c // 16) + c // 16 + c for c in channels)
 
 
+@pytest.mark.slow
 def test_timms_agrees(world):
     ours = create_model("inception_v3", num_classes=10, dropout=0.0)
     theirs = world.timm.create_model("inception_v3", num_classes=10)

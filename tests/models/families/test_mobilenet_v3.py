@@ -16,6 +16,8 @@ from senet.nn import SqueezeExcitation
 from tests.models.agreement import agree, shapes_of
 from tests.oracle import within_rule
 
+pytestmark = pytest.mark.slow
+
 IMAGE = (3, 224, 224)
 TENSORFLOW = {"padding": "same", "eps": 1e-3}
 

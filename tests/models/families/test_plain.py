@@ -13,6 +13,8 @@ from torch.func import functional_call, grad
 
 from senet.models import create_model, entry, list_models
 
+pytestmark = pytest.mark.slow
+
 ATTENTION = ("se", "eca", "ese", "scse", "ge")
 PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 VARIANTS = [

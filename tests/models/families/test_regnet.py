@@ -10,6 +10,8 @@ from senet.models.describe.cost import multiply_adds, parameters
 from senet.models.families.regnet import REGNET_016, Bottleneck
 from tests.models.agreement import agree, shapes_of
 
+pytestmark = pytest.mark.slow
+
 # When every pixel moves by one rounding, gradients in timm's own network move by 7,100 to 7,900.
 ROUNDINGS = 1e4
 

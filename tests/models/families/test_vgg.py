@@ -33,6 +33,7 @@ def narrow(monkeypatch):
     return create_model("vgg16_bn", dropout=0.0, num_classes=10)
 
 
+@pytest.mark.slow
 def test_torchvisions_agrees(world, narrow):
     theirs = world.torchvision.models.vgg16_bn(dropout=0.0, init_weights=False, num_classes=10)
     theirs.classifier[0] = nn.Linear(512 * 7 * 7, 32)
@@ -41,6 +42,7 @@ def test_torchvisions_agrees(world, narrow):
     agree(narrow, theirs)
 
 
+@pytest.mark.slow
 def test_timms_agrees(world, narrow):
     with torch.device("meta"):
         theirs = world.timm.create_model("vgg16_bn", num_classes=10)

@@ -12,6 +12,7 @@ from senet.models.weights.published import find_published, list_weights, publish
 from senet.models.weights.timm import NETWORKS, read_timm
 
 
+@pytest.mark.slow
 def test_every_set_is_of_a_network_that_is_here():
     built = []
     for name in list_weights():

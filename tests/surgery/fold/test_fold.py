@@ -17,6 +17,8 @@ from senet.surgery.fold.trial import Trial
 from tests.models.agreement import scramble
 from tests.oracle import within_rule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def images():

@@ -10,6 +10,8 @@ from benchmarks.models.surgery import make
 from senet.surgery import insert_se
 from tests.models.agreement import scramble
 
+pytestmark = pytest.mark.slow
+
 # Networks, and in how many places SE is put.
 INSERTED = {
     "timm:resnet50": 16,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from senet.analysis.figures.curves import Curve, curves
-from senet.analysis.runs import Run
 from senet.analysis.sections import Section
 from senet.analysis.subject import Subject
+from senet.runs.read import Run
 
 
 def learning(subject: Subject) -> Section | None:

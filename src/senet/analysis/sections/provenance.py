@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from senet.analysis.runs import Variation
 from senet.analysis.sections import Section
 from senet.analysis.subject import Subject
+from senet.runs.read import Variation
 
 
 def command(subject: Subject) -> list[str]:

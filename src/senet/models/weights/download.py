@@ -7,7 +7,6 @@ without a hash nobody would notice that the file changed in between.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
+from senet import files
 from senet.cache import cache_folder
 
 _LOST = (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
@@ -63,13 +63,12 @@ def download(url: str, sha256: str | None = None) -> Path:
     if file.is_file():
         return file
     expected = sha256 or hash_in_name(file.name)
-    part = file.with_name(f"{file.name}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         if not file.is_file():  # another process may have been faster
-            _fetch(url, part, resume=expected is not None)
-            _require(part, expected, url)
-            os.replace(part, file)
+            with files.continued(file) as part:
+                _fetch(url, part, resume=expected is not None)
+                _require(part, expected, url)
     return file
 
 
@@ -124,8 +123,7 @@ def _about_loss(url: str, part: Path, resume: bool, reason: object) -> str:
 def _require(part: Path, expected: str | None, url: str) -> None:
     if expected is None:
         return
-    with part.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = files.sha256(part)
     if not found.startswith(expected):
         part.unlink()
         raise ValueError(

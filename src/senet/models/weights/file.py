@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from senet.files import whole
 from senet.models.network import Network
 from senet.models.weights.caffe.convert import from_caffe
 from senet.models.weights.record import Record
@@ -38,17 +39,9 @@ def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -
         >>> read == record, torch.equal(again.fc.weight, model.fc.weight)
         (True, True)
     """
-    path = Path(path)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.touch()
-        mode = aside.stat().st_mode  # as the umask says; save_file lets the owner alone read
+    with whole(path) as aside:
         safetensors.torch.save_file(state, aside, {_KEY: record.to_json()})
-        aside.chmod(mode)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[Network, Record]:

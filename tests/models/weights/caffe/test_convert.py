@@ -25,6 +25,8 @@ from tests.models.weights.caffe.tiny import (
     without,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (32, 32, 64, 64), "stem": 16}
 # The authors' files, and what they must be recognised as.
 PUBLISHED = {

@@ -1,17 +1,85 @@
-"""Whether the images of a run that goes on are still those that it began with."""
+"""The images of a run: recorded when it begins, opened again, and compared with those of now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from senet.data import Source
+from senet.data import Source, open_source
 from senet.data.folder import NAMES, digests_of
-from senet.training.folder import RunFolder, read_json, write_json
+from senet.preprocessing import Preprocessing
+from senet.runs.folder import RunFolder
 
 SHOWN = 3  # how many files a message names
+
+
+def described(source: Source, steps: int) -> dict[str, Any]:
+    """Return what ``config.json`` says of the data.
+
+    Args:
+        source: the images.
+        steps: full batches of an epoch.
+    """
+    return {
+        "name": source.name,
+        "path": source.path,
+        "classes": list(source.classes),
+        "preprocessing": asdict(source.preprocessing),
+        "images": source.counts,
+        "steps_per_epoch": steps,
+        "record": source.record,
+    }
+
+
+def recorded_steps(run: RunFolder) -> int:
+    """Return the full batches that the training images made when a run began."""
+    data = run.read_data()
+    return data.get("steps_per_epoch", _steps(run, data))
+
+
+def _steps(run: RunFolder, data: Mapping[str, Any]) -> int:
+    return data["images"]["train"] // run.read_config()["batch_size"]
+
+
+def opened(
+    config: Mapping[str, Any], data: Mapping[str, Any], place: str | Path | None = None
+) -> Source:
+    """Open the data of a run, in the splits that it recorded and with the same preprocessing.
+
+    Args:
+        config: what ``config.json`` says of the training.
+        data: what it says of the data.
+        place: where their folder is now, if not where it was.
+
+    Raises:
+        ValueError: if they cannot be opened.
+    """
+    given = data.get("preprocessing")
+    return open_source(
+        place or data.get("path") or config["data"],
+        limit=config.get("limit"),
+        preprocessing=Preprocessing(**given) if given else None,
+        record=data.get("record"),
+    )
+
+
+def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
+    """Open the data of a run, as :func:`opened`, and refuse a folder that is not theirs.
+
+    Args:
+        run: the run that has recorded them.
+        place: where its folder of images is now, if not where it was.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the data are not there.
+    """
+    config, data = run.read_config(), run.read_data()
+    if data["record"]:
+        require_any(run, Path(place or data["path"] or config["data"]))
+    return opened(config, data, place)
 
 
 @dataclass(frozen=True)
@@ -35,7 +103,7 @@ class Changes:
 
 
 def changes(begun: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
-    """What has become of the images of one record in another. New images are no change.
+    """Return what has become of the images of one record in another. New images are no change.
 
     Example:
         >>> empty = {"val": {}, "test": {}}
@@ -75,19 +143,17 @@ def require_any(run: RunFolder, place: Path) -> None:
 
 def note_data(run: RunFolder, source: Source, found: Changes | None = None) -> None:
     """Write into a run's folder where its images are now, and what has changed in them."""
-    description = read_json(run.config_file)
-    data = description["data"]
+    data = run.read_data()
     if data["path"] == source.path and not found:
         return
     data["path"] = source.path
     if found:
         # An epoch keeps its steps: the schedule, and how far the run is, are counted in them.
-        steps = data["images"]["train"] // description["config"]["batch_size"]
-        data.setdefault("steps_per_epoch", steps)
+        data.setdefault("steps_per_epoch", _steps(run, data))
         data["images"] = source.counts
         data["record"] = source.record
         data["changes"] = [*data.get("changes", []), str(found)]
-    write_json(run.config_file, description)
+    run.write_data(data)
 
 
 def _some(files: Sequence[str]) -> str:

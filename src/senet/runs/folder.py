@@ -1,18 +1,4 @@
-"""The folder of a training run: what is in it, and how it is written.
-
-======================  ============================================================================
-``config.json``         ``config`` (the TrainConfig), ``data`` and ``environment``
-``metrics.csv``         a row an epoch
-``checkpoints/``        ``last.ckpt`` to resume from, ``best.ckpt`` of the highest validation
-                        accuracy; both of Lightning, to be read with ``weights_only=True``
-``tensorboard/``        the same figures as the table, for TensorBoard
-``model.safetensors``   the final weights, averaged ones where ``ema`` is on
-``predictions.npz``     of the test images: ``labels`` ``[n]`` and ``logits`` ``[n, K]``
-``result.json``         written last: a run that has it is finished
-======================  ============================================================================
-
-Every file is written aside and then renamed, so that none is ever half there.
-"""
+"""The folder of one training run: its paths, and its small files."""
 
 from __future__ import annotations
 
@@ -28,17 +14,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from senet import files
 
-from senet.training.config import TrainConfig
-
+MODEL = "model.safetensors"
+COMPARISON = "comparison.json"
 COLUMNS = (
     "epoch", "step", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds",
     "step_ms",
 )  # fmt: skip
-"""Of ``metrics.csv``: ``step`` counts the steps done by the end of the epoch, ``lr`` is of the last
-of them, ``seconds`` is the training's without validation, ``step_ms`` the median over the epoch of
-the time from one step's end to the next's."""
+"""The columns of ``metrics.csv``: ``step`` counts the steps done by the end of the epoch, ``lr`` is
+of the last of them, ``seconds`` is the training's without validation, ``step_ms`` the median over
+the epoch of the time from one step's end to the next's."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +40,13 @@ class RunResult:
         test_top5: share whose five highest logits hold the right one; for more than five classes.
         class_accuracy: accuracy on the test images of each class, by its name; ``None`` for a
             class without any.
-        test_images: how many there were.
+        test_images: number of test images.
         epochs: passes over the training images.
         steps: optimizer steps.
-        train_seconds: of training, validation and evaluation left out.
+        train_seconds: duration of the training, without validation and evaluation.
         step_ms: median over the epochs of ``metrics.csv``.
-        best_epoch: of the highest validation accuracy, the first of them; ``None`` without
-            validation images.
+        best_epoch: the first epoch of the highest validation accuracy; ``None`` without validation
+            images.
         best_val_accuracy: that accuracy.
     """
 
@@ -82,7 +68,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run, and reading and writing of its small files."""
+    """The paths of a run, and the reading and writing of its small files."""
 
     path: Path
 
@@ -108,7 +94,7 @@ class RunFolder:
 
     @property
     def model_file(self) -> Path:
-        return self.path / "model.safetensors"
+        return self.path / MODEL
 
     @property
     def predictions_file(self) -> Path:
@@ -117,6 +103,21 @@ class RunFolder:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run in the folder, finished or not."""
+        return self.config_file.is_file()
+
+    @property
+    def finished(self) -> bool:
+        return self.result_file.is_file()
+
+    # --- before it is written ---------------------------------------------------------------------
 
     def require_unused(self) -> None:
         """Refuse a folder that holds anything.
@@ -144,8 +145,8 @@ class RunFolder:
             return f"the output folder {self.path} is a file: name another"
         if self.result_file.exists():
             return f"{self.path} holds a finished run, which is never overwritten: name another"
-        if (self.path / "comparison.json").exists():
-            command = f"senet compare --resume {shlex.quote(str(self.path))}"
+        if (self.path / COMPARISON).exists():
+            command = resume_comparison(self.path)
             return f"{self.path} holds a comparison: resume it (`{command}`), or name another"
         if self.config_file.exists():
             return (
@@ -173,46 +174,49 @@ class RunFolder:
                 str(self.path),
             )
 
-    def read_config(self) -> TrainConfig:
-        """The configuration that the run was started with.
+    # --- its files --------------------------------------------------------------------------------
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration that the run was started with.
 
         Raises:
             FileNotFoundError: if the folder holds no run.
             ValueError: if the file is damaged.
         """
-        return TrainConfig.from_dict(read_json(self.config_file)["config"])
+        return read_json(self.config_file)["config"]
 
     def read_data(self) -> dict[str, Any]:
-        """What ``config.json`` says of the data; raises as :meth:`read_config`."""
+        """Return what ``config.json`` says of the data. Raises as :meth:`read_config`."""
         return read_json(self.config_file)["data"]
 
+    def write_config(
+        self, config: Mapping[str, Any], data: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> None:
+        """Begin the run: write ``config.json``.
+
+        Args:
+            config: the configuration, as JSON can hold it.
+            data: see :func:`senet.runs.images.described`.
+            environment: versions, device and threads.
+        """
+        write_json(
+            self.config_file, {"config": config, "data": data, "environment": environment}
+        )
+
+    def write_data(self, data: Mapping[str, Any]) -> None:
+        """Replace what ``config.json`` says of the data."""
+        write_json(self.config_file, {**read_json(self.config_file), "data": data})
+
     def read_table(self) -> list[dict[str, str]]:
-        """The rows of ``metrics.csv`` as text, none if there is no such file."""
-        if not self.table_file.is_file():
-            return []
-        with self.table_file.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        """Return the rows of ``metrics.csv`` as text, none if there is no such file."""
+        return read_csv(self.table_file)[1] if self.table_file.is_file() else []
 
     def write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([row[name] for name in COLUMNS] for row in rows)
-        write_aside(self.table_file, text.getvalue().encode())
-
-    def read_predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels ``[n]`` and logits ``[n, K]`` of the test images."""
-        with np.load(self.predictions_file, allow_pickle=False) as file:
-            return file["labels"], file["logits"]
-
-    def write_predictions(self, labels: np.ndarray, logits: np.ndarray) -> None:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, labels=labels, logits=logits)
-        write_aside(self.predictions_file, buffer.getvalue())
-
-    @property
-    def finished(self) -> bool:
-        return self.result_file.is_file()
+        files.write_text(self.table_file, text.getvalue())
 
     def read_result(self) -> RunResult:
         values = read_json(self.result_file)
@@ -224,15 +228,33 @@ class RunFolder:
         write_json(self.result_file, {"finished": True, **values})
 
 
+def resume_comparison(folder: Path) -> str:
+    """Return the command that goes on with the comparison in a folder."""
+    return f"senet compare --resume {shlex.quote(str(folder))}"
+
+
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of a table, and its rows as text.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is not text, or csv.Error if it is not a table.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        rows = list(table)
+        return list(table.fieldnames or ()), rows
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of a run holds.
+    """Return what a JSON file of a run holds.
 
     Raises:
         FileNotFoundError: if it is not there.
         ValueError: if it is damaged.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is no run folder: it has no {path.name}")
+        raise FileNotFoundError(f"{path.parent} is not a run folder: it has no {path.name}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -240,22 +262,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    r"""Write aside, then rename. Not-a-number is refused: JSON has none.
+    r"""Write a JSON file of a run, whole or not at all. Not-a-number is refused: JSON has none.
 
-    Names of files need not be text. A byte that is none is written as an escape of JSON, such as
+    Names of files need not be text. A byte that is not is written as an escape of JSON, such as
     ``\udce9``, and read again as it was.
     """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    write_aside(path, text.encode("utf-8", "backslashreplace") + b"\n")
-
-
-def write_aside(path: Path, content: bytes | memoryview) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write_bytes(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _size(count: float) -> str:

@@ -1,4 +1,4 @@
-"""A record that grows row by row, so that whatever ends a stage, what it has measured is kept."""
+"""A record that grows row by row: whatever ends a benchmark, what it has measured is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class Ledger:
-    """The rows of one stage: those that are in its record already, and those that come.
+    """The rows of one table: those that are in its record already, and those that come.
 
     A row is known by its key. One that was begun and never ended, since the machine was taken away
     or the program killed, stands there as begun, and is not tried again by itself: else a piece of
@@ -24,38 +24,39 @@ class Ledger:
 
     Args:
         folder: of the records.
-        name: of the stage. The record is ``<date>-<device>-gpu-<name>.json``.
+        table: name of the table. The record is ``<date>-<device>-<table>.json``.
         environment: what the record says of where it was made; its date is the record's. What
-            other code has left in a record of the same day, it is not added to: it is replaced.
+            other code has left in a record of the same day is not added to: it is replaced.
         device: the device in the name of the record.
-        earlier: take over the rows of all records of this stage, of any day and device.
+        earlier: take over the rows of all records of this table, of any day and device.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> ledger = Ledger(folder, "passes", {"date": "2026-01-02"}, "h100")
+        >>> ledger = Ledger(folder, "gpu-passes", {"date": "2026-01-02"}, "h100")
         >>> ledger.measure({"shape": "8"}, lambda: {"ms": 1.5})
         {'shape': '8', 'ms': 1.5}
-        >>> ledger.path.name, {"shape": "8"} in Ledger(folder, "passes", ledger.environment, "h100")
+        >>> again = Ledger(folder, "gpu-passes", ledger.environment, "h100")
+        >>> again.path.name, {"shape": "8"} in again
         ('2026-01-02-h100-gpu-passes.json', True)
     """
 
     def __init__(
         self,
         folder: Path,
-        name: str,
+        table: str,
         environment: dict[str, Any],
         device: str,
         earlier: bool = False,
     ) -> None:
-        self.name, self.environment = name, environment
-        self.path = folder / f"{environment['date']}-{device}-gpu-{name}.json"
+        self.table, self.environment = table, environment
+        self.path = folder / f"{environment['date']}-{device}-{table}.json"
         self.rows: list[Row] = []
-        for path in sorted(folder.glob(f"*-gpu-{name}.json")):
+        for path in sorted(folder.glob(f"*-{table}.json")):
             found = json.loads(path.read_text())
             same = path == self.path and found["environment"].get("code") == environment.get("code")
             if earlier or same:
-                rows = found["tables"][f"gpu-{name}"]
+                rows = found["tables"][table]
                 self.rows += [row for row in rows if row not in self.rows]
 
     def __contains__(self, key: Row) -> bool:
@@ -65,7 +66,7 @@ class Ledger:
         return iter(self.rows)
 
     def find(self, key: Row) -> Row | None:
-        """The row of a key, or ``None``."""
+        """Return the row of a key, or ``None``."""
         return next((row for row in self.rows if _is(row, key)), None)
 
     def put(self, row: Row, key: Row) -> None:
@@ -89,7 +90,7 @@ class Ledger:
         self.rows = [row for row in self.rows if "begun" not in row]
 
     def write(self) -> None:
-        record.keep(self.path, {f"gpu-{self.name}": self.rows}, self.environment)
+        record.keep(self.path, {self.table: self.rows}, self.environment)
 
 
 def _outcome(what: Callable[[], Row]) -> Row:

@@ -1,14 +1,4 @@
-"""Run folders as objects: what training left on disk, read and checked.
-
-============================  ====================================================================
-``config.json``               the configuration of a training run, its data, its environment
-``metrics.csv``               a row an epoch
-``predictions.npz``           ``labels`` ``[n]`` and ``logits`` ``[n, K]`` of the test split
-``result.json``               the figures of a run that has finished
-``model.safetensors``         its weights
-``comparison.json``           in a folder of such runs: which are twins, or a family of networks
-``cost.json``                 there too: parameters, multiply-adds and times of all networks
-============================  ====================================================================
+"""Folders of runs as objects: what training left on disk, read and checked.
 
 A file that is not there yet is an unfinished run, and ``None`` here; a file that is there and
 cannot be read is an error that names it.
@@ -17,7 +7,6 @@ cannot be read is an error that names it.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -27,34 +16,16 @@ from typing import Any
 
 import numpy as np
 
-_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+from senet.runs.comparison import ComparisonFolder, Network
+from senet.runs.folder import RunFolder, read_csv, read_json
+from senet.runs.predictions import Predictions
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a network said of the test images, in the split's order."""
-
-    labels: np.ndarray
-    logits: np.ndarray
-
-    @property
-    def predicted(self) -> np.ndarray:
-        return self.logits.argmax(1)
-
-    @property
-    def right(self) -> np.ndarray:
-        return self.predicted == self.labels
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """Probability of the class it said, ``[n]``."""
-        shifted = self.logits - self.logits.max(1, keepdims=True)
-        return 1 / np.exp(shifted).sum(1)
+_NEEDED = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. ``metrics`` are the columns of its table, an epoch an entry."""
+    """One training run. ``metrics`` are the columns of its table, one entry for each epoch."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -74,7 +45,7 @@ class Run:
 
     @property
     def model_file(self) -> Path:
-        return self.folder / "model.safetensors"
+        return RunFolder(self.folder).model_file
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -85,8 +56,8 @@ class Run:
 class Family:
     """Networks that were trained alike, with the same seeds.
 
-    ``runs`` maps a network's name to its runs, one a seed in the order of ``seeds``; a run that has
-    not been started is ``None``. ``cost`` has the same names.
+    ``runs`` maps a network's name to its runs, one for each seed in the order of ``seeds``; a run
+    that has not been started is ``None``. ``cost`` has the same names.
     """
 
     folder: Path
@@ -95,7 +66,7 @@ class Family:
     cost: Mapping[str, Mapping[str, float]] | None
 
     def finished(self) -> tuple[list[int], dict[str, list[Run]]]:
-        """The seeds that all networks have finished, and the runs of these."""
+        """Return the seeds that all networks have finished, and the runs of these."""
         done = [
             i for i in range(len(self.seeds)) if all(_done(own[i]) for own in self.runs.values())
         ]
@@ -126,27 +97,11 @@ class Twins(Family):
 
 
 @dataclass(frozen=True)
-class Network:
-    """One network of a variation.
-
-    Attributes:
-        model: its name in the registry.
-        twin: name in the variation of the plain network it is held against; ``None`` for that one.
-        value: what the varied option is here, as the command line takes it; ``None`` for a plain
-            network that does not have the option.
-    """
-
-    model: str
-    twin: str | None
-    value: str | None
-
-
-@dataclass(frozen=True)
 class Variation(Family):
     """A family of networks that differ in one option, and their plain twin or twins.
 
     Attributes:
-        option: in which they differ.
+        option: the one in which they differ.
         networks: in the order of ``runs``.
         config: what all trainings have in common, with the options of SE blocks, as ``config.json``
             of a run has it.
@@ -168,9 +123,9 @@ def read(folder: str | os.PathLike[str]) -> Run | Twins | Variation:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no run folder {folder}")
-    if (folder / "comparison.json").exists():
-        return _read_family(folder)
-    if (folder / "config.json").exists():
+    if ComparisonFolder(folder).file.exists():
+        return _read_family(ComparisonFolder(folder))
+    if RunFolder(folder).config_file.exists():
         return read_run(folder)
     raise ValueError(
         f"{folder} is not a run folder: it has neither comparison.json (of `senet compare`) nor "
@@ -180,26 +135,27 @@ def read(folder: str | os.PathLike[str]) -> Run | Twins | Variation:
 
 def read_run(folder: Path) -> Run:
     """Read the folder of one training run. Raises as :func:`read`."""
-    config = _json(folder / "config.json")
+    place = RunFolder(folder)
+    config = _json(place.config_file)
     if config is None:
-        raise ValueError(f"{folder / 'config.json'} is missing: {_again(folder)}")
+        raise ValueError(f"{place.config_file} is missing: {_again(folder)}")
     for part, name in (("config", "model"), ("data", "classes")):
         if not isinstance(config.get(part), dict) or not config[part].get(name):
-            raise _damaged(folder / "config.json", f"it has no {name} under {part!r}")
+            raise _damaged(place.config_file, f"it has no {name} under {part!r}")
     run = Run(
         folder,
         config,
-        _metrics(folder / "metrics.csv"),
-        _json(folder / "result.json"),
-        _predictions(folder / "predictions.npz"),
+        _metrics(place.table_file),
+        _json(place.result_file),
+        _predictions(place.predictions_file),
     )
     if run.predictions is not None:
         _check_classes(run)
     return run
 
 
-def _read_family(folder: Path) -> Twins | Variation:
-    path = folder / "comparison.json"
+def _read_family(place: ComparisonFolder) -> Twins | Variation:
+    folder, path = place.path, place.file
     found = _json(path)
     assert found is not None
     try:
@@ -213,11 +169,11 @@ def _read_family(folder: Path) -> Twins | Variation:
         which = "every network" if varied else "both networks"
         raise _damaged(path, f"it does not name a run of {which} for each seed of {seeds}")
     runs = {
-        name: tuple(read_run(folder / n) if (folder / n / "config.json").exists() else None
+        name: tuple(read_run(folder / n) if RunFolder(folder / n).config_file.exists() else None
                     for n in own)
         for name, own in names.items()
     }  # fmt: skip
-    parts = (folder, seeds, runs, _json(folder / "cost.json"))
+    parts = (folder, seeds, runs, _json(place.cost_file))
     family = Variation(*parts, *varied) if varied else Twins(*parts, plain, se)
     _check_images(family)
     return family
@@ -225,7 +181,7 @@ def _read_family(folder: Path) -> Twins | Variation:
 
 def _check_classes(run: Run) -> None:
     assert run.predictions is not None
-    path, (n, k) = run.folder / "predictions.npz", run.predictions.logits.shape
+    path, (n, k) = RunFolder(run.folder).predictions_file, run.predictions.logits.shape
     if k != len(run.classes):
         raise _damaged(path, f"it has {k} classes, and config.json names {len(run.classes)}")
     if run.predictions.labels.shape != (n,) or n == 0:
@@ -251,29 +207,26 @@ def _check_images(family: Family) -> None:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
+    try:
+        found = read_json(path)
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, str(error.__cause__ or error)) from error
     if not isinstance(found, dict):
         raise _damaged(path, f"it holds a {type(found).__name__}, not an object")
     return found
 
 
 def _metrics(path: Path) -> dict[str, np.ndarray]:
-    """The columns of the table; an empty cell is NaN. No file is a table of no epochs."""
+    """Return the columns of the table; an empty cell is NaN. No file is a table of no epochs."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            rows = list(table)
-            columns = list(table.fieldnames or ())
+        columns, rows = read_csv(path)
     except FileNotFoundError:
-        return {name: np.empty(0) for name in _COLUMNS}
+        return {name: np.empty(0) for name in _NEEDED}
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged(path, str(error)) from error
-    if lacking := [name for name in _COLUMNS if name not in columns]:
+    if lacking := [name for name in _NEEDED if name not in columns]:
         raise _damaged(path, f"it has no column {', '.join(lacking)}")
     try:
         return {
@@ -286,15 +239,15 @@ def _metrics(path: Path) -> dict[str, np.ndarray]:
 
 def _predictions(path: Path) -> Predictions | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            labels, logits = file["labels"], file["logits"]
+        found = Predictions.read(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, str(error)) from error
-    if logits.ndim != 2 or not np.isfinite(logits).all():
-        raise _damaged(path, f"logits must be [n, K] finite numbers, got shape {logits.shape}")
-    return Predictions(labels, logits)
+    if found.logits.ndim != 2 or not np.isfinite(found.logits).all():
+        shape = found.logits.shape
+        raise _damaged(path, f"logits must be [n, K] finite numbers, got shape {shape}")
+    return found
 
 
 def _damaged(path: Path, why: str) -> ValueError:

@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from senet.analysis.runs import Network, Predictions, Run, Twins, Variation, read
-from tests.analysis.conftest import PLAIN, SE, write_comparison, write_run, write_variation
+from senet.runs.comparison import Network
+from senet.runs.predictions import Predictions
+from senet.runs.read import Run, Twins, Variation, read
+from tests.runs.written import PLAIN, SE, write_comparison, write_run, write_variation
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real timm and torchvision, to compare with; of the tests and benchmarks, never of the library.
+"""Real timm and torchvision, to compare with in tests and benchmarks, never in the library.
 
 torchvision's compiled operators are missing beside a CPU build of torch, and importing it then
 fails on the schemas of two of them; with the schemas declared, all of it that is plain PyTorch

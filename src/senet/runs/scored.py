@@ -1,4 +1,4 @@
-"""Which images a trained network is scored on."""
+"""A trained network, and the images that it is scored on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 from senet.data import Source, Split, open_source
 from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
 from senet.data.layout import listed, number_of, same_name
+from senet.models import Network
+from senet.models.weights.file import load_model
 from senet.models.weights.record import Record
 from senet.paths import expanded, is_mosaic
-from senet.training.batches import recorded_source
-from senet.training.folder import RunFolder
-from senet.training.same_data import require_any
+from senet.runs.folder import RunFolder
+from senet.runs.images import recorded_source, require_any
 
 NAMES = ("test", "val", "train")
 
@@ -28,9 +29,9 @@ class Scored:
 
     Attributes:
         images: their labels are numbers of the network's classes.
-        split: ``"test"``, ``"val"`` or ``"train"``; ``"all"`` of a folder without splits.
-        new: of the run's own folder, images that have come since the training.
-        seen: of another folder, how many of the images the network was trained on.
+        split: ``"test"``, ``"val"`` or ``"train"``; ``"all"`` for a folder without splits.
+        new: images that have come into the run's own folder since the training.
+        seen: how many images of another folder the network was trained on.
     """
 
     images: Split
@@ -39,10 +40,34 @@ class Scored:
     seen: int = 0
 
 
+def open_scored(
+    model: str | os.PathLike[str],
+    data: str | None = None,
+    split: str | None = None,
+    usual: str = "test",
+) -> tuple[Network, Record, Scored]:
+    """Load a trained network and its record, and open the images to score it on.
+
+    Args:
+        model: the folder of a finished run, or a model file.
+        data: a data set or a folder; by default that of the run.
+        split: which split, where there are any.
+        usual: the split if none is named.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: as :func:`images_to_score`.
+    """
+    path = Path(model)
+    file = RunFolder(path).model_file if path.is_dir() else path
+    network, record = load_model(file)
+    return network, record, images_to_score(file, record, data, split, usual)
+
+
 def images_to_score(
     file: Path, record: Record, data: str | None, split: str | None, usual: str = "test"
 ) -> Scored:
-    """The images to score a network on.
+    """Open the images to score a network on.
 
     Those of the run are split as the run has recorded it, wherever its folder is now. A folder
     without train, val and test folders that is another than the run's is taken whole.
@@ -61,7 +86,7 @@ def images_to_score(
     if split not in (*NAMES, None):
         raise ValueError(f"split must be 'train', 'val' or 'test', got {split!r}")
     run = RunFolder(file.parent)
-    begun = run.read_data() if run.config_file.is_file() else None
+    begun = run.read_data() if run.begun else None
     place = expanded(data) if data else None
     if place is not None and place.is_dir() and not is_mosaic(place):
         if begun is None or not _is_own(place, begun):
@@ -94,7 +119,7 @@ def _own_folder(
     images = open_recorded(place, begun["record"], split, channels)
     if not len(images):
         raise ValueError(f"{place} has no images of the run's split {split!r}")
-    every = run.read_config().limit is None
+    every = run.read_config().get("limit") is None
     new = open_new(place, begun["record"], channels) if every and split != "train" else None
     return Scored(images, split, new or None)
 

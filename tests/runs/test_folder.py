@@ -1,10 +1,11 @@
-import json
 import os
 from contextlib import contextmanager
 
 import pytest
 
-from senet.training.folder import RunFolder, read_json, write_aside, write_json
+from senet.data.walk import is_run
+from senet.runs.folder import COLUMNS, RunFolder, read_json, write_json
+from senet.training.config import TrainConfig
 
 
 @contextmanager
@@ -46,8 +47,6 @@ def test_what_cannot_be_written_leaves_the_old_as_it_was(tmp_path):
     write_json(file, {"accuracy": 0.5})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(file, {"accuracy": float("nan")})
-    with pytest.raises(TypeError):
-        write_aside(file, "text is no bytes")  # type: ignore[arg-type]
     assert read_json(file) == {"accuracy": 0.5}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
@@ -65,7 +64,35 @@ def test_a_damaged_file_is_named(tmp_path):
         RunFolder(tmp_path).read_config()
 
 
-def test_a_configuration_of_a_later_version_is_named(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"config": {"learning_rate": 1}}))
+def test_a_configuration_is_given_as_it_was_written(tmp_path):
+    """It may be of a version that has other fields: the training says which it knows."""
+    config = {"learning_rate": 1, "batch_size": 8}
+    RunFolder(tmp_path).write_config(config, {"name": "cats"}, {"python": "3.11"})
+    assert RunFolder(tmp_path).read_config() == config
     with pytest.raises(ValueError, match="no field 'learning_rate'"):
-        RunFolder(tmp_path).read_config()
+        TrainConfig.from_dict(RunFolder(tmp_path).read_config())
+
+
+def test_what_is_said_of_the_data_can_be_replaced_alone(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_config({"seed": 1}, {"name": "cats"}, {"python": "3.11"})
+    run.write_data({"name": "dogs"})
+    assert list(read_json(run.config_file).items()) == [
+        ("config", {"seed": 1}),
+        ("data", {"name": "dogs"}),
+        ("environment", {"python": "3.11"}),
+    ]
+
+
+def test_data_know_a_folder_that_a_run_has_written(tmp_path):
+    """They stand below the runs, so they recognise the file by themselves."""
+    assert not is_run(tmp_path)
+    RunFolder(tmp_path).write_config(TrainConfig().to_dict(), {}, {})
+    assert is_run(tmp_path)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    row = dict.fromkeys(COLUMNS, "0.5")
+    RunFolder(tmp_path).write_table([row])
+    assert RunFolder(tmp_path).read_table() == [row]
+    assert RunFolder(tmp_path / "gone").read_table() == []

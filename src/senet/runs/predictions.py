@@ -1,0 +1,54 @@
+"""The predictions of a run: what its network says of the test images."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from senet import files
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of the test images, in the split's order.
+
+    Attributes:
+        labels: the right classes, ``[n]``.
+        logits: ``[n, K]``.
+    """
+
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read ``predictions.npz``, unchecked.
+
+        Raises:
+            FileNotFoundError: if it is not there; what ``numpy.load`` raises, or a KeyError, if it
+                is damaged.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            return cls(file["labels"], file["logits"])
+
+    def write(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, labels=self.labels, logits=self.logits)
+        files.write_bytes(path, buffer.getvalue())
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.predicted == self.labels
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted class, ``[n]``."""
+        shifted = self.logits - self.logits.max(1, keepdims=True)
+        return 1 / np.exp(shifted).sum(1)
