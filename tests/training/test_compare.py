@@ -8,7 +8,7 @@ import torch
 from senet.models.attention import options_of
 from senet.models.weights.file import load_model, read_state
 from senet.runs.folder import RunFolder
-from senet.training.compare import compare, plan, read_plan
+from senet.training.compare import _cost, compare, plan, read_plan
 from senet.training.config import TrainConfig
 from senet.training.fit import Interrupted
 from senet.training.module import Classifier
@@ -233,7 +233,7 @@ def test_an_interrupted_family_goes_on(short, source, tmp_path, monkeypatch):
 
 def test_ctrl_c_while_costs_are_measured_loses_no_training(short, source, tmp_path, monkeypatch):
     folder = tmp_path / "both"
-    monkeypatch.setattr("senet.training.compare.measure", lambda *_: signal.raise_signal(2))
+    monkeypatch.setattr("senet.training.compare.measure", lambda *_, **__: signal.raise_signal(2))
     with pytest.raises(Interrupted, match=r"the measuring of costs\. Go on with `senet compare"):
         compare(short, folder, source=source, progress=False)
     monkeypatch.undo()
@@ -284,3 +284,19 @@ def test_a_comparison_goes_on_where_its_images_have_moved_and_not_where_they_hav
     for name in NAMES:
         data = RunFolder(tmp_path / "both" / f"{name}-seed0").read_data()
         assert data["path"] == str(tmp_path / "moved")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_costs_are_measured_of_networks_as_they_are_trained(short, source, monkeypatch, wanted):
+    made, seen = plan(replace(short, accelerate=wanted), (0,)), []
+
+    def look(models, shape, batch_size, ready):
+        for name, model in models.items():
+            if ready is not None:
+                ready(name, model)
+            seen.append(model._compiled_call_impl is not None)
+        return {}
+
+    monkeypatch.setattr("senet.training.compare.measure", look)
+    _cost(made, source)
+    assert seen == [wanted, wanted]

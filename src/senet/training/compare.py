@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from senet.data import Source
+from senet.fuse.accelerate import accelerate
 from senet.models import create_model, entry
 from senet.models.describe.cost import measure
 from senet.paths import expanded
@@ -256,4 +257,5 @@ def _cost(made: Plan, source: Source) -> dict[str, Any]:
         )
         for name, network in made.networks.items()
     }
-    return measure(models, shape, made.config.batch_size)
+    ready = (lambda _, network: accelerate(network)) if made.config.accelerate else None
+    return measure(models, shape, made.config.batch_size, ready=ready)

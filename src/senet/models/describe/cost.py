@@ -61,6 +61,7 @@ def measure(
     input_shape: tuple[int, ...],
     batch_size: int,
     repeats: int = 7,
+    ready: Callable[[str, nn.Module], object] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Measure everything that networks cost, side by side.
 
@@ -71,13 +72,14 @@ def measure(
         models: networks by name.
         input_shape: ``(channels, height, width)`` of one image.
         batch_size: images of a training step, and of the timed forward pass.
+        ready: as for :func:`in_turn_times`.
 
     Returns:
         For every name ``parameters``, ``se_parameters``, ``multiply_adds``, ``se_multiply_adds``,
         ``step_ms`` (forward, backward and update in training) and ``image_ms`` (forward alone, in
         evaluation, a single image of the batch), in milliseconds.
     """
-    times = in_turn_times(models, input_shape, batch_size, repeats)
+    times = in_turn_times(models, input_shape, batch_size, repeats, ready)
     costs = {}
     for name, model in models.items():
         total, se = parameters(model)
@@ -98,6 +100,7 @@ def in_turn_times(
     input_shape: tuple[int, ...],
     batch_size: int,
     repeats: int = 7,
+    ready: Callable[[str, nn.Module], object] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a ``training step`` and of ``inference`` of every network.
 
@@ -106,13 +109,27 @@ def in_turn_times(
         input_shape: ``(channels, height, width)`` of one image.
         batch_size: number of images in both.
         repeats: number of rounds in which the networks take turns; the median counts.
+        ready: is called with the name and the copy of a network that is timed, which is plain, to
+            make it what is to be timed: :func:`senet.accelerate`, for instance.
     """
     images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
     forms = {"training step": _training_step, "inference": _forward_pass}
     return {
-        what: in_turn({name: make(model, images) for name, model in models.items()}, repeats)
+        what: in_turn(
+            {name: make(_copy(name, model, ready), images) for name, model in models.items()},
+            repeats,
+        )
         for what, make in forms.items()
     }
+
+
+def _copy(
+    name: str, model: nn.Module, ready: Callable[[str, nn.Module], object] | None
+) -> nn.Module:
+    copy = deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ready is not None:
+        ready(name, copy)
+    return copy
 
 
 def image_ms(models: Sequence[tuple[nn.Module, tuple[int, int, int]]], repeats: int) -> list[float]:
@@ -148,26 +165,26 @@ def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
 
 
 def _training_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    copy = deepcopy(model).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
     # A learning rate of 0 takes the same time. A network that overfits its images gets denormal
     # gradients, on which a processor is many times slower.
-    optimizer = torch.optim.SGD(copy.parameters(), lr=0.0, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     labels = torch.zeros(len(images), dtype=torch.int64)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(copy(images), labels).backward()
+        F.cross_entropy(model(images), labels).backward()
         optimizer.step()
 
     return step
 
 
 def _forward_pass(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    copy = deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.eval()
 
     @torch.inference_mode()
     def forward() -> None:
-        copy(images)
+        model(images)
 
     return forward
 
