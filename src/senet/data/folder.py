@@ -1,4 +1,9 @@
-"""A folder of photos, one folder a class: ``photos/cat/1.jpg``, or ``photos/train/cat/1.jpg``."""
+"""A folder of photos, one folder a class: ``photos/cat/1.jpg``, or ``photos/train/cat/1.jpg``.
+
+This is one file because it is about one table, of files with their classes and splits: how it is
+made, what is said of it, and how a run finds the same one again. Walking, layout, checks and
+decoding are files of their own.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
-autograd stands above, in :mod:`senet.ops.tail`.
+autograd stands above, in :mod:`senet.ops.tail`. The file is long because the eight passes are: a
+schema, a check of shapes and a call for each, which are read together.
 """
 
 from __future__ import annotations

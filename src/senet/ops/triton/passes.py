@@ -23,6 +23,9 @@ first call has compiled the kernels they may be captured in a CUDA graph.
 
 What has been run: every kernel in Triton's interpreter on a CPU, against float64. Compiled for
 Hopper GPUs, but never run on a GPU; the constants below are reasoned, not measured.
+
+All kernels are in one file, since they share the walk and the helpers above them, which Triton
+inlines.
 """
 
 # pyright: reportGeneralTypeIssues=false, reportMissingImports=false
