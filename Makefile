@@ -33,6 +33,8 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.ops.passes
 	$(BIN)/python -m benchmarks.ops.small
 	$(BIN)/python -m benchmarks.ops.early
+	$(BIN)/python -m benchmarks.ops.layers
+	$(BIN)/python -m benchmarks.shared
 	$(BIN)/python -m benchmarks.models.shares
 	$(BIN)/python -m benchmarks.models.surgery
 	$(BIN)/python -m benchmarks

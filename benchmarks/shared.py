@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 
 from benchmarks import record
 from senet.spin import CHOSEN, COUNT, VARIABLE
@@ -28,22 +27,11 @@ BUSY = "while True: pass"
 
 def step_ms(model: str, batch: int, size: int, steps: int) -> float:
     """Median milliseconds of a training step of a network, accelerated, in this process."""
-    import torch
-    from torch.nn import functional as F
+    from benchmarks.models import networks
 
-    from senet import accelerate, create_model
-
-    net = create_model(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    accelerate(net)
-    images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(batch, dtype=torch.int64)
-    times = []
-    for _ in range(steps + 3):
-        start = time.perf_counter()
-        F.cross_entropy(net(images), labels).backward()
-        times.append(1000 * (time.perf_counter() - start))
-        net.zero_grad()
-    return statistics.median(times[3:])
+    images = networks._images(batch, size)
+    step = networks.training_step(networks._ours(model), images)
+    return networks.in_turn({model: step}, steps)[model]
 
 
 def measure(setting: dict[str, str], *of: object) -> float:

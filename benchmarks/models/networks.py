@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from benchmarks import record
 from benchmarks.reference_libraries import load
 from senet import accelerate, create_model
-from senet.models.describe.cost import in_turn
+from senet.models.describe.cost import forward_pass, in_turn, training_step
 
 
 def _ours(name: str, fast: bool = True) -> nn.Module:
@@ -32,31 +31,6 @@ def _timm(name: str) -> nn.Module:
 
 def _images(batch: int, size: int) -> torch.Tensor:
     return torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-
-
-def _step(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    model.train()
-    # A rate of 0 takes the same time. A network that learns its images by heart gets denormal
-    # gradients, on which a processor is many times slower.
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-    labels = torch.zeros(len(images), dtype=torch.int64)
-
-    def run() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return run
-
-
-def _inference(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    model.eval()
-
-    def run() -> None:
-        with torch.inference_mode():
-            model(images)
-
-    return run
 
 
 def imagenet(
@@ -96,7 +70,7 @@ def peak_memory(batch: int) -> dict[str, float]:
     """MiB that three training steps of se_resnet50 take at the most, each form in a new process."""
     code = (
         "import re; from benchmarks.models import networks as n;"
-        f"step = n._step(n._ours('se_resnet50', {{fast}}), n._images({batch}, 224));"
+        f"step = n.training_step(n._ours('se_resnet50', {{fast}}), n._images({batch}, 224));"
         "status = lambda: open('/proc/self/status').read();"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status())[1]) / 1024;"
         "before = peak(); [step() for _ in range(3)]; print(peak() - before)"
@@ -113,7 +87,7 @@ def with_default_allocator(repeats: int) -> dict[str, float]:
     """The training step in a process with the allocator that everybody has."""
     code = (
         "import json, torch; from benchmarks.models import networks as n; torch.set_num_threads(2);"
-        f"print(json.dumps(n.imagenet(n._step, 16, {repeats}, compiled=False)))"
+        f"print(json.dumps(n.imagenet(n.training_step, 16, {repeats}, compiled=False)))"
     )
     environment = {k: v for k, v in os.environ.items() if k not in record.KEEPING}
     command = [sys.executable, "-c", code]
@@ -124,11 +98,11 @@ def with_default_allocator(repeats: int) -> dict[str, float]:
 def table(repeats: int) -> dict[str, dict[str, float]]:
     """Everything, by name."""
     tables = {
-        "training step, 224, batch 16": lambda: imagenet(_step, 16, repeats, compiled=True),
+        "training step, 224, batch 16": lambda: imagenet(training_step, 16, repeats, compiled=True),
         "training step, 224, batch 16, default allocator": lambda: with_default_allocator(repeats),
-        "inference, 224, batch 1": lambda: imagenet(_inference, 1, 5 * repeats, compiled=False),
-        "inference, 224, batch 16": lambda: imagenet(_inference, 16, repeats, compiled=False),
-        "training step, CIFAR, batch 128": lambda: cifar(_step, 128, 3 * repeats),
+        "inference, 224, batch 1": lambda: imagenet(forward_pass, 1, 5 * repeats, compiled=False),
+        "inference, 224, batch 16": lambda: imagenet(forward_pass, 16, repeats, compiled=False),
+        "training step, CIFAR, batch 128": lambda: cifar(training_step, 128, 3 * repeats),
         "peak memory of training, 224, batch 16, MiB": lambda: peak_memory(16),
     }
     found = {}

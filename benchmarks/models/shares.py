@@ -38,8 +38,8 @@ def measure(steps: int = 3) -> dict[str, dict[str, float]]:
     """Milliseconds a step in each group of operators, and in all others."""
     images = networks._images(16, 224)
     forms = {
-        "se_resnet50": networks._step(networks._ours("se_resnet50"), images),
-        "timm seresnet50": networks._step(networks._timm("seresnet50"), images),
+        "se_resnet50": networks.training_step(networks._ours("se_resnet50"), images),
+        "timm seresnet50": networks.training_step(networks._timm("seresnet50"), images),
     }
     found: dict[str, dict[str, float]] = {}
     for name, step in forms.items():

@@ -96,7 +96,7 @@ def measure(network: str, repeats: int) -> dict[str, Any]:
         "left alone": len(report.left_alone),
         "difference": _difference(model, images),
     }
-    for what, call in (("training", networks._step), ("inference", networks._inference)):
+    for what, call in (("training", networks.training_step), ("inference", networks.forward_pass)):
         forms = {"as it is": call(model, images), "accelerated": call(report.model, images)}
         found[what] = in_turn(forms, repeats)
     return found

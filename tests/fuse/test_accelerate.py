@@ -500,6 +500,30 @@ def test_a_map_is_written_over_where_nobody_else_reads_it(of, overwritten, grad,
     assert seen == [overwritten and not grad]
 
 
+class Spelled(nn.Module):
+    """A gate whose layer is a function, with its arguments spelled out."""
+
+    def __init__(self, padding):
+        super().__init__()
+        self.padding, self.weight = padding, nn.Parameter(torch.randn(8, 8, 1, 1))
+
+    def forward(self, x):
+        z = x.mean((2, 3), keepdim=True)
+        return x * F.conv2d(z, self.weight, None, 1, self.padding, 1, 1)[:, :, :1, :1].sigmoid()
+
+
+@pytest.mark.parametrize(("padding", "linear"), [(0, True), ((0, 0), True), (1, False)])
+def test_a_layer_that_is_a_function_is_linear_where_it_is_not_padded(padding, linear, monkeypatch):
+    calls = []
+    real = rewrite.pointwise
+    monkeypatch.setattr(rewrite, "pointwise", lambda *a: calls.append(a) or real(*a))
+    model, x = Spelled(padding), torch.randn(3, 8, 5, 5)
+    wanted = model(x)
+    accelerate(model)
+    torch.testing.assert_close(model(x), wanted)
+    assert bool(calls) == linear
+
+
 def test_the_layers_of_a_gate_are_linear_for_more_than_one_image(monkeypatch):
     calls = []
     real = rewrite.pointwise

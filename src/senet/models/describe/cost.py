@@ -113,7 +113,7 @@ def in_turn_times(
             make it what is to be timed: :func:`senet.accelerate`, for instance.
     """
     images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
-    forms = {"training step": _training_step, "inference": _forward_pass}
+    forms = {"training step": training_step, "inference": forward_pass}
     return {
         what: in_turn(
             {name: make(_copy(name, model, ready), images) for name, model in models.items()},
@@ -164,7 +164,8 @@ def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def _training_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
+def training_step(model: nn.Module, images: Tensor) -> Callable[[], None]:
+    """Return a call that trains ``model`` one step on ``images`` and leaves its weights alone."""
     model.train()
     # A learning rate of 0 takes the same time. A network that overfits its images gets denormal
     # gradients, on which a processor is many times slower.
@@ -179,7 +180,8 @@ def _training_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
     return step
 
 
-def _forward_pass(model: nn.Module, images: Tensor) -> Callable[[], object]:
+def forward_pass(model: nn.Module, images: Tensor) -> Callable[[], None]:
+    """Return a call that runs ``model`` on ``images`` in evaluation."""
     model.eval()
 
     @torch.inference_mode()

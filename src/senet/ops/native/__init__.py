@@ -2,8 +2,7 @@
 
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
-autograd stands above, in :mod:`senet.ops.tail`. The file is long because the eight passes are: a
-schema, a check of shapes and a call for each, which are read together.
+autograd stands above, in :mod:`senet.ops.tail`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -112,18 +111,21 @@ def grad_activate(
     return _ops.grad_activate.default(dy, x, pivot, a, b, activation, A, E, K, L)
 
 
-# C sees addresses and nothing else. Every tensor whose address is passed has a name in the function
-# that passes it, and so lives until the call has returned.
+def call(function: Any, maps: tuple[Tensor | None, ...], *arguments: Any) -> None:
+    """Call a function of the library with ``arguments``, and the layout that ``maps`` share.
+
+    C sees addresses and nothing else. The tensors whose addresses it gets are held by this call,
+    and so live until C has returned.
+    """
+    addresses = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    if function(*addresses, *layout(*maps)):  # type: ignore[arg-type]
+        raise MemoryError("no memory for the partial sums of a feature map")
 
 
 def _moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     pivot = of_channels(pivot, x)
     sums, squares = _sums_of(x, 2)
-    check(
-        _c.senet_moments(
-            x.data_ptr(), address(pivot), sums.data_ptr(), squares.data_ptr(), *layout(x)
-        )
-    )
+    call(_c.senet_moments, (x,), x, pivot, sums, squares)
     return sums, squares
 
 
@@ -138,17 +140,7 @@ def _affine(
 ) -> Tensor:
     pivot, A, D = of_channels(pivot, x), of_images(A, x), of_images(D, x)
     y = torch.empty_like(x)
-    _c.senet_affine(
-        x.data_ptr(),
-        address(pivot),
-        A.data_ptr(),
-        D.data_ptr(),
-        address(shortcut),
-        relu,
-        y.data_ptr(),
-        address(bits),
-        *layout(x, shortcut),
-    )
+    call(_c.senet_affine, (x, shortcut), x, pivot, A, D, shortcut, relu, y, bits)
     return y
 
 
@@ -170,19 +162,7 @@ def _grad_scale(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
         y = mask
     results = _scaled(dy, mask, x, pivot)
     g, S1, S2 = results if mask is not None else (None, *results)
-    check(
-        _c.senet_grad_scale(
-            dy.data_ptr(),
-            address(y),
-            address(bits),
-            x.data_ptr(),
-            address(pivot),
-            address(g),
-            S1.data_ptr(),
-            S2.data_ptr(),
-            *layout(x, dy, y),
-        )
-    )
+    call(_c.senet_grad_scale, (x, dy, y), dy, y, bits, x, pivot, g, S1, S2)
     return results
 
 
@@ -199,33 +179,14 @@ def _grad_affine(
     if K is not None and x is None:
         raise ValueError("with K, dx needs x")
     dx = torch.empty_like(g)
-    _c.senet_grad_affine(
-        g.data_ptr(),
-        address(x),
-        address(pivot),
-        A.data_ptr(),
-        address(E),
-        address(K),
-        dx.data_ptr(),
-        *layout(g, x),
-    )
+    call(_c.senet_grad_affine, (g, x), g, x, pivot, A, E, K, dx)
     return dx
 
 
 def _pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
     pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
     (sums,) = _sums_of(x, 1)
-    check(
-        _c.senet_pooled(
-            x.data_ptr(),
-            address(pivot),
-            a.data_ptr(),
-            b.data_ptr(),
-            ACTIVATIONS[activation],
-            sums.data_ptr(),
-            *layout(x),
-        )
-    )
+    call(_c.senet_pooled, (x,), x, pivot, a, b, ACTIVATIONS[activation], sums)
     return sums
 
 
@@ -235,16 +196,7 @@ def _activate(
     pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
     S = of_images(S, x)
     y = torch.empty_like(x)
-    _c.senet_activate(
-        x.data_ptr(),
-        address(pivot),
-        a.data_ptr(),
-        b.data_ptr(),
-        address(S),
-        ACTIVATIONS[activation],
-        y.data_ptr(),
-        *layout(x),
-    )
+    call(_c.senet_activate, (x,), x, pivot, a, b, S, ACTIVATIONS[activation], y)
     return y
 
 
@@ -254,19 +206,8 @@ def _grad_pooled(
     pivot, a, b = of_channels(pivot, x), of_channels(a, x), of_channels(b, x)
     sums = _sums_of(x, 5 if se else 2)
     addresses = (ctypes.c_void_p * len(sums))(*(s.data_ptr() for s in sums))
-    check(
-        _c.senet_grad_pooled(
-            dy.data_ptr(),
-            x.data_ptr(),
-            address(pivot),
-            a.data_ptr(),
-            b.data_ptr(),
-            ACTIVATIONS[activation],
-            addresses,
-            len(sums),
-            *layout(x, dy),
-        )
-    )
+    f = ACTIVATIONS[activation]
+    call(_c.senet_grad_pooled, (x, dy), dy, x, pivot, a, b, f, addresses, len(sums))
     return sums
 
 
@@ -286,20 +227,8 @@ def _grad_activate(
     A, E = of_images(A, x), of_images(E, x)
     K, L = of_channels(K, x), of_channels(L, x)
     dx = torch.empty_like(dy)
-    _c.senet_grad_activate(
-        dy.data_ptr(),
-        x.data_ptr(),
-        address(pivot),
-        a.data_ptr(),
-        b.data_ptr(),
-        ACTIVATIONS[activation],
-        A.data_ptr(),
-        address(E),
-        address(K),
-        address(L),
-        dx.data_ptr(),
-        *layout(dy, x),
-    )
+    f = ACTIVATIONS[activation]
+    call(_c.senet_grad_activate, (dy, x), dy, x, pivot, a, b, f, A, E, K, L, dx)
     return dx
 
 
@@ -360,15 +289,6 @@ def check_bits(bits: Tensor, x: Tensor) -> None:
         raise ValueError(f"a mask in bits must have whole words of {_WORD}, not {_described(x)}")
     if bits.shape != (masks.length(x),) or not bits.is_contiguous():
         raise ValueError(f"expected uint8 [{masks.length(x)}], got {_described(bits)}")
-
-
-def address(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
-
-
-def check(out_of_memory: int) -> None:
-    if out_of_memory:
-        raise MemoryError("no memory for the partial sums of a feature map")
 
 
 def layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int, int]:

@@ -17,10 +17,8 @@ from senet.ops import mask as masks
 from senet.ops import native, passes
 from senet.ops.native import (
     ACTIVATIONS,
-    address,
     bits_of,
-    check,
-    layout,
+    call,
     of_channels,
     of_images,
     of_shape,
@@ -55,22 +53,7 @@ def normalise(x: Tensor, norm: Norm, squeeze: bool) -> tuple[Tensor | None, Affi
     rows = _room(5, x.shape[1])
     m = _room(*x.shape[:2]) if norm.learns or squeeze else None
     z = _room(*x.shape[:2]) if squeeze else None
-    check(
-        _c.senet_norm(
-            x.data_ptr(),
-            address(γ),
-            address(β),
-            address(mean),
-            address(var),
-            norm.momentum,
-            norm.eps,
-            norm.learns,
-            rows.data_ptr(),
-            address(m),
-            address(z),
-            *layout(x),
-        )
-    )
+    call(_c.senet_norm, (x,), x, γ, β, mean, var, norm.momentum, norm.eps, norm.learns, rows, m, z)
     μ, var, σ, a, β = rows.unbind()
     return z, Affine(μ, var, σ, a, β, m, sizes(x)[1])
 
@@ -90,20 +73,7 @@ def scale(
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
     y = x if inplace else torch.empty_like(x)
     bits = bits_of(x) if keep and relu and native.keeps_bits(x) else None
-    check(
-        _c.senet_norm_scale(
-            x.data_ptr(),
-            address(μ),
-            a.data_ptr(),
-            β.data_ptr(),
-            address(s),
-            address(shortcut),
-            relu,
-            y.data_ptr(),
-            address(bits),
-            *layout(x, shortcut),
-        )
-    )
+    call(_c.senet_norm_scale, (x, shortcut), x, μ, a, β, s, shortcut, relu, y, bits)
     return y, (y if bits is None else bits) if keep and relu else None
 
 
@@ -126,22 +96,7 @@ def grad_scale(
     g = None if mask is None else torch.empty_like(x)
     links = _room(3, *x.shape[:2])
     ds = None if s is None else _room(*x.shape[:2])
-    check(
-        _c.senet_grad_norm_scale(
-            dy.data_ptr(),
-            address(y),
-            address(bits),
-            x.data_ptr(),
-            address(μ),
-            a.data_ptr(),
-            β.data_ptr(),
-            address(s),
-            address(g),
-            address(ds),
-            links.data_ptr(),
-            *layout(x, dy, y),
-        )
-    )
+    call(_c.senet_grad_norm_scale, (x, dy, y), dy, y, bits, x, μ, a, β, s, g, ds, links)
     return dy if g is None else g, ds, links
 
 
@@ -162,23 +117,7 @@ def grad_squeeze(
     links = _rows(links, 3, x)
     dx = torch.empty_like(x) if need_x else None
     dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
-    check(
-        _c.senet_grad_norm_squeeze(
-            g.data_ptr(),
-            x.data_ptr(),
-            address(μ),
-            address(σ),
-            a.data_ptr(),
-            address(m),
-            links.data_ptr(),
-            address(dz),
-            norm.training,
-            address(dx),
-            dγ.data_ptr(),
-            dβ.data_ptr(),
-            *layout(x, g),
-        )
-    )
+    call(_c.senet_grad_norm_squeeze, (x, g), g, x, μ, σ, a, m, links, dz, norm.training, dx, dγ, dβ)
     return dx, dγ, dβ
 
 
@@ -189,16 +128,7 @@ def act_scale(
     x = passes.dense(x, "x")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
     y = x if inplace else torch.empty_like(x)
-    _c.senet_activate(
-        x.data_ptr(),
-        address(μ),
-        a.data_ptr(),
-        β.data_ptr(),
-        address(s),
-        ACTIVATIONS[activation],
-        y.data_ptr(),
-        *layout(x),
-    )
+    call(_c.senet_activate, (x,), x, μ, a, β, s, ACTIVATIONS[activation], y)
     return y
 
 
@@ -213,20 +143,7 @@ def grad_act_scale(
     if s is None:
         links[3:] = 0
     ds = None if s is None else _room(*x.shape[:2])
-    check(
-        _c.senet_grad_act_scale(
-            dy.data_ptr(),
-            x.data_ptr(),
-            address(μ),
-            a.data_ptr(),
-            β.data_ptr(),
-            address(s),
-            ACTIVATIONS[activation],
-            address(ds),
-            links.data_ptr(),
-            *layout(x, dy),
-        )
-    )
+    call(_c.senet_grad_act_scale, (x, dy), dy, x, μ, a, β, s, ACTIVATIONS[activation], ds, links)
     return ds, links
 
 
@@ -247,24 +164,8 @@ def grad_act_squeeze(
     dz, links = of_images(dz, x), _rows(links, 5, x)
     dx = torch.empty_like(x) if need_x else None
     dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
-    check(
-        _c.senet_grad_act_squeeze(
-            dy.data_ptr(),
-            x.data_ptr(),
-            address(μ),
-            address(σ),
-            a.data_ptr(),
-            β.data_ptr(),
-            links.data_ptr(),
-            address(dz),
-            ACTIVATIONS[activation],
-            norm.training,
-            address(dx),
-            dγ.data_ptr(),
-            dβ.data_ptr(),
-            *layout(x, dy),
-        )
-    )
+    arrays, f = (dy, x, μ, σ, a, β, links, dz), ACTIVATIONS[activation]
+    call(_c.senet_grad_act_squeeze, (x, dy), *arrays, f, norm.training, dx, dγ, dβ)
     return dx, dγ, dβ
 
 
