@@ -1,6 +1,7 @@
 """The two layers of a gate, as convolutions and as linear layers.
 
-``python -m benchmarks.ops.layers`` says whether :mod:`senet.fuse.rewrite` gains by making the one the other.
+``python -m benchmarks.ops.layers`` says whether :mod:`senet.fuse.rewrite` gains by making the one
+the other.
 """
 
 from __future__ import annotations
