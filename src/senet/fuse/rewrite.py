@@ -15,12 +15,14 @@ from torch import Tensor, fx
 from torch.nn import functional as F
 
 from senet.graph.effects import undisturbed
+from senet.graph.gate import usual_gate
 from senet.graph.match import Tail, asks_shape, norm_arguments, tails
 from senet.graph.report import Finding
 from senet.graph.value import numbers, tensor_of
 from senet.graph.where import common, path_of
 from senet.ops import backend
 from senet.ops.activated import Activated, act_scale, act_squeeze
+from senet.ops.gate import Gate, gated_tail
 from senet.ops.norm import Norm
 from senet.ops.tail import Squeezed, mean_after, norm_scale, norm_squeeze
 
@@ -38,9 +40,10 @@ def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[
         path = common(
             [path_of(node, names) for node in t.chain if node.meta.get("nn_module_stack")]
         )
-        why = _why_not(t)
+        gate = usual_gate(t) if _is_inference(t) else None
+        why = _why_not(t, whole=gate is not None)
         if not why:
-            _replace(gm.graph, t, made)
+            _replace(gm.graph, t, gate, made)
         findings.append(Finding(path, str(t), "" if why else "on the passes", why))
     if made:
         _make_linear(gm.graph)
@@ -48,27 +51,64 @@ def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[
     return findings
 
 
-def _why_not(t: Tail) -> str:
-    """Why ``t`` is left as it is; empty where it is not."""
+def _is_inference(t: Tail) -> bool:
+    """Whether nothing is to be learnt of ``t``: no gradient, no statistics of a batch."""
+    if t.norm is None:
+        return not torch.is_grad_enabled()
+    given = norm_arguments(t.norm)
+    learns = given["training"] or given["running_mean"] is None
+    return not torch.is_grad_enabled() and not learns
+
+
+def _why_not(t: Tail, whole: bool) -> str:
+    """Why ``t`` is left as it is; empty where it is not. ``whole``: it could be a single call."""
     x = tensor_of(t.x)
     assert x is not None
-    if backend.pays(x, numbers(x), gate=t.gate is not None):
+    if backend.pays(x, numbers(x), gate=t.gate is not None, whole=whole):
         return ""
     if backend.of(x) is backend.eager:
         return f"no backend has passes for {x.dtype} on {x.device.type}"
     return f"its map of {tuple(x.shape)} is too small to gain"
 
 
-def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
-    """Put ``t`` on the passes; ``made`` are the squeezes and outputs of earlier tails."""
-    x, inplace = made.get(t.x, t.x), _may_overwrite(t)
-    norm: Any = None
+def _replace(
+    graph: fx.Graph,
+    t: Tail,
+    gate: tuple[Gate, list[fx.Node]] | None,
+    made: dict[fx.Node, fx.Node],
+) -> None:
+    """Put ``t`` on the passes.
+
+    Args:
+        graph: is changed.
+        t: a tail of it.
+        gate: its layers and their calls, where the tail is to be a single call.
+        made: the squeezes and outputs of earlier tails.
+    """
+    x: Any = made.get(t.x, t.x)
+    norm = None
     if t.norm is not None:
         given = norm_arguments(t.norm)
         x = given.pop("input")
         norm = Norm(**given)
-    start = t.chain[0]
-    with graph.inserting_before(start):
+    if gate is None:
+        y, gone = _put_pair(graph, t, x, norm, made), t.chain
+    else:
+        y, gone = _put_whole(graph, t, x, norm, gate[0]), [*t.chain, *gate[1]]
+    y.meta = dict(t.end.meta)
+    t.end.replace_all_uses_with(y)
+    made[t.end] = y
+    for node in [node for node in reversed(graph.nodes) if node in gone]:
+        for user in [user for user in node.users if asks_shape(user, node)]:
+            user.replace_input_with(node, x)
+        graph.erase_node(node)
+
+
+def _put_pair(
+    graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, made: dict[fx.Node, fx.Node]
+) -> fx.Node:
+    """Put the squeeze where the tail began, and the scale where it ends, the gate between them."""
+    with graph.inserting_before(t.chain[0]):
         if t.activation is None:
             mean = _mean_before(graph, t)
             h = graph.call_function(norm_squeeze, (x, norm, t.gate is not None, mean))
@@ -79,16 +119,17 @@ def _replace(graph: fx.Graph, t: Tail, made: dict[fx.Node, fx.Node]) -> None:
     with graph.inserting_before(t.end):
         gate = made.get(t.gate, t.gate)  # type: ignore[arg-type]
         if t.activation is None:
-            y = graph.call_function(scaled, (h, gate, t.shortcut, t.relu, inplace))
-        else:
-            y = graph.call_function(activated, (h, gate, inplace))
-    y.meta = dict(t.end.meta)
-    t.end.replace_all_uses_with(y)
-    made[t.end] = y
-    for node in reversed(t.chain):
-        for user in [user for user in node.users if asks_shape(user, node)]:
-            user.replace_input_with(node, x)
-        graph.erase_node(node)
+            return graph.call_function(scaled, (h, gate, t.shortcut, t.relu, _may_overwrite(t)))
+        return graph.call_function(activated, (h, gate, _may_overwrite(t)))
+
+
+def _put_whole(graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, gate: Gate) -> fx.Node:
+    """Put the whole tail, its gate included, where it ends."""
+    with graph.inserting_before(t.chain[0]):
+        mean = _mean_before(graph, t) if t.activation is None else None
+    with graph.inserting_before(t.end):
+        options = (t.shortcut, t.relu, mean, _may_overwrite(t))
+        return graph.call_function(gated_tail, (x, norm, t.activation, gate, *options))
 
 
 def _may_overwrite(t: Tail) -> bool:

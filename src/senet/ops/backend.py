@@ -98,7 +98,7 @@ def _tails() -> ModuleType:
 LEAST, LEAST_WITHOUT_GATE = 1 << 17, 1 << 19
 
 
-def pays(x: Tensor, numbers: int, gate: bool) -> bool:
+def pays(x: Tensor, numbers: int, gate: bool, whole: bool = False) -> bool:
     """Whether a tail on the passes is faster than plain PyTorch.
 
     A backend that was asked for by name gets every map.
@@ -107,6 +107,7 @@ def pays(x: Tensor, numbers: int, gate: bool) -> bool:
         x: a map, or what stands for one while a network is captured.
         numbers: of the map.
         gate: whether something is between squeeze and scale.
+        whole: whether the tail, its gate included, would be a single call.
 
     Example:
         >>> pays(torch.empty(8), 8, gate=True)
@@ -114,7 +115,7 @@ def pays(x: Tensor, numbers: int, gate: bool) -> bool:
     """
     if of(x) is eager or not numbers:
         return False
-    if _forced.get() != "auto" or x.device.type != "cpu":
+    if whole or _forced.get() != "auto" or x.device.type != "cpu":
         return True
     return numbers >= (LEAST if gate else LEAST_WITHOUT_GATE)
 

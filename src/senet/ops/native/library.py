@@ -86,6 +86,10 @@ def declare(library: ctypes.CDLL) -> None:
     library.senet_grad_norm_squeeze.argtypes = [pointer] * 8 + [flag] + [pointer] * 3 + layout
     library.senet_grad_act_scale.argtypes = [pointer] * 6 + [flag, pointer, pointer, *layout]
     library.senet_grad_act_squeeze.argtypes = [pointer] * 8 + [flag, flag] + [pointer] * 3 + layout
+    library.senet_gated_tail.argtypes = (
+        [pointer] * 6 + [real, flag] + [pointer] * 4 + [number, flag, flag, pointer, flag, pointer]
+    ) + layout
+    library.senet_excite.argtypes = [pointer] * 5 + [number, flag, flag, number, pointer, *layout]
     for name in ("affine", "grad_affine", "activate", "grad_activate"):  # which return nothing
         getattr(library, f"senet_{name}").restype = None
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]

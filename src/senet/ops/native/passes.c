@@ -595,11 +595,7 @@ INLINE void grad_activate_panel(type T, const job *j, activation f, int learn, i
                           r < p->rows ? p->width : p->tail, v, A, E, K, L);
 }
 
-/* ---------------------------------------------- the passes, compiled for every instruction set
- *
- * All of the above is inlined here, its type and its flags constant, so that each combination becomes
- * a loop without branches. */
-
+/* A call with a type, an activation or a flag that is a constant in it. */
 #define WITH_TYPE(j, call)                                                                            \
     switch ((j)->map.T) {                                                                             \
     case FLOAT32: { const type T = FLOAT32; call; break; }                                            \
@@ -616,12 +612,60 @@ INLINE void grad_activate_panel(type T, const job *j, activation f, int learn, i
 #define WITH(flag, value, call)                                                                       \
     if (value) { const int flag = 1; call; } else { const int flag = 0; call; }
 
+/* -------------------------------------------------------------------------- the layers of a gate */
+
+typedef enum { AS_IT_IS, SIGMOID, HARDSIGMOID } gate;
+
+/* NaN stays NaN. */
+INLINE float gated(gate g, float u)
+{
+    if (u != u || g == AS_IT_IS) return u;
+    return g == SIGMOID ? sigmoid(u) : between(-0.0f, u + 3, 6) * (1 / 6.0f);
+}
+
+/* Output r of a layer, w_r v_b + bias_r, for one of its inputs v_b or, `several`, for four of them: its
+ * weights are read once for all. */
+INLINE void dot(const layer *l, long r, int several, const float *v, float *out)
+{
+    const long C = l->inputs;
+    const float *w = l->weight + r * C;
+    float sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+#pragma omp simd reduction(+ : sum0, sum1, sum2, sum3)
+    for (long c = 0; c < C; c++) {
+        sum0 += w[c] * v[c];
+        if (several) sum1 += w[c] * v[C + c], sum2 += w[c] * v[2 * C + c], sum3 += w[c] * v[3 * C + c];
+    }
+    const float sums[4] = {sum0, sum1, sum2, sum3};
+    for (int b = 0; b < (several ? 4 : 1); b++) {
+        const float u = sums[b] + (l->bias ? l->bias[r] : 0);
+        float *s = out + b * l->outputs + r;
+        if (l->gate)
+            *s = gated(l->gate, u);
+        else
+            WITH_ACTIVATION(l, *s = activate(f, u).value)
+    }
+}
+
+INLINE void layer_row(const layer *l, long r, long B, const float *v, float *out)
+{
+    long b = 0;
+    for (; b + 4 <= B; b += 4) dot(l, r, 1, v + b * l->inputs, out + b * l->outputs);
+    for (; b < B; b++) dot(l, r, 0, v + b * l->inputs, out + b * l->outputs);
+}
+
+/* ---------------------------------------------- the passes, compiled for every instruction set
+ *
+ * All of the above is inlined here, its type and its flags constant, so that each combination becomes
+ * a loop without branches. */
+
 typedef void item_function(const job *, long image, long part, long block);
+typedef void layer_function(const layer *, long r, long B, const float *v, float *out);
 
 typedef struct {
     const char *name;
     item_function *moments, *affine, *grad_scale, *grad_affine;
     item_function *pooled, *activate, *grad_pooled, *grad_activate;
+    layer_function *layer;
 } instruction_set;
 
 #define COMPILE_FOR(isa, target)                                                                      \
@@ -674,9 +718,13 @@ typedef struct {
         WITH_ACTIVATION(j, WITH(learn, j->K, WITH(each, j->map.columns > 1,                           \
             grad_activate_panel(j->map.T, j, f, learn, each, &p))))                                   \
     }                                                                                                 \
+    target static void layer_##isa(const layer *l, long r, long B, const float *v, float *out)        \
+    {                                                                                                 \
+        layer_row(l, r, B, v, out);                                                                   \
+    }                                                                                                 \
     static const instruction_set isa = {                                                              \
         #isa,         moments_##isa,  affine_##isa,      grad_scale_##isa,    grad_affine_##isa,      \
-        pooled_##isa, activate_##isa, grad_pooled_##isa, grad_activate_##isa,                         \
+        pooled_##isa, activate_##isa, grad_pooled_##isa, grad_activate_##isa, layer_##isa,            \
     };
 
 #if defined __x86_64__ && defined __GNUC__
@@ -877,4 +925,11 @@ void senet_grad_activate(const void *dy, const void *x, const float *pivot, cons
     j.A = A, j.E = E, j.K = K, j.L = L, j.out = dx;
     expect_large_pages(dx, &j.map);
     run(in_use->grad_activate, &j, threads);
+}
+
+void senet_layer(const layer *l, long B, const float *v, float *out, int threads)
+{
+    if (B * l->inputs * l->outputs < PARALLEL) threads = 1;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (long r = 0; r < l->outputs; r++) in_use->layer(l, r, B, v, out);
 }

@@ -39,3 +39,13 @@ int senet_grad_pooled(const void *dy, const void *x, const float *pivot, const f
 void senet_grad_activate(const void *dy, const void *x, const float *pivot, const float *a,
                          const float *b, int f, const float *A, const float *E, const float *K,
                          const float *L, void *dx, LAYOUT, int threads);
+
+/* A layer of a gate: f(W v + bias), or gate(W v + bias) where there is a gate. W is [outputs, inputs]. */
+typedef struct {
+    const float *weight, *bias;
+    long inputs, outputs;
+    int f, gate; /* `activation` and `gate` in passes.c */
+} layer;
+
+/* From v, [B, inputs], to `out`, [B, outputs]. */
+void senet_layer(const layer *l, long B, const float *v, float *out, int threads);

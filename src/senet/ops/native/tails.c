@@ -10,7 +10,8 @@
  *     senet_grad_norm_squeeze   dx, dgamma = T2 / sigma, dbeta = T1
  *
  * and where an activation stands between norm and squeeze, senet_grad_act_scale, which sends s, s S1,
- * s S2, C1 and C2 on, and senet_grad_act_squeeze. All return 1 where there is no memory, else 0.
+ * s S2, C1 and C2 on, and senet_grad_act_squeeze. In inference, senet_gated_tail is a whole tail with
+ * SE. All return 1 where there is no memory, else 0.
  */
 
 #include <math.h>
@@ -205,5 +206,71 @@ int senet_grad_act_squeeze(const void *dy, const void *x, const float *mu, const
     }
     for (long c = 0; c < C; c++) dgamma[c] = T2[c] / sigma[c];
     free(scratch);
+    return 0;
+}
+
+/* s = gate(W2 f(W1 z + b1) + b2), or without W1 gate(W2 z + b2); `hidden` is room for [B, R]. */
+static void excite(const float *z, const float *w1, const float *b1, const float *w2, const float *b2,
+                   long R, int f, int gate, float *hidden, float *s, long B, long C, long outputs,
+                   int threads)
+{
+    const layer first = {.weight = w1, .bias = b1, .inputs = C, .outputs = R, .f = f};
+    const layer second = {
+        .weight = w2, .bias = b2, .inputs = w1 ? R : C, .outputs = outputs, .gate = gate};
+    if (w1) senet_layer(&first, B, z, hidden, threads);
+    senet_layer(&second, B, w1 ? hidden : z, s, threads);
+}
+
+/* A whole tail in inference: y = relu(s v + shortcut) with v = u, or v = f(u) for an activation `inner`
+ * >= 0; u = x or a batch norm of x by running statistics; z the mean of v over space, where `mean` is
+ * that of x, [B, C], if it is known already; and s the gates that two layers, or one, make of z. */
+int senet_gated_tail(const void *x, const float *mean, const float *mu, const float *var,
+                     const float *gamma, const float *beta, double eps, int inner, const float *w1,
+                     const float *b1, const float *w2, const float *b2, long R, int f, int gate,
+                     const void *shortcut, int relu, void *y, LAYOUT, int threads)
+{
+    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
+    float *scratch = malloc((2 * C + 4 * all + B * R) * sizeof *scratch);
+    if (!scratch) return 1;
+    float *a = scratch, *b = a + C, *z = b + C, *s = z + all, *A = s + all, *D = A + all;
+    for (long c = 0; c < C; c++) {
+        a[c] = var ? (gamma ? gamma[c] : 1) / sqrtf(var[c] + (float)eps) : 1;
+        b[c] = var && beta ? beta[c] : 0;
+    }
+    int failed = 0;
+    if (inner >= 0)
+        failed = senet_pooled(x, mu, a, b, inner, z, SAME_LAYOUT, threads);
+    else if (!mean)
+        failed = senet_moments(x, mu, z, D, SAME_LAYOUT, threads);
+    if (failed) return free(scratch), 1;
+    for (long i = 0; i < all; i += C)
+        for (long c = 0; c < C; c++)
+            if (inner >= 0)
+                z[i + c] /= N;
+            else
+                z[i + c] = a[c] * (mean ? mean[i + c] - (mu ? mu[c] : 0) : z[i + c] / N) + b[c];
+    excite(z, w1, b1, w2, b2, R, f, gate, D + all, s, B, C, C, threads);
+    if (inner >= 0) {
+        senet_activate(x, mu, a, b, s, inner, y, SAME_LAYOUT, threads);
+    } else {
+        for (long i = 0; i < all; i += C)
+            for (long c = 0; c < C; c++) A[i + c] = s[i + c] * a[c], D[i + c] = s[i + c] * b[c];
+        senet_affine(x, mu, A, D, shortcut, relu, y, NULL, SAME_LAYOUT, threads);
+    }
+    free(scratch);
+    return 0;
+}
+
+/* s, [B, outputs], of a squeeze z, [B, C]: by the layers of senet_gated_tail, whose last one has
+ * `outputs`. */
+int senet_excite(const float *z, const float *w1, const float *b1, const float *w2, const float *b2,
+                 long R, int f, int gate, long outputs, float *s, LAYOUT, int threads)
+{
+    const long B = BATCH;
+    float *hidden = malloc(B * R * sizeof *hidden);
+    if (!hidden) return 1;
+    (void)rows, (void)T;
+    excite(z, w1, b1, w2, b2, R, f, gate, hidden, s, B, channels, outputs, threads);
+    free(hidden);
     return 0;
 }

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from senet.ops import mask as masks
 from senet.ops import native, passes
+from senet.ops.gate import Gate
 from senet.ops.native import (
     ACTIVATIONS,
     bits_of,
@@ -167,6 +168,69 @@ def grad_act_squeeze(
     arrays, f = (dy, x, μ, σ, a, β, links, dz), ACTIVATIONS[activation]
     call(_c.senet_grad_act_squeeze, (x, dy), *arrays, f, norm.training, dx, dγ, dβ)
     return dx, dγ, dβ
+
+
+def gated_tail(
+    x: Tensor,
+    norm: Norm | None,
+    activation: str | None,
+    gate: Gate,
+    shortcut: Tensor | None,
+    relu: bool,
+    mean: Tensor | None,
+    inplace: bool,
+) -> Tensor:
+    """A whole tail in inference."""
+    x = passes.dense(x, "x")
+    shortcut = passes.like(shortcut, x, "shortcut")
+    μ, var, γ, β = _vectors(x, *(norm or Norm())[:4])
+    y = x if inplace else torch.empty_like(x)
+    inner = -1 if activation is None else ACTIVATIONS[activation]
+    arrays = x, of_images(mean, x), μ, var, γ, β, (norm or Norm()).eps, inner
+    layers = _layers(gate, x.shape[1], x.shape[1])
+    call(_c.senet_gated_tail, (x, shortcut), *arrays, *layers, shortcut, relu, y)
+    return y
+
+
+def excite(z: Tensor, gate: Gate) -> Tensor:
+    """The gates that the layers make of the squeeze ``z``, float32."""
+    z = of_images(z, z)
+    outputs = len(gate.second)
+    s = _room(len(z), outputs)
+    call(_c.senet_excite, (z,), z, *_layers(gate, z.shape[1], outputs), outputs, s)
+    return s
+
+
+def rescale(u: Tensor, s: Tensor, shortcut: Tensor | None, relu: bool, inplace: bool) -> Tensor:
+    """y = relu(s u + shortcut)."""
+    u = passes.dense(u, "u")
+    shortcut = passes.like(shortcut, u, "shortcut")
+    y = u if inplace else torch.empty_like(u)
+    call(_c.senet_affine, (u, shortcut), u, None, of_images(s, u), None, shortcut, relu, y, None)
+    return y
+
+
+_GATES = {"sigmoid": 1, "hardsigmoid": 2}  # as in passes.c
+
+
+def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
+    """A gate as C reads it."""
+    R = inputs if gate.first is None else len(gate.first)
+    return (
+        _weights(gate.first, R, inputs),
+        _weights(gate.first_bias, R),
+        _weights(gate.second, outputs, R),
+        _weights(gate.second_bias, outputs),
+        *(R, ACTIVATIONS[gate.activation], _GATES[gate.function]),
+    )
+
+
+def _weights(v: Tensor | None, *shape: int) -> Any:
+    """Weights of a layer as C reads them."""
+    if v is None or (v.shape == shape and v.dtype == torch.float32 and v.is_contiguous()):
+        return v
+    v = v.detach().float()
+    return of_shape(v.flatten(1) if v.dim() > 2 else v, torch.Size(shape))
 
 
 def _room(*shape: int) -> Tensor:

@@ -1,0 +1,206 @@
+"""A network for inference alone: nothing is captured and nothing compiled while it runs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from senet.fuse.early import put_gates_early
+from senet.fuse.norms import fold_norms
+from senet.fuse.packed import pack_convolutions
+from senet.fuse.rewrite import activated, mean_before, rewrite, scaled, squeezed
+from senet.graph.apart import keeps_images_apart
+from senet.graph.export import attribute, exported
+from senet.graph.value import numbers, tensor_of
+from senet.ops.activated import act_squeeze
+from senet.ops.gate import gated_tail
+from senet.ops.tail import norm_squeeze
+
+# Numbers of the largest map of as many images as are worked at a time. Their maps stay in the
+# caches, and small pieces of memory are kept by the allocator: `python -m benchmarks.models.frozen`.
+PIECE = 1 << 22
+
+
+def for_inference(
+    model: nn.Module, example: Tensor | None = None, *, dtype: torch.dtype | None = None
+) -> Frozen:
+    """Return a network that computes what ``model`` computes in evaluation, and faster.
+
+    ``model`` is exported once. Norms are folded into convolutions, whose weights are packed, with
+    additions and activations inside; a tail with an SE block is a single call, written where its
+    map was. Large batches are worked a few images at a time, where each image is on its own. The
+    result holds its own copy of the weights, and needs neither ``model`` nor a compiler.
+
+    Args:
+        model: takes one tensor, ``[B, ...]``; it is left as it was.
+        example: an input. By default two images of the size that the network says it is made for
+            (``preprocessing``, or timm's ``default_cfg``), else of 224 pixels.
+        dtype: to compute in, such as ``torch.bfloat16``; by default that of the weights. Inputs
+            and outputs keep theirs.
+
+    Raises:
+        ValueError: if torch.export cannot follow the network, or it takes no such input.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+        >>> fast = for_inference(model)
+        >>> x = torch.randn(5, 3, 32, 32)
+        >>> torch.allclose(fast(x), model(x), atol=1e-5)
+        True
+    """
+    if dtype is not None:
+        model = copy.deepcopy(model).to(dtype)
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
+    example = _example(model) if example is None else example
+    if len(example) == 1:  # sizes of 1 are special to torch.export
+        example = torch.cat((example, example))
+    gm = exported(model, example.to(like.device, like.dtype))
+    x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
+    assert x is not None
+    apart = keeps_images_apart(gm.graph)
+    largest = max(_numbers_an_image(node) for node in gm.graph.nodes)
+    with torch.no_grad():
+        fold_norms(gm)
+        rewrite(gm)
+        put_gates_early(gm)
+        pack_convolutions(gm)
+    return Frozen(_own(gm), x, largest if apart else 0)
+
+
+class Frozen(nn.Module):
+    """A network that :func:`for_inference` made.
+
+    It is called as the network was, on batches of any size, by any number of threads; it can be
+    copied, pickled and moved. It cannot be trained: it has buffers and no parameters.
+
+    Attributes:
+        graph: the calls.
+        sizes: of an input; ``None`` where any will do.
+        dtype: that it computes in.
+        piece: of the largest map of an image, its share in the positions of the input; 0 where
+            the images of a batch are not worked apart.
+    """
+
+    def __init__(self, graph: fx.GraphModule, x: Tensor, largest: float) -> None:
+        super().__init__()
+        self.graph = graph
+        self.sizes = tuple(n if isinstance(n, int) else None for n in x.shape)
+        self.dtype = x.dtype
+        self.growth = largest / (numbers(x) / _known(x.shape[0]))
+        super().train(False)
+
+    def forward(self, x: Tensor) -> Any:
+        """Return what the network returns for ``x``.
+
+        Raises:
+            ValueError: if ``x`` is not such an input, or is to have a gradient.
+        """
+        self._check(x)
+        with torch.no_grad():
+            given = x.to(self.dtype)
+            if x.dim() == 4:
+                given = given.contiguous(memory_format=torch.channels_last)
+            pieces = [self.graph(piece) for piece in given.split(self._images(x))]
+            return tree_map(lambda y: _returned(y, x), _joined(pieces))
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Refuse to train.
+
+        Raises:
+            ValueError: if ``mode`` is true.
+        """
+        if mode:
+            raise ValueError(
+                "a network of for_inference cannot be trained: train the network that it was made "
+                "of, and make it again"
+            )
+        return super().train(False)
+
+    def _images(self, x: Tensor) -> int:
+        """How many images to work at a time."""
+        if not self.growth or not x.numel():
+            return max(len(x), 1)
+        return max(int(PIECE / (self.growth * x[0].numel())), 1)
+
+    def _check(self, x: Tensor) -> None:
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                "a network of for_inference has no gradients: call it under torch.no_grad(), or "
+                "take the network that it was made of"
+            )
+        fits = len(self.sizes) == x.dim() and all(
+            size in (None, n) for size, n in zip(self.sizes, x.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in self.sizes)
+            raise ValueError(
+                f"expected an input [{wanted}], got {list(x.shape)}: give for_inference an example "
+                "of this size"
+            )
+        if x.dtype not in (self.dtype, torch.float32):
+            raise ValueError(f"expected an input of {self.dtype}, got {x.dtype}")
+
+
+class _Tracer(fx.Tracer):
+    """Has a pickled graph call our functions, as it did, and not look into them."""
+
+    def __init__(self) -> None:
+        ours = norm_squeeze, act_squeeze, scaled, activated, squeezed, mean_before, gated_tail
+        super().__init__(autowrap_functions=ours)
+
+
+def _own(gm: fx.GraphModule) -> fx.GraphModule:
+    """The graph with copies of the tensors that it reads, and nothing else."""
+    gm.graph.eliminate_dead_code()
+    root, names = nn.Module(), dict[str, str]()
+    for node in gm.graph.nodes:
+        node.meta = {}
+        if node.op == "call_module":
+            root.add_module(node.target, copy.deepcopy(gm.get_submodule(node.target)))
+        elif node.op == "get_attr":
+            name = names.setdefault(node.target, f"constant{len(names)}")
+            root.register_buffer(name, attribute(gm, node.target).detach().clone())
+            node.target = name
+    gm.graph._tracer_cls = _Tracer
+    return fx.GraphModule(root, gm.graph)
+
+
+def _example(model: nn.Module) -> Tensor:
+    """Two images of the size that the network is made for."""
+    known: Any = getattr(model, "preprocessing", None)
+    config: Any = getattr(model, "default_cfg", None) or getattr(model, "pretrained_cfg", None)
+    if known is not None:
+        return torch.zeros(2, known.channels, known.size, known.size)
+    if config is not None and "input_size" in config:
+        return torch.zeros(2, *config["input_size"])
+    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    channels = next((conv.in_channels for conv in convolutions), 3)
+    return torch.zeros(2, channels, 224, 224)
+
+
+def _numbers_an_image(node: fx.Node) -> float:
+    x = tensor_of(node)
+    if x is None or not x.dim() or node.op == "get_attr":
+        return 0
+    return numbers(x) / max(_known(x.shape[0]), 1)
+
+
+def _known(size: Any) -> int:
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """The outputs of several batches as those of one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    leaves, spec = zip(*(tree_flatten(piece) for piece in pieces), strict=True)
+    return tree_unflatten([torch.cat(parts) for parts in zip(*leaves, strict=True)], spec[0])
+
+
+def _returned(y: Any, x: Tensor) -> Any:
+    floats = isinstance(y, Tensor) and y.is_floating_point()
+    return y.to(x.dtype) if floats else y

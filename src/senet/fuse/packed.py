@@ -1,0 +1,217 @@
+"""Convolutions for inference: weights packed once, the addition and the activation inside.
+
+oneDNN, which runs PyTorch's convolutions on the CPU, wants weights in an order of its own and puts
+them into it at every call. Here that is done once. It also adds a shortcut and applies an
+activation while a result is still in the registers. The operators are those that inductor calls,
+and private to PyTorch: where they are missing, the convolution is PyTorch's public one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from senet.graph.export import attribute
+from senet.graph.value import same_shape, tensor_of
+from senet.graph.words import ACTIVATIONS, SUMS
+from senet.ops import activation as activations
+from senet.ops.gate import gated_tail
+
+# As oneDNN names them, with the bounds that one of them takes.
+_AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
+    None: ("none", [None]),
+    "relu": ("relu", [None]),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+    "silu": ("swish", [None]),
+    "hardswish": ("hardswish", [None]),
+}
+_TYPES = (torch.float32, torch.bfloat16)
+
+
+class Convolution(nn.Module):
+    """y = f(W ∗ x + b + shortcut), of two-dimensional maps.
+
+    Args:
+        weight: W, ``[C, C'/groups, kH, kW]``.
+        bias: b, ``[C]``, or ``None``.
+        stride: as those of :class:`torch.nn.Conv2d`, and so padding, dilation, groups.
+        activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
+        overwrites: whether y may be written where the shortcut is.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        *,
+        activation: str | None = None,
+        overwrites: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor | None
+        self.register_buffer("weight", weight.detach().to(memory_format=torch.channels_last))
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.options = _pair(stride), _pair(padding), _pair(dilation), groups
+        self.activation = activation
+        self.overwrites = overwrites
+        self._packed: dict[bool, Tensor] = {}
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if not self.can_pack(x):
+            return self._plain(x, shortcut)
+        weight = self._packed.get(len(x) == 1)
+        if weight is None:
+            # oneDNN has one order for a single image and another one for several.
+            stride, padding, dilation, groups = self.options
+            order = _operators._reorder_convolution_weight
+            weight = order(self.weight, padding, stride, dilation, groups, x.shape)
+            self._packed[len(x) == 1] = weight
+        return convolve(
+            x, weight, self.bias, self.options, self.activation, shortcut, self.overwrites
+        )
+
+    def can_pack(self, x: Tensor) -> bool:
+        """Whether :func:`convolve` takes ``x`` and the weights."""
+        return x.is_cpu and x.dtype in _TYPES and x.dtype == self.weight.dtype and has_oneDNN()
+
+    def _plain(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
+        y = F.conv2d(x, self.weight, self.bias, *self.options)
+        if shortcut is not None:
+            y += shortcut
+        if self.activation is None:
+            return y
+        return activations.ACTIVATIONS[self.activation].function(y)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Convolution:
+        self._packed = {}
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the packed weights, which are packed again where they are needed."""
+        return {**self.__dict__, "_packed": {}}
+
+    def extra_repr(self) -> str:
+        return f"{list(self.weight.shape)}, activation={self.activation}"
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    options: tuple[Any, ...],
+    activation: str | None,
+    shortcut: Tensor | None = None,
+    overwrites: bool = False,
+) -> Tensor:
+    """Return f(W ∗ x + b + shortcut), by oneDNN.
+
+    Args:
+        x: map ``[B, C', H, W]``, float32 or bfloat16, on the CPU.
+        weight: W, packed or as it is.
+        bias: b.
+        options: stride, padding, dilation and groups.
+        activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
+        shortcut: of the shape of the result.
+        overwrites: whether the result is to be written where the shortcut is.
+    """
+    stride, padding, dilation, groups = options
+    layer = weight, bias, padding, stride, dilation, groups
+    name, bounds = _AFTERWARDS[activation]
+    if shortcut is None:
+        return _operators._convolution_pointwise(x, *layer, name, bounds, None)
+    after = "add", 1.0, None if activation is None else name, bounds, None
+    if overwrites:
+        return _operators._convolution_pointwise_.binary(shortcut, x, *layer, *after)
+    return _operators._convolution_pointwise(x, shortcut, *layer, *after)
+
+
+@functools.cache
+def has_oneDNN() -> bool:
+    """Whether this PyTorch has the operators that run packed convolutions."""
+    try:
+        _ = _operators._convolution_pointwise.binary, _operators._convolution_pointwise_.binary
+        _ = _operators._reorder_convolution_weight.default
+    except (AttributeError, RuntimeError):
+        return False
+    return torch.backends.mkldnn.is_available()
+
+
+_operators: Any = torch.ops.mkldnn
+
+
+def pack_convolutions(gm: fx.GraphModule) -> None:
+    """Make every two-dimensional convolution of the graph a :class:`Convolution`.
+
+    Args:
+        gm: of :func:`~senet.graph.export.exported`; it is changed in place.
+    """
+    place = {node: k for k, node in enumerate(gm.graph.nodes)}
+    for conv in [node for node in gm.graph.nodes if node.target is F.conv2d]:
+        weights = conv.args[1:3]
+        if conv.kwargs or any(w is not None and w.op != "get_attr" for w in weights):
+            continue
+        chain = [conv]
+        if (shortcut := _shortcut(chain)) is not None:
+            chain.append(_only_user(conv))
+        user = _only_user(chain[-1])
+        name = None if user is None else ACTIVATIONS.get(user.target)
+        if name is not None:
+            chain.append(user)
+        end = chain[-1]
+        module = Convolution(
+            *(None if w is None else attribute(gm, w.target) for w in weights),  # type: ignore[arg-type]
+            *conv.args[3:],
+            activation=name,
+            overwrites=shortcut is not None
+            and is_fresh(shortcut)
+            and is_last(shortcut, end, place),
+        )
+        gm.add_submodule(conv.name, module)
+        with gm.graph.inserting_before(end):
+            given = (conv.args[0],) if shortcut is None else (conv.args[0], shortcut)
+            y = gm.graph.call_module(conv.name, given)
+        y.meta, place[y] = dict(end.meta), place[end]
+        end.replace_all_uses_with(y)
+        for node in reversed(chain):
+            gm.graph.erase_node(node)
+
+
+def _shortcut(chain: list[fx.Node]) -> fx.Node | None:
+    """The map that is added to what a convolution makes, where nothing else happens to that."""
+    conv = chain[-1]
+    user = _only_user(conv)
+    if user is None or user.target not in SUMS or user.kwargs or len(user.args) != 2:
+        return None
+    a, b = user.args
+    other = b if a is conv else a
+    x, y = tensor_of(conv), tensor_of(other)
+    if a is b or x is None or y is None or x.dtype != y.dtype or not same_shape(x.shape, y.shape):
+        return None
+    return cast(fx.Node, other)
+
+
+def is_last(x: fx.Node, user: fx.Node, place: dict[fx.Node, int]) -> bool:
+    """Whether nobody reads ``x`` after ``user``; ``place`` is that of the nodes in the graph."""
+    return all(place[other] <= place[user] for other in x.users)
+
+
+def is_fresh(node: fx.Node) -> bool:
+    """Whether ``node`` makes a map of its own, which is no view and no caller's."""
+    return node.op == "call_module" or node.target in (F.conv2d, gated_tail)
+
+
+def _only_user(node: fx.Node) -> Any:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
