@@ -148,7 +148,7 @@ def test_channels_are_rounded_down():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, 16), "reduction=16 leaves no channel of channels=8: take a reduction of at most 8"),
+        ((8, 16), "reduction=16 leaves no channel of channels=8: use a reduction of at most 8"),
         ((0, 16), "must be at least 1"),
         ((8, 0), "must be at least 1"),
     ],
