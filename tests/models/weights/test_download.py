@@ -93,13 +93,13 @@ def test_offline_without_a_cache():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/net-{SHA256[:8]}.pth"
-    with pytest.raises(ValueError, match=r"cannot be reached .*Get online; or bring the file"):
+    with pytest.raises(ValueError, match=r"cannot be reached .*Get online, or bring the file"):
         download(url)
     assert kept(url) == []
 
 
 def test_a_file_that_is_not_there(web):
-    with pytest.raises(ValueError, match=r"/gone\.pth cannot be had: 404"):
+    with pytest.raises(ValueError, match=r"/gone\.pth cannot be downloaded: 404"):
         download(f"{web.url}/gone.pth")
 
 

@@ -78,7 +78,7 @@ def test_files_of_others_are_none():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_size": [3, 224, 192]}, "looks at images of 224×192"),
+        ({"input_size": [3, 224, 192]}, "takes images of 224×192"),
         ({"interpolation": "lanczos"}, "resized by 'lanczos'"),
     ],
 )

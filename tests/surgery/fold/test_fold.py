@@ -483,10 +483,10 @@ def test_what_was_not_seen_is_noticed(batches):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"placement": "post"}, "before it is add; after it is getitem"),
-        ({"placement": "identity"}, "the map before it is used elsewhere too; after it is add"),
-        ({"attention": "scse"}, "it does more than to multiply its map with its gates"),
-        ({"squeeze": "none"}, "its gates are not one number an image and channel"),
+        ({"placement": "post"}, "add comes before it; getitem comes after it"),
+        ({"placement": "identity"}, "the map before it is used elsewhere too; add comes after it"),
+        ({"attention": "scse"}, "it does more than multiply its map by its gates"),
+        ({"squeeze": "none"}, "its gates are not one number per image and channel"),
     ],
 )
 def test_a_block_that_cannot_be_folded_says_why(options, why):
@@ -531,7 +531,7 @@ def test_errors_say_what_to_do(model, batches):
         fold_gates(model, batches, tolerance="auto", max_loss=2)
     with pytest.raises(ValueError, match="gives no labels"):
         fold_gates(model, [x], tolerance="auto")
-    with pytest.raises(ValueError, match="gone through once"):
+    with pytest.raises(ValueError, match="iterated over only once"):
         fold_gates(model, iter(batches))
     with pytest.raises(ValueError, match="no images"):
         fold_gates(model, [])

@@ -196,7 +196,7 @@ def test_twice_is_once():
     again = insert_se(model)
     assert not again.changed
     assert [f.path for f in again.left_alone] == [f"{path}.se" for path in PLACES]
-    assert all(f.why == "is there already" for f in again.left_alone)
+    assert all(f.why == "it is there already" for f in again.left_alone)
     assert dict(model.named_parameters()).keys() == parameters.keys()
     assert all(p is parameters[name] for name, p in model.named_parameters())
     assert torch.equal(model(x), before)

@@ -37,11 +37,11 @@ INSERTED = {
 }
 # Networks that are left alone, at how many places, and why.
 LEFT_ALONE = {
-    "timm:legacy_seresnet18": (8, "is there already"),
+    "timm:legacy_seresnet18": (8, "it is there already"),
     "timm:convnext_atto": (12, "ends in mul, not in a convolution"),
     "timm:poolformer_s12": (12, "ends in Scale, not in a convolution"),
     "timm:vit_tiny_patch16_224": (1, "no residual branch, no inverted residual"),
-    "torchvision:efficientnet_b0": (16, "is there already"),
+    "torchvision:efficientnet_b0": (16, "it is there already"),
     "torchvision:convnext_tiny": (18, "ends in mul, not in a convolution"),
     "torchvision:densenet121": (4, "not all that it concatenates is its own"),
     "torchvision:vgg11": (1, "no residual branch, no inverted residual"),

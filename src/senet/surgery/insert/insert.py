@@ -95,12 +95,12 @@ def insert_se(
 
 
 def _identity(channels: int, reduction: int) -> SqueezeExcitation:
-    """2 σ(0) = 1. The first step moves the last layer, and from the second on both learn.
+    """Return SE whose gates are 2 σ(0) = 1; its last layer learns first, then both do.
 
-    That takes hidden units that are awake, and a map at the end of a trained branch is seldom like
-    the noise that the usual start is made for: of the hidden units in the CIFAR ResNets of the
-    benchmark 5 to 30 % slept on all images, in some blocks every one. Behind a last layer of zeros
-    nothing could wake them, so they start well above the corner of the ReLU.
+    This needs hidden units that are active, and a feature map at the end of a trained branch is
+    rarely like the noise that the usual start is made for: in the CIFAR ResNets of the benchmark 5
+    to 30 % of the hidden units were inactive on all images, in some blocks every one. Before a last
+    layer of zeros nothing could activate them, so they start well above the corner of the ReLU.
     """
     se = SqueezeExcitation(channels, reduction, gate="scaled_sigmoid")
     assert se.fc1.bias is not None
