@@ -38,5 +38,5 @@ def described(environment: MutableMapping[str, str] = os.environ) -> str:
     """
     found = [f"{name}={environment[name]}" for name in CHOSEN if name in environment]
     return (
-        ", ".join(found) or f"for long, as a quiet machine wants it; {VARIABLE}={COUNT} if shared"
+        ", ".join(found) or f"for long, good on a quiet machine; set {VARIABLE}={COUNT} if shared"
     )

@@ -1,4 +1,4 @@
-"""Crops against Pillow, batch operations against a loop that says the same one image at a time."""
+"""Crops compared with Pillow, and batch operations with a loop over single images."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Blocks of channel attention, known by what they do; and the gates that they make."""
+"""Blocks of channel attention, recognised by what they do, and the gates that they make."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_gates_of_positions_are_told_apart(world):
 
 
 class Biased(SqueezeExcitation):
-    """Adds something to what its gates leave."""
+    """SE that adds something to the rescaled map."""
 
     def forward(self, u, mask=None):
         return super().forward(u, mask) + 0.1

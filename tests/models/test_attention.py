@@ -24,7 +24,7 @@ from senet.models.weights.record import Record
 from senet.nn import ChannelAttention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 
-# Blocks a stage of ResNet-50, and the channels of the maps that attention is given.
+# Blocks per stage of ResNet-50, and the channels of the feature maps that attention takes.
 STAGES = ((3, 256), (4, 512), (6, 1024), (3, 2048))
 
 

@@ -26,7 +26,7 @@ def url(web):
 
 
 def kept(url):
-    """What is in the cache for ``url``, locks aside."""
+    """Return the files in the cache for ``url``, except locks."""
     folder = cached(url).parent
     return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_checked_is_not_gone_on_with(web):
 
 
 def test_a_part_of_another_file_is_left_behind(web, url):
-    """The server has nothing after it, so it is no beginning of what is wanted."""
+    """The server has nothing after it, so it cannot be the beginning of the wanted file."""
     part = cached(url).with_name(f"{cached(url).name}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * (len(DATA) + 1))

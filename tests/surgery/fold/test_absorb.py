@@ -1,4 +1,4 @@
-"""Where the factors of a map can go: each place against the network with the product left in."""
+"""The places for the factors of a map, each compared with the network that keeps the product."""
 
 import copy
 
@@ -13,11 +13,11 @@ from tests.models.agreement import scramble
 
 
 class Times(nn.Module):
-    """What is left out: a map times constants, some of them negative where that is asked for."""
+    """The product that is left out: a map times constants, some of them negative if asked for."""
 
     def __init__(self, channels: int, negative: bool = False) -> None:
         super().__init__()
-        # No buffer: it is to stay as it is where all else is scrambled.
+        # It is not a buffer, so that it stays as it is when all else is scrambled.
         self.s = torch.linspace(-0.5 if negative else 0.5, 1.5, channels, dtype=torch.float64)
 
     def forward(self, u):
@@ -73,7 +73,7 @@ class Shared(nn.Module):
 
 
 class Written(nn.Module):
-    """What a function makes of a norm, the product, and what it is given to."""
+    """A norm, a function of its output, the product, and a function of that."""
 
     def __init__(self, before, after):
         super().__init__()
@@ -89,7 +89,7 @@ def asked(u: torch.Tensor) -> torch.Tensor:
 
 
 class Returned(nn.Module):
-    """A map leaves the network beside what is made of it: that before the product, or after it."""
+    """A network that also returns the map before the product, or the one after it."""
 
     def __init__(self, before: bool):
         super().__init__()
@@ -198,7 +198,7 @@ def test_left_out_it_is_the_same_network(place):
         assert (found - wanted).abs().max() < 1e-13 * wanted.abs().max() + 1e-13
     wanted = model.eval()(x)
     model.set_submodule(path, nn.Identity())
-    assert (wanted - model(x)).abs().max() > 0.01  # the product is no matter of rounding
+    assert (wanted - model(x)).abs().max() > 0.01  # the product is more than a rounding
 
 
 def normed_weight() -> nn.Module:

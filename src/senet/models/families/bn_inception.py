@@ -2,10 +2,10 @@
 
 Ioffe and Szegedy, arXiv 1502.03167, Figure 5, as the authors of the SE paper built it in Caffe:
 this file follows their SE-BN-Inception.prototxt (github.com/hujie-frank/SENet), and leaves its SE
-out of the plain network. It differs from the figure in the poolings of 4c, 4d and 4e, whose maps have 128,
-128 and 608 channels; and its convolutions have no biases, which the batch norms would cancel.
-(Another Caffe network, of which Cadene published weights, has biases. ``translate`` moves them into
-the norms' means, so that the outputs are the same.)
+out of the plain network. It differs from the figure in the poolings of 4c, 4d and 4e, whose maps
+have 128, 128 and 608 channels, and its convolutions have no biases, which the batch norms would
+cancel. (Another Caffe network, of which Cadene published weights, has biases. ``translate`` moves
+them into the norms' means, so that the outputs are the same.)
 
 :mod:`senet.models.families.inception` says where SE goes.
 """

@@ -64,8 +64,8 @@ def fold_gates(
         images on which the choice was made: measure it on others before you rely on it.
 
     Raises:
-        ValueError: if the network is wrapped for parallel training, has no such block, or an
-            argument is not as said above.
+        ValueError: if the network is wrapped for parallel training or has no such block, or an
+            argument is invalid.
 
     Example:
         >>> from senet import create_model
@@ -188,7 +188,7 @@ def _keep_within(
 
 
 def _loss(before: Trial, share: float | None) -> float:
-    """The loss of accuracy; the rounding of shares of whole numbers does not count."""
+    """Return the loss of accuracy, up to the rounding of shares of whole numbers."""
     assert before.accuracy is not None
     assert share is not None
     return before.accuracy - share - 1e-9

@@ -317,7 +317,7 @@ def _is_part(node: fx.Node) -> bool:
 
 
 def _before_nothing(region: Region, node: fx.Node) -> fx.Node:
-    """Return ``node``, or what precedes it if it does nothing in evaluation or scales by a number."""
+    """Return ``node``, or what precedes it if it is idle in evaluation or scales by a number."""
     while len(node.all_input_nodes) == 1 and (
         is_called(node, NOTHING_IN_EVALUATION, region.module)
         or (is_product(node) and any(isinstance(a, int | float) for a in node.args))
