@@ -15,7 +15,7 @@ import platform
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-# Whoever sets one of these has chosen.
+# A user who sets one of these has chosen.
 CHOSEN = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES",
           "LD_PRELOAD")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How long threads wait in a loop before they sleep: what makes a shared machine slow.
+"""The time for which threads wait in a loop before they sleep: it makes a shared machine slow.
 
 PyTorch's threads share the work of every operation and then wait for one another. GNU's OpenMP lets
 them wait in a loop of some milliseconds, since a thread that sleeps takes some microseconds to
@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 
 VARIABLE = "GOMP_SPINCOUNT"
 COUNT = "30000"  # turns of the loop, a tenth of the runtime's default
-# Whoever sets one of these has chosen.
+# A user who sets one of these has chosen.
 CHOSEN = (VARIABLE, "OMP_WAIT_POLICY")
 
 

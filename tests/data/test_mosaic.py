@@ -137,7 +137,7 @@ def bundled():
 
 
 def test_bundled_pixels(bundled):
-    # As the README beside the data states them.
+    # The README beside the data states them.
     sums = {
         "train": "c0c6726b84344f71ed5f3f778113ef72d81c3e38038638a076d9f7b48ef3af3c",
         "test": "80f041a1db53aeefce90d32bb6094e616abf55eed82a9c247b6c2a44a773acf7",

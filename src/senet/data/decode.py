@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # would start Ghostscript). MPO is what phones write for a JPEG with a second picture behind it.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 
-# What libjpeg says when picture data are lost. Its other complaints (stray bytes between segments,
+# Messages of libjpeg about lost picture data. Its other complaints (stray bytes between segments,
 # odd but readable headers) leave a picture that every viewer shows, and so does Pillow.
 DAMAGE = ("premature end", "bad huffman code", "bad arithmetic code", "inconsistent progression")
 

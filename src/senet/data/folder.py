@@ -99,7 +99,7 @@ def open_folder(
         val_share: share of the images to hold out for validation where there is no such folder.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: at most so many images for each split, the first of every class.
+        limit: maximum number of images in each split; the first of every class are used.
         preprocessing: what the network expects, if that is known already; its channels decide
             whether images are decoded to grey or to RGB.
         record: the ``record`` of an earlier :class:`Source` of this folder: the same images go into

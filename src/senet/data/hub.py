@@ -64,7 +64,7 @@ def open_hub(
         val_share: share of train to hold out for validation where no such split is published.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: at most so many images for each split, the first of every class.
+        limit: maximum number of images in each split; the first of every class are used.
         preprocessing: what the network expects, if that is known already.
 
     Raises:

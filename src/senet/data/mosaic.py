@@ -46,7 +46,7 @@ def open_mosaic(
         val_share: share of the training images to hold out for validation.
         seed: another seed holds other images out.
         name: name of the data set, by default that of the folder.
-        limit: at most so many images for each split, the first of every class.
+        limit: maximum number of images in each split; the first of every class are used.
         preprocessing: what the network expects, if that is known already.
 
     Raises:

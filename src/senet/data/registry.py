@@ -50,7 +50,7 @@ def open_source(
             validation images of its own; every class gives its share.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: at most so many images for each split, equally many of each class.
+        limit: maximum number of images in each split, equally many of each class.
         preprocessing: what the network expects, if that is known already (a checkpoint's): images
             are then decoded to its number of channels. Otherwise the source suggests one.
         record: for a folder, the ``record`` of the source of an earlier run, for the same splits.

@@ -123,7 +123,7 @@ def recording(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` in evaluation mode; then restore the mode of each module, or its successor."""
+    """Put ``model`` in evaluation mode within the context; restore its modes, by path, after it."""
     modes = {path: module.training for path, module in model.named_modules()}
     model.eval()
     try:

@@ -99,7 +99,7 @@ class Region:
 
 
 class Reading:
-    """What can be known about the network ``model`` without running its forward.
+    """The structure of the network ``model``, read without running its forward.
 
     Attributes:
         regions: those that do not lie within each other, from the outside in.

@@ -123,7 +123,7 @@ def test_genuine_weights_give_the_logits_that_timm_gives(world, genuine, photos)
     with torch.inference_mode():
         found, plain = ours(images), theirs(images)
         truth = deepcopy(theirs).double()(images.double())
-    # As near as timm is to exact arithmetic.
+    # Ours are as near to exact arithmetic as timm's.
     assert within_rule(found, plain, truth, torch.float32) is None
 
 

@@ -254,7 +254,7 @@ def _stages(model: Network, layers: list[_Layer]) -> Iterator[Stage]:
 
 
 def _blocks(row: list[_Layer]) -> Iterator[Blocks]:
-    """Yield the children of a stage, ``layer1.0``, ``layer1.1`` …, equal neighbours as one."""
+    """Yield the children of a stage, ``layer1.0``, ``layer1.1`` …, equal neighbours only once."""
     children = groupby(row, lambda layer: layer.path.split(".")[1:2])
     each = [tuple(_lines(list(block))) for _, block in children]
     for layers, equal in groupby(each):

@@ -74,7 +74,7 @@ class RegNet(Network):
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: if ``layers`` and ``widths`` differ in length, or groups are unequal.
+        ValueError: if ``layers`` and ``widths`` name different stages, or groups are unequal.
     """
 
     def __init__(

@@ -67,8 +67,8 @@ def read_record(path: str | os.PathLike[str]) -> Record:
     record = find_record(path)
     if record is None:
         raise ValueError(
-            f"{path} holds weights but does not say of which network: it was not written by "
-            f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
+            f"{path} holds weights but does not say of which network they are: `senet train` did "
+            f"not write it. Name the network, as in `senet train --model NAME --weights {path}`."
         )
     return record
 

@@ -23,8 +23,8 @@ class Weights:
     Attributes:
         name: the name by which they were asked for.
         file: their file on this machine.
-        record: what is known of them, or ``None``: a plain state dict says nothing of itself. The
-            architecture may be another project's, which the registry does not know.
+        record: what is known about them, or ``None`` for a plain state dict. The architecture may
+            be another project's, which the registry does not know.
     """
 
     name: str

@@ -42,7 +42,7 @@ def from_pretrained(word: str | os.PathLike[str]) -> Network:
     weights = find_weights(word)
     if weights.record is None:
         raise ValueError(
-            f"{word} holds weights but does not say of which network: name it, as in "
+            f"{word} holds weights but does not say of which network they are: name it, as in "
             f"create_model(NAME, weights={os.fspath(word)!r})"
         )
     return _create(weights.record.architecture.name, weights).eval()

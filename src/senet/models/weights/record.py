@@ -74,8 +74,8 @@ class Record:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{source} says what it holds in a way that this version of senet does not "
-                f"understand ({error!r}): it may be from a newer one. pip install --upgrade senet"
+                f"{source} has a record that this version of senet does not understand "
+                f"({error!r}): it may be from a newer one. pip install --upgrade senet"
             ) from error
 
 

@@ -16,7 +16,7 @@ from senet.surgery.fold.trial import Trial
 
 @dataclass(eq=False)
 class FoldedBlock:
-    """What was found out about one block, and whether it was folded.
+    """The findings about one block, and whether it was folded.
 
     Attributes:
         path: the path of the block in the network.
@@ -53,7 +53,7 @@ class FoldedBlock:
 
 @dataclass
 class FoldReport(Report):
-    """What :func:`~senet.surgery.fold_gates` found and did; it prints itself.
+    """The report of :func:`~senet.surgery.fold_gates`; it prints itself.
 
     Attributes:
         blocks: all blocks of the network, in its order.

@@ -37,7 +37,7 @@ PUBLISHED = {
     "SE-ResNeXt-101": ("SE-ResNeXt", (3, 4, 23, 3), "se_resnext101_32x4d"),
     "SENet-154": ("SENet", (3, 8, 36, 3), "senet154"),
 }
-# How the definitions differ from our defaults.
+# Differences of the definitions from our defaults.
 OPTIONS = {
     "SE-ResNet": {"stem_pool": "ceil", "stride_on": "1x1"},
     "SE-ResNeXt": {"stem_pool": "ceil"},

@@ -1,4 +1,4 @@
-"""As much of Caffe as the authors' networks need: their definitions, their arithmetic, its files.
+"""The part of Caffe that the authors' networks need: their definitions, arithmetic and files.
 
 It is written from the prototxt files of https://github.com/hujie-frank/SENet, and independent of
 what is tested with it.
