@@ -1,4 +1,4 @@
-"""The time for which threads wait in a loop before they sleep: it makes a shared machine slow.
+"""The time for which threads wait in a loop before they sleep, which slows a shared machine.
 
 PyTorch's threads share the work of every operation and then wait for one another. GNU's OpenMP lets
 them wait in a loop of some milliseconds, since a thread that sleeps takes some microseconds to

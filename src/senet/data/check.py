@@ -107,7 +107,7 @@ def _progress(total: int):
 
 
 def _stamp(file: Path) -> Stamp:
-    """Return size and times of the last changes of content and properties (never set back)."""
+    """Return size and times of the last changes of content and of properties (not settable)."""
     try:
         found = file.stat()
     except OSError:  # a broken link; reading will say so

@@ -34,8 +34,8 @@ class Classes:
 
     Attributes:
         folder: the folder that holds them.
-        by_name: the folders of every class, in the order of the names. A class can have two: its
-            name can be written in two ways (é as one character, or as e with an accent).
+        by_name: the folders of every class, in the order of the names. A class can have two, if
+            its name is written in two ways (é as one character, and as e with an accent).
     """
 
     folder: Path

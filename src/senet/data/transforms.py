@@ -123,7 +123,7 @@ def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") ->
 
 
 def centre_crop(image: Tensor, height: int, width: int) -> Tensor:
-    """Return the middle of ``[C, H, W]``, which must be at least as large."""
+    """Return the middle of ``[C, H, W]``, which must be at least that large."""
     H, W = image.shape[-2:]
     assert height <= H, (image.shape, height)
     assert width <= W, (image.shape, width)

@@ -1,8 +1,8 @@
 """The images below a folder: one rule for all commands.
 
 Links are followed, and no folder is entered twice. A file is an image if its name ends like one, or
-else if its first bytes say so. Left out is what file managers, network disks, version control and
-this project put beside images: hidden files and folders, thumbnails, waste baskets, and the folders
+else if its first bytes say so. What file managers, network disks, version control and this project
+put beside images is left out: hidden files and folders, thumbnails, waste baskets, and the folders
 of runs.
 """
 

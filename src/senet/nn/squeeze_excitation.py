@@ -72,7 +72,7 @@ class SqueezeExcitation(ChannelAttention):
         >>> se.gates(torch.randn(2, 64, 7, 7)).shape
         torch.Size([2, 64])
 
-        The padding of sequences of unequal length is not seen:
+        Sequences of unequal length are padded to one, and a mask hides the padding:
 
         >>> lengths = torch.tensor([100, 60])
         >>> mask = torch.arange(100) < lengths[:, None]

@@ -14,7 +14,7 @@ from senet.surgery.fold.trial import flat
 from senet.surgery.with_se import WithSE, put_se, take_se
 
 _ROUNDINGS = 4
-"""The allowed change of the output, in changes caused by a rounding of the edited weights."""
+"""The allowed change of the output, in multiples of that by a rounding of the edited weights."""
 
 
 class Removal:
