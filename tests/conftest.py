@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures that all tests share."""
 
 import pytest
 import torch
@@ -15,10 +15,11 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _small_maps_are_fused():
-    """The maps of tests are small, and the passes are what is tested.
+    """Run the passes on small feature maps too: those of tests are small.
 
-    Not by the fixture ``monkeypatch``, which is the test's own, and which it may undo midway.
-    Before it (see ``_cache``): a test that sets the same names is undone first.
+    The fixture ``monkeypatch`` belongs to the test, which may undo it midway, so it is not used
+    here. This fixture comes before it (see ``_cache``), so that a test that sets the same names is
+    undone first.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "LEAST", 0)
@@ -28,7 +29,7 @@ def _small_maps_are_fused():
 
 @pytest.fixture(autouse=True)
 def _cache(_small_maps_are_fused, tmp_path_factory, monkeypatch):
-    """Downloads and what is remembered of checked images go to a folder of the tests."""
+    """Send downloads and the verdicts on checked images to a folder of the tests."""
     monkeypatch.delenv("SENET_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
@@ -44,7 +45,7 @@ def world():
 
 @pytest.fixture(scope="session")
 def development_data():
-    """The folder of CIFAR-10/100 and real weights that developers have and users have not."""
+    """The folder of CIFAR-10/100 and real weights that developers have and users do not."""
     if not DEVELOPMENT_DATA.is_dir():
         pytest.skip("needs the development data (CIFAR and weights), which users do not have")
     return DEVELOPMENT_DATA

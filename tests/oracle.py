@@ -20,7 +20,7 @@ SHAKES = 8  # the largest of this many draws is the floor
 def within_rule(
     fast: Tensor, plain: Tensor, truth: Tensor, type_: torch.dtype, shaken: Sequence[Tensor] = ()
 ) -> str | None:
-    """``None`` if ``fast`` is as good as the rule asks, else what is wrong with it.
+    """Return ``None`` if ``fast`` is as good as the rule asks, else what is wrong with it.
 
     ``shaken`` are what ``truth`` becomes when every input is moved by a rounding.
     """
@@ -50,14 +50,14 @@ def check(
     type_: torch.dtype,
     before_relu: Function | None = None,
 ) -> None:
-    """Hold ``fast`` against ``plain``: the output, and the gradient of every input.
+    """Check ``fast`` against ``plain``: the output, and the gradient of every input.
 
     Args:
         fast: the form under test, from named inputs to its output.
         plain: the form that defines what is right; must work in float64.
         maps: inputs of type ``type_``.
-        parameters: inputs that stay in float32 beside maps of a shorter type.
-        type_: of the maps.
+        parameters: inputs that stay in float32 beside maps of a narrower type.
+        type_: type of the maps.
         before_relu: what ``plain`` feeds its last ReLU, if it ends in one. Where that is near
             zero, rounding decides whether a gradient passes at all; no gradient is sent there.
     """
@@ -65,7 +65,7 @@ def check(
     cast = {k: v.to(type_) for k, v in maps.items()} | {
         k: v.to(wide) for k, v in parameters.items()
     }
-    exact = {k: v.double() for k, v in cast.items()}  # rounding of the inputs is nobody's error
+    exact = {k: v.double() for k, v in cast.items()}  # rounding of the inputs does not count
     truth = plain(exact)
     sent = torch.randn(truth.shape, dtype=torch.float64)
     if before_relu is not None:
@@ -97,15 +97,15 @@ def check(
 
 
 def rounded(value: Tensor, type_: torch.dtype) -> Tensor:
-    """``value`` moved up or down, element by element, by one rounding of ``type_``."""
+    """Move each element of ``value`` up or down by one rounding of ``type_``."""
     signs = torch.randint(2, value.shape, device=value.device) * 2 - 1
     return value * (1 + signs * torch.finfo(type_).eps)
 
 
 def _all(function: Function, inputs: Mapping[str, Tensor], sent: Tensor) -> dict[str, Tensor]:
-    """The output, and the gradients of all inputs when ``sent`` is sent back."""
+    """Return the output, and the gradients of all inputs when ``sent`` is sent back."""
     leaves = {
-        # Cloned as they lie in memory, so that the layout under test is the one that runs.
+        # Cloned with their layout in memory, so that the layout under test is the one that runs.
         name: value.detach().clone(memory_format=torch.preserve_format).requires_grad_()
         for name, value in inputs.items()
     }

@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 
 CREATE = "senet.models.create"
 
-# A package may import those of lower rank, and none of its own: of the five applications none
-# imports another's insides.
+# A package may import those of lower rank, and none of its own rank: none of the five applications
+# imports the insides of another.
 RANK = {
     "files": -2,
     "near": -2,
@@ -58,7 +58,7 @@ def part(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """The parts of senet that a file imports, at its head or inside a function."""
+    """Return the parts of senet that a file imports, at its head or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -89,7 +89,7 @@ def test_the_rule_would_notice(tmp_path):
 
 
 def modules_of(package: Path) -> dict[str, Path]:
-    """The files of a package by the names under which they are imported."""
+    """Return the files of a package by the names under which they are imported."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package.parent).with_suffix("").parts
@@ -98,7 +98,7 @@ def modules_of(package: Path) -> dict[str, Path]:
 
 
 def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Every import below ``node``, also in functions, but none that only type checkers see."""
+    """Yield every import below ``node``, also in functions, unless only type checkers see it."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
@@ -110,9 +110,9 @@ def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def waits_for(files: Mapping[str, Path]) -> dict[str, set[str]]:
-    """The modules of a package that each of its modules imports.
+    """Return the modules of a package that each of its modules imports.
 
-    A file is imported after its packages have begun to be, so it does not wait for these.
+    A file is imported after the import of its packages has begun, so it does not wait for these.
     """
     graph = {}
     for name, path in files.items():
@@ -129,7 +129,7 @@ def waits_for(files: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def circle(package: Path) -> str:
-    """A circle of imports in the package, such as ``a → b → a``, or nothing."""
+    """Return a circle of imports in the package, such as ``a → b → a``, or nothing."""
     try:
         TopologicalSorter(waits_for(modules_of(package))).prepare()
     except CycleError as error:

@@ -1,4 +1,4 @@
-"""Files are whole or not there, and may be read by whom the umask says."""
+"""Files are whole or not there, and the umask says who may read them."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ def names(folder):
 
 @pytest.fixture
 def old(tmp_path):
-    """A file of before."""
+    """A file from before."""
     path = tmp_path / "model.txt"
     path.write_text("old")
     return path

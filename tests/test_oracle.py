@@ -1,4 +1,4 @@
-"""The rule must fail on a wrong answer, or it holds nothing."""
+"""The rule must fail on a wrong answer, or it proves nothing."""
 
 import pytest
 import torch

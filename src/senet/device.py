@@ -25,6 +25,6 @@ def find_device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # PyTorch asserts that it was built with CUDA
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device={str(name)!r} is not available here ({reason}): take 'cpu', or 'auto' for "
+            f"device={str(name)!r} is not available here ({reason}): use 'cpu', or 'auto' for "
             "whatever there is"
         ) from error

@@ -16,13 +16,13 @@ from senet.memory import keep_memory
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The outcome of one check.
 
     Attributes:
-        group: what it belongs to.
-        name: of the thing.
+        group: the group that the check belongs to.
+        name: what was checked.
         state: ``"ok"``, ``"missing"`` (and needed), or ``"absent"`` (and not needed by everybody).
-        says: the version or the state of it, and the remedy where there is something wrong.
+        says: its version or state, and the remedy where something is wrong.
     """
 
     group: str
@@ -32,10 +32,10 @@ class Check:
 
 
 def examine(backends: str) -> Iterator[Check]:
-    """All checks.
+    """Yield all checks.
 
     Args:
-        backends: a line each, as :func:`senet.ops.backend.explain` gives them.
+        backends: one line per backend, as :func:`senet.ops.backend.explain` returns them.
 
     Example:
         >>> [check.state for check in examine("eager: ready") if check.name == "torch"]
@@ -106,7 +106,7 @@ def _package(name: str, least: str | None, extra: str | None) -> Check:
 
 
 def _numbers(version: str) -> list[int]:
-    """The release of a version, for comparison.
+    """Return the release numbers of a version, for comparison.
 
     Example:
         >>> _numbers("2.13.0+cpu") > _numbers("2.7")

@@ -1,7 +1,7 @@
 """Files that are whole or not there: written aside, then renamed; and their checksums.
 
-Whatever ends a program in the midst of writing, a full disk or a kill, the file of before is still
-whole. A file may be read by whom the umask says, whoever has written its content.
+Whatever stops a program while it writes, a full disk or a kill, the previous file is still whole.
+The umask decides who may read a file, whichever library has written its content.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _COUNT = itertools.count()  # two threads may write the same file
 
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a file beside ``path`` to write to, which takes its place in the end.
+    """Yield a temporary file beside ``path`` to write to, which replaces ``path`` in the end.
 
-    On an error the file beside is removed, and what was at ``path`` stays.
+    On an error the temporary file is removed, and what was at ``path`` stays.
 
     Args:
-        path: of the file. Its name is the end of the other's name, so both have the same suffix.
+        path: the file to write. The temporary file's name ends with its name, suffix included.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -42,7 +42,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         aside.touch()
         mode = aside.stat().st_mode  # as the umask says
         yield aside
-        if aside.stat().st_mode != mode:  # some libraries let the owner alone read what they write
+        if aside.stat().st_mode != mode:  # some libraries let only the owner read what they write
             aside.chmod(mode)
         os.replace(aside, path)
     finally:
@@ -50,22 +50,22 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
-    """Write a file, whole or not at all. Raises as :func:`whole`."""
+    """Write a file, whole or not at all; raise as :func:`whole` does."""
     with whole(path) as aside:
         aside.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file in UTF-8, whole or not at all. Raises as :func:`whole`."""
+    """Write a file in UTF-8, whole or not at all; raise as :func:`whole` does."""
     write_bytes(path, text.encode())
 
 
 @contextmanager
 def continued(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give ``path.part`` to write to, which takes the place of ``path`` in the end.
+    """Yield ``path.part`` to write to, which replaces ``path`` in the end.
 
-    On an error it stays, for the next attempt to go on from: what comes slowly is not fetched
-    twice. The caller makes sure that no other process writes it too.
+    On an error it stays, so that the next attempt continues a slow download instead of repeating
+    it. The caller makes sure that no other process writes it too.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")

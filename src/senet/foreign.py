@@ -11,13 +11,13 @@ from senet.near import near
 
 
 def find_network(name: str) -> tuple[nn.Module, int]:
-    """A network with new weights, and the side in pixels of the images that it is made for.
+    """Return a network with new weights, and the side in pixels of the images it is made for.
 
     Args:
-        name: ``se_resnet50`` of ours, ``timm:seresnet50``, or ``torchvision:resnet50``.
+        name: ``se_resnet50`` for one of ours, ``timm:seresnet50``, or ``torchvision:resnet50``.
 
     Raises:
-        ValueError: for a library or a network that is not known, with near names.
+        ValueError: if the library or the network is unknown; the message suggests near names.
         ImportError: if the library is not installed, with the remedy.
 
     Example:

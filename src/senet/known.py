@@ -1,11 +1,11 @@
-"""What is kept of all networks and all published weights: figures and addresses, without PyTorch.
+"""Facts about all networks and all published weights: figures and addresses, without PyTorch.
 
-To list them, or to refuse a name that does not exist, no network has to be built. Both tables lie
-with the networks:
+Nothing has to be built to list the networks, or to refuse a name that does not exist. Both tables
+are kept beside the networks:
 
 ==================================  ================================================================
 ``models/describe/catalogue.json``  written by ``make catalogue`` from the networks themselves; a
-                                    test holds the two together
+                                    test compares the two
 ``models/weights/published.toml``   written by hand; its head says what the fields are
 ==================================  ================================================================
 """
@@ -32,9 +32,9 @@ class Network:
     """The facts about a network of the registry that a list shows.
 
     Attributes:
-        name: how it is asked for.
+        name: the name of the network.
         twin: name of the same network without SE, or with it.
-        has_se: which of the two this is.
+        has_se: whether this is the one with SE.
         channels: channels of its usual images.
         size: side in pixels of its usual images.
         num_classes: classes of its usual data set.
@@ -53,7 +53,7 @@ class Network:
 
     @property
     def plain(self) -> str:
-        """The name of the network without SE, of this one and its twin."""
+        """The name of the one without SE: this network or its twin."""
         return self.twin if self.has_se else self.name
 
 
@@ -84,7 +84,7 @@ def _kept() -> dict[str, Any]:
 
 
 def network(name: str) -> Network:
-    """Return what is kept of one network.
+    """Return the facts about one network.
 
     Raises:
         ValueError: if there is no such network; the message suggests near names.

@@ -3,8 +3,8 @@
 Every feature map of some megabytes is memory that the system hands out page by page, and that
 glibc's allocator gives back as soon as the map is gone. On a virtual machine the page faults can
 take as long as the arithmetic. PyTorch's performance guide advises an allocator that keeps its
-memory (jemalloc, tcmalloc, or glibc's own with settings in the environment); this makes the one
-that is there keep it, from within.
+memory (jemalloc, tcmalloc, or glibc's own with settings in the environment); this module makes the
+allocator in use keep it, from within the process.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import ctypes
 import os
 import platform
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-# Whoever sets one of these has chosen.
+# A user who sets one of these has chosen.
 CHOSEN = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES",
           "LD_PRELOAD")  # fmt: skip
 
@@ -24,11 +24,11 @@ def keep_memory() -> str:
     """Let glibc's allocator keep the memory that it has, for the rest of the process.
 
     The process stays as large as it was at its largest. A library never does this unasked; the
-    command line does. The same by environment, for a process that is yet to start:
+    command line does. The environment does the same for a process that has yet to start:
     ``MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000``.
 
     Returns:
-        What was done, and where nothing was, why.
+        What was done, or why nothing was done.
 
     Example:
         >>> from senet import keep_memory
@@ -40,7 +40,7 @@ def keep_memory() -> str:
     if platform.libc_ver()[0] != "glibc":
         return "left as it is: the allocator is not glibc's"
     allocator = ctypes.CDLL(None)
-    # No map gets memory of its own, which would be gone with it; and the heap is not cut.
+    # No feature map gets a mapping of its own, which would go with it, and the heap is not trimmed.
     if not (allocator.mallopt(_MMAP_MAX, 0) and allocator.mallopt(_TRIM_THRESHOLD, -1)):
         return "left as it is: the allocator refuses"
     return "kept: glibc's allocator gives none back"

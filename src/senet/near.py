@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that does not exist."""
+"""Suggestions for a name that does not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A question for an error message about an unknown name; empty where nothing is near.
+    """Return a question for the error message about an unknown name; empty if nothing is near.
 
     Example:
         >>> near("reducton", ["reduction", "squeeze"])

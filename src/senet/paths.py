@@ -1,4 +1,4 @@
-"""Places on disk as users write them."""
+"""Paths as users write them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ LABELS = "labels.npz"
 
 
 def expanded(place: str | os.PathLike[str]) -> Path:
-    """The path that ``~/photos`` or ``$DATA/photos`` stands for. Unknown variables stay as written.
+    """Return the path that ``~/photos`` or ``$DATA/photos`` stands for.
 
-    A shell does this only where the word begins so: it leaves ``--out=~/photos`` as it is.
+    Unknown variables stay as written. A shell expands ``~`` only at the start of a word: it leaves
+    ``--out=~/photos`` as it is.
 
     Example:
         >>> os.environ["DATA"] = "/mnt"
@@ -24,7 +25,7 @@ def expanded(place: str | os.PathLike[str]) -> Path:
 
 
 def is_place(name: str) -> bool:
-    """Whether a word can only be meant as a path, and not as the name of a data set.
+    """Return whether a word can only be a path, and not the name of a data set.
 
     Example:
         >>> is_place("./photos"), is_place("/mnt/photos"), is_place("food101")
@@ -34,12 +35,12 @@ def is_place(name: str) -> bool:
 
 
 def is_mosaic(path: Path) -> bool:
-    """Whether a folder holds images in mosaics, as :mod:`senet.data.mosaic` reads them."""
+    """Return whether a folder holds images in mosaics, as :mod:`senet.data.mosaic` reads them."""
     return (path / LABELS).is_file()
 
 
 def no_folder(name: str | os.PathLike[str]) -> str:
-    """What to say of a folder that is not there: how far its path leads, and what it may be.
+    """Return the message about a missing folder: how far its path exists, and what may be meant.
 
     Example:
         >>> no_folder("/no/photos")

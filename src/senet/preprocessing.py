@@ -34,13 +34,13 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        # JSON has lists alone; fields must stay hashable and comparable.
+        # JSON has only lists; fields must stay hashable and comparable.
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if self.size < 1:
             raise ValueError(f"size must be at least 1 pixel, got {self.size}")
         if not self.mean or len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std need one number a channel: {self.mean}, {self.std}")
+            raise ValueError(f"mean and std need one number per channel: {self.mean}, {self.std}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std}")
         if not 0 < self.crop <= 1:
@@ -55,7 +55,7 @@ class Preprocessing:
         return len(self.mean)
 
     def of_channels(self, channels: int) -> Preprocessing:
-        """Return the same for so many channels, each with the mean of the known ones.
+        """Return the same preprocessing for ``channels`` channels, each with the known ones' mean.
 
         Example:
             >>> Preprocessing(32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)).of_channels(1).mean

@@ -10,12 +10,12 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
-    """Verdicts on files are kept apart from the user's, and from those of other tests."""
+    """Keep verdicts on files apart from the user's, and from those of other tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Something smooth with four different corners, as photos are: uint8 ``[height, width, 3]``."""
+    """Return a smooth image with four different corners, uint8 ``[height, width, 3]``."""
     y, x = np.mgrid[0 : max(height - 1, 1) : height * 1j, 0 : max(width - 1, 1) : width * 1j]
     y, x = y / max(height - 1, 1), x / max(width - 1, 1)
     rng = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def encode(image: np.ndarray | Image.Image, format: str = "JPEG", **options) -> 
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Twenty JPEGs of each of three classes, one folder a class."""
+    """Twenty JPEGs of each of three classes, one folder per class."""
     for c, name in enumerate(("cat", "dog", "owl")):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)

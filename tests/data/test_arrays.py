@@ -1,4 +1,4 @@
-"""Images in one tensor: what they are fetched as, and what suits them."""
+"""Images in one tensor: their batches, and the preprocessing that suits them."""
 
 import numpy as np
 import pytest

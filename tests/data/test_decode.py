@@ -1,4 +1,4 @@
-"""Whatever lies in a file: the right pixels, upright, or an error that names the file."""
+"""Every file gives the right pixels, upright, or an error that names the file."""
 
 import pickle
 import struct
@@ -76,7 +76,7 @@ def test_smaller_is_decoded_smaller_but_never_below_the_minimum():
      ("P", "GIF"), ("RGBA", "PNG"), ("LA", "PNG"), ("YCbCr", "JPEG"), ("LAB", "TIFF")],
 )  # fmt: skip
 def test_modes_become_rgb_and_grey(mode, format):
-    # LAB cannot be converted to by Pillow alone; its bytes are taken as they are.
+    # Pillow alone cannot convert to LAB; its bytes are taken as they are.
     rgb = Image.fromarray(picture(30, 20))
     image = rgb.convert(mode) if mode != "LAB" else Image.frombytes("LAB", (20, 30), rgb.tobytes())
     data = encode(image, format)

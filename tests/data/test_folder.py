@@ -17,7 +17,7 @@ from tests.data.conftest import encode, picture
 
 
 def names(split: Split | None) -> list[str]:
-    """The files of a split, relative to the folder."""
+    """Return the files of a split, relative to the folder."""
     return list(split.keys()) if split else []
 
 
@@ -79,7 +79,7 @@ def test_record_gives_the_same_split_although_images_came_and_went(photos):
 
 
 def arrange(photos, *parts):
-    """The class folders of ``photos`` again, under the names of splits."""
+    """Arrange the class folders of ``photos`` under folders named like splits."""
     root = photos.parent / "arranged"
     for part in parts:
         shutil.copytree(photos, root / part)

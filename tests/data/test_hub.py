@@ -1,4 +1,4 @@
-"""Data sets of ``datasets``, read from parquet files as those of the hub are."""
+"""Data sets of ``datasets``, read from parquet files like those of the hub."""
 
 import sys
 
@@ -18,7 +18,7 @@ from datasets import ClassLabel, Features, Image, Value  # noqa: E402
 
 @pytest.fixture
 def publish(tmp_path, monkeypatch):
-    """A function that writes splits as parquet files, and the folder that then can be loaded."""
+    """A function that writes splits as parquet files, and returns the folder to load."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "published"
 

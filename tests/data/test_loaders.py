@@ -1,4 +1,4 @@
-"""Batches: whole, in the order of their seed and epoch, whoever makes them."""
+"""Batches are whole, and in the order of their seed and epoch, whichever process makes them."""
 
 import numpy as np
 import pytest

@@ -28,7 +28,7 @@ def pixels(split: Split | None) -> torch.Tensor:
 
 
 def save_mosaic(path: Path, images: np.ndarray) -> None:
-    """Tiles in reading order, 100 to a row, the last row filled up with black."""
+    """Save tiles in reading order, 100 to a row, the last row filled up with black."""
     n, side = len(images), images.shape[1]
     rows = -(-n // 100)
     sheet = np.zeros((rows * side, 100 * side, 3), np.uint8)
@@ -137,7 +137,7 @@ def bundled():
 
 
 def test_bundled_pixels(bundled):
-    # As the README beside the data states them.
+    # The README beside the data states them.
     sums = {
         "train": "c0c6726b84344f71ed5f3f778113ef72d81c3e38038638a076d9f7b48ef3af3c",
         "test": "80f041a1db53aeefce90d32bb6094e616abf55eed82a9c247b6c2a44a773acf7",
@@ -194,7 +194,7 @@ def test_making_it_refuses_other_originals(tmp_path):
 def test_cifar10(development_data):
     source = open_mosaic(development_data / "cifar10", limit=1000)
     assert source.classes[:2] == ("airplane", "automobile")
-    # What everybody normalises CIFAR-10 with.
+    # The usual normalisation of CIFAR-10.
     assert source.preprocessing.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=1e-4)
     assert source.preprocessing.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=1e-4)
     assert pixels(source.train).shape == (1000, 3, 32, 32)

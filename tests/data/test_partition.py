@@ -1,4 +1,4 @@
-"""Who is held out: every class equally, by name, whatever else comes or goes."""
+"""Images are held out from every class equally, by name, whatever else comes or goes."""
 
 import numpy as np
 import pytest

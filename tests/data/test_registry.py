@@ -1,4 +1,4 @@
-"""What can be written after --data."""
+"""The names and places that can be written after --data."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_folder_of_mosaics():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the hub was asked for, with the hub out of reach."""
+    """The names that the hub was asked for, with the hub out of reach."""
     names = []
 
     def unreachable(name, *_, **__):

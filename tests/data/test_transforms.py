@@ -1,4 +1,4 @@
-"""Crops against Pillow, batch operations against a loop that says the same one image at a time."""
+"""Crops compared with Pillow, and batch operations with a loop over single images."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_resize_is_pillows(interpolation, size):
 def test_evaluation_crop_is_resize_and_centre_crop(shape, interpolation):
     image = picture(*shape)
     height, width = shape
-    # As torchvision's Resize(256) and CenterCrop(224) have it.
+    # The same as torchvision's Resize(256) and CenterCrop(224).
     shorter = min(shape)
     new = (int(256 * height / shorter), int(256 * width / shorter))
     resized = Image.fromarray(image).resize((new[1], new[0]), PILLOW[interpolation])

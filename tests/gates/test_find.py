@@ -1,4 +1,4 @@
-"""SE blocks in other people's words: what is believed to be one, and what only looks like it."""
+"""SE blocks in other people's code: what is recognised, and what only looks like one."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_one_layer_is_effective_se():
 
 def test_a_block_that_only_looks_like_se_is_found_out():
     class Sum(nn.Module):
-        """The mean of the squares: the same calls but one."""
+        """A block on the mean of the squares, which differs in one call."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -61,10 +61,10 @@ def test_a_block_that_only_looks_like_se_is_found_out():
 
 
 def test_weights_that_a_block_happens_to_have_prove_nothing():
-    """With zeros in the last layer, gates are constants, whatever they would be made of."""
+    """With zeros in the last layer, gates are constants, whatever they are made from."""
 
     class Rows(nn.Module):
-        """The mean over rows, of which the first column is taken: not equation 2."""
+        """A block on the first column of the mean over rows, which is not equation 2."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -75,7 +75,7 @@ def test_weights_that_a_block_happens_to_have_prove_nothing():
             return x * torch.sigmoid(self.fc2(F.relu(self.fc1(z))))
 
     class Positions(nn.Module):
-        """Every position gates itself."""
+        """A block in which every position gates itself."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -92,13 +92,13 @@ def test_weights_that_a_block_happens_to_have_prove_nothing():
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(rows(x), x / 2)  # as equations 2 to 4 with these weights
     assert se_layers(rows) is None
-    assert is_attention(rows)  # of another kind: one number a channel it is
+    assert is_attention(rows)  # attention of another kind: one number per channel
     assert not is_attention(positions)
     assert se_layers(right) is not None
 
 
 class Counting(Tutorial):
-    """Counts its calls in a buffer."""
+    """SE that counts its calls in a buffer."""
 
     def __init__(self):
         super().__init__(8)

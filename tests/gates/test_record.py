@@ -1,4 +1,4 @@
-"""Blocks of channel attention, known by what they do; and the gates that they make."""
+"""Blocks of channel attention, recognised by what they do, and the gates that they make."""
 
 import pytest
 import torch
@@ -52,11 +52,11 @@ def test_gates_of_positions_are_told_apart(world):
     spatial = world.timm.layers.cbam.SpatialAttn().eval()
     batches = [(torch.randn(2, 8, 5, 5), torch.zeros(2).long())]
     found = record(spatial, batches, 1, blocks={"x": spatial})
-    assert found["x"].why == "its gates are not one number an image and channel"
+    assert found["x"].why == "its gates are not one number per image and channel"
 
 
 class Biased(SqueezeExcitation):
-    """Adds something to what its gates leave."""
+    """SE that adds something to the rescaled map."""
 
     def forward(self, u, mask=None):
         return super().forward(u, mask) + 0.1
@@ -65,7 +65,7 @@ class Biased(SqueezeExcitation):
 @pytest.mark.parametrize(
     ("block", "why"),
     [
-        (Biased(8, 2), "it does more than to multiply its map with its gates"),
+        (Biased(8, 2), "it does more than multiply its map by its gates"),
         (SqueezeExcitation(8, 2, gate="relu"), "its gates are not finite"),
     ],
 )

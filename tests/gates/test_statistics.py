@@ -28,7 +28,7 @@ def _batches(n=50, classes=3, size=12):
 
 
 def _by_hand(model, images):
-    """The gates from the maps that enter the blocks, by the block's own method."""
+    """Return the gates for the maps that enter the blocks, by the block's own method."""
     maps = {}
     hooks = [
         block.register_forward_pre_hook(lambda block, inputs: maps.update({block: inputs[0]}))
@@ -112,7 +112,7 @@ def test_saturated_gates_are_counted(model):
 
 
 def test_a_gate_that_hardly_moves_keeps_its_variance(model):
-    """Sums of squares would lose what is 1e-6 of the mean; the merged ones do not."""
+    """Plain sums of squares would lose a deviation of 1e-6 of the mean; merged ones do not."""
     images, labels, batches = _batches()
     for block in model.modules():
         if isinstance(block, SqueezeExcitation):

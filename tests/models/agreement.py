@@ -1,4 +1,4 @@
-"""Our network beside what is known of it: somebody else's, and the counts of a paper."""
+"""Comparison of our networks with other implementations, and with the counts of papers."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ from senet.models import Network, create_model
 from senet.models.weights.file import load_state
 from senet.nn import ChannelAttention
 
-ROUNDINGS = 1e3  # that a deep network may add up
+ROUNDINGS = 1e3  # as many as a deep network may add up
 
 
 def shapes_of(name: str, **options) -> Network:
-    """The network without weights: counts look at nothing but shapes."""
+    """Return the network without weights: counts need only shapes."""
     with torch.device("meta"):
         return create_model(name, **options)
 
 
 def squeezed(model: nn.Module, size: int) -> int:
-    """The numbers that SE adds up in its squeeze: the SE paper counts them with multiply-adds."""
+    """Return the additions of SE's squeezes, which the SE paper counts with multiply-adds."""
     counts: list[int] = []
     for block in model.modules():
         if isinstance(block, ChannelAttention):
@@ -30,11 +30,11 @@ def squeezed(model: nn.Module, size: int) -> int:
 
 
 def agree(ours: Network, theirs: nn.Module, size: int = 64, roundings: float = ROUNDINGS) -> None:
-    """Load ``theirs`` into ``ours``; in both modes they must agree on whatever can be seen.
+    """Load ``theirs`` into ``ours``, and require that they agree in both modes.
 
     In float32, where our fused passes run, these are the logits and the statistics. Gradients are
     compared in float64: in float32 rounding decides whether a ReLU near zero is open, in one
-    network and not in the other, and then a gradient differs for nobody's fault.
+    network and not in the other, and then a gradient differs through no fault of either.
     """
     scramble(theirs)
     image = torch.randn(2, 3, size, size)
@@ -64,7 +64,7 @@ def _run(model: nn.Module, image: Tensor) -> dict[str, dict[str, Tensor]]:
 def _close(
     found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, roundings: float
 ) -> None:
-    """Each tensor to rounding, which is measured against all of its kind together."""
+    """Require that tensors agree to rounding, relative to all tensors of their kind."""
     assert set(found) == set(wanted), what
     scale = sum(t.square().sum() for t in wanted.values()) ** 0.5
     for name, tensor in wanted.items():

@@ -24,7 +24,7 @@ from senet.models.weights.record import Record
 from senet.nn import ChannelAttention, EfficientChannelAttention, SqueezeExcitation
 from tests.models.test_world import agree, scramble
 
-# Blocks a stage of ResNet-50, and the channels of the maps that attention is given.
+# Blocks per stage of ResNet-50, and the channels of the feature maps that attention takes.
 STAGES = ((3, 256), (4, 512), (6, 1024), (3, 2048))
 
 
@@ -247,7 +247,7 @@ def test_a_network_without_attention_is_the_plain_one():
          r"reduction=\(4, 8\) names 2 stages, and the network has a stage 4"),
         ("resnet8_cifar", {"attention": "eca", "kernel_size": 2}, "kernel_size must be odd"),
         ("resnet8_cifar", {"attention": "ge", "extent": 0}, "extent must be at least 1"),
-        ("resnet8_cifar", {"attention": "scse", "reduction": 99}, "take a reduction of at most 16"),
+        ("resnet8_cifar", {"attention": "scse", "reduction": 99}, "use a reduction of at most 16"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(name, options, message):

@@ -10,7 +10,7 @@ from senet.models.weights.file import load_state, read_state
 
 
 def agree(ours: nn.Module, theirs: nn.Module, size: int = 64) -> None:
-    """The same output to float32 rounding in evaluation and in training, gradients too."""
+    """Require the same output and gradients to float32 rounding, in evaluation and training."""
     load_state(ours, theirs.state_dict())
     x = torch.randn(2, 3, size, size)
     for mode in (False, True):
@@ -66,7 +66,7 @@ def test_timm_legacy_senet_loads_in_its_arrangement(world):
 )
 @torch.no_grad()
 def test_a_port_of_a_caffe_network_is_known_by_its_names(world, tmp_path, ours, theirs, options):
-    """The file says nothing of itself; in another form its tensors fit, and the logits are off."""
+    """The file does not say its form; in another one its tensors fit, but the logits are off."""
     port = scramble(world.timm.create_model(theirs, num_classes=7)).eval()
     torch.save(port.state_dict(), tmp_path / "port.pth")
     model = create_model(ours, weights=tmp_path / "port.pth").eval()

@@ -1,4 +1,4 @@
-"""What every block that stands for SE must do, whatever it computes."""
+"""What every block that can replace SE must do, whatever it computes."""
 
 import copy
 import io
@@ -39,7 +39,7 @@ def block(request) -> ChannelAttention:
 
 
 def gradients(function, x, *modules):
-    """What ``function`` makes of ``x``, and what flows back to it and to the parameters."""
+    """Return ``function(x)``, and the gradients of ``x`` and of the parameters."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     y = function(x)
     parameters = [p for module in modules for p in module.parameters()]
@@ -61,7 +61,7 @@ def test_each_image_is_gated_by_itself(block):
 
 
 def test_a_block_of_another_type_than_the_map_does_the_same_at_every_size(block):
-    """As plain PyTorch: layers refuse the map, and a block without layers takes it."""
+    """As in plain PyTorch, layers refuse the map, and a block without layers takes it."""
     for side in (64, 8, 1):
         u = torch.randn(1, 32, side, side).bfloat16()
         if isinstance(block, GatherExcite):
@@ -116,7 +116,7 @@ def test_the_gate_is_what_is_watched(block):
 
 
 class Wrapped(nn.Module):
-    """What an adapter does: another module in the place of the old one."""
+    """An adapter: a module that wraps the old one in its place."""
 
     def __init__(self, inner):
         super().__init__()
@@ -204,7 +204,7 @@ def test_symbolic_tracing_shows_the_steps_of_the_paper(block, space):
 
 
 def test_on_images_one_mean_and_one_product_with_the_map_are_seen(block):
-    """That is what a compiler looks for; nothing converts types where there is nothing to."""
+    """A compiler looks for these; no types are converted where none need to be."""
     one_a_position = block.gates(torch.ones(1, 32, 2, 2)).dim() > 2
     if one_a_position or isinstance(block, ConcurrentSqueezeExcitation):
         pytest.skip("the map goes another way too")

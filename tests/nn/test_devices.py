@@ -1,4 +1,4 @@
-"""Networks on every device that is here: on a GPU, the passes in Triton, plain and in graphs."""
+"""Networks on every available device: on a GPU, the passes in Triton, plain and in graphs."""
 
 import copy
 
@@ -36,7 +36,7 @@ class Steps:
         self.labels = (torch.arange(8) % 4).to(device)
 
     def losses(self, model, count=3, amp=False, fast=False):
-        """Trains a copy, in the type of ``model``."""
+        """Return the losses of a copy that is trained, in the type of ``model``."""
         model = copy.deepcopy(model)
         if fast:
             accelerate(model)
@@ -72,7 +72,7 @@ def without_dropout(model):
 
 
 def shaken(model):
-    """A copy whose every weight is moved by one rounding of float32."""
+    """Return a copy in which every weight is moved by one rounding of float32."""
     moved = copy.deepcopy(model)
     with torch.no_grad():
         for value in moved.parameters():
@@ -101,7 +101,7 @@ def test_a_step_in_a_cuda_graph_is_the_step_without(name, amp):
     model = without_dropout(steps.model)
     wanted = steps.losses(model, 8, amp)
     step = Step(copy.deepcopy(model), steps.images, steps.labels, amp)
-    replay = captured(step, torch.device("cuda"))  # three steps to warm up; capturing is none
+    replay = captured(step, torch.device("cuda"))  # three steps to warm up; capturing runs none
     found = []
     for _ in range(5):
         replay()

@@ -71,7 +71,7 @@ def test_a_padded_map_is_gated_as_if_it_were_alone(squeeze, space):
 
 @pytest.mark.parametrize("squeeze", ["avg", "max"])
 def test_what_stands_in_the_padding_changes_nothing(squeeze):
-    """Neither the result at the true positions, nor any gradient of it."""
+    """Neither the result at the true positions nor any gradient of it changes."""
     se = SqueezeExcitation(8, 1, squeeze=squeeze)  # wide: no ReLU shuts them all
     mask = torch.arange(12) < torch.tensor([12, 7, 0])[:, None]
     u, sent = torch.randn(3, 8, 12), torch.randn(3, 8, 12)
@@ -91,7 +91,7 @@ def test_what_stands_in_the_padding_changes_nothing(squeeze):
 
 @pytest.mark.parametrize("squeeze", ["avg", "max"])
 def test_positions_that_do_not_count_come_out_as_zero(squeeze):
-    """So that the gradient of the gates, a sum over positions, is a sum over those that count."""
+    """So the gradient of the gates, a sum over positions, is a sum over those that count."""
     se = SqueezeExcitation(8, 1, squeeze=squeeze)
     mask = torch.arange(12) < torch.tensor([12, 7, 0])[:, None]
     u = torch.randn(3, 8, 12).masked_fill(~mask[:, None], float("nan")).requires_grad_()
@@ -148,7 +148,7 @@ def test_channels_are_rounded_down():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, 16), "reduction=16 leaves no channel of channels=8: take a reduction of at most 8"),
+        ((8, 16), "reduction=16 leaves no channel of channels=8: use a reduction of at most 8"),
         ((0, 16), "must be at least 1"),
         ((8, 0), "must be at least 1"),
     ],

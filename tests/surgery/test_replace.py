@@ -79,7 +79,7 @@ def test_a_copy_can_be_changed_instead():
 
 
 class Swish(nn.Module):
-    """SE of EfficientNet's: with SiLU between its layers."""
+    """SE as in EfficientNet, with SiLU between its layers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Swish(nn.Module):
 
 
 class Spatial(nn.Module):
-    """Gates by position: attention, but no SE."""
+    """Gates by position: attention, but not SE."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def test_options_and_makers_of_blocks():
 
 
 def test_channels_are_known_where_no_layer_says_them():
-    """ECA has none with C channels: what is around it has."""
+    """ECA has no layer with C channels, but the layers around it have."""
     model = create_model("resnet8_cifar")  # its blocks have a place of their own
     other = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8))  # in the norm
     insert_se(model)

@@ -1,4 +1,4 @@
-"""Small images, all of one size: held in memory as one tensor, fetched a batch at a time."""
+"""Small images of one size, held in memory as one tensor and fetched one batch at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from senet.preprocessing import Preprocessing
 
 
 class ArraySplit(Split):
-    """Images that lie in one uint8 tensor ``[n, C, H, W]``.
+    """Images in one uint8 tensor ``[n, C, H, W]``.
 
     Example:
         >>> split = ArraySplit(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), np.array([0, 1, 1, 0]))
@@ -38,22 +38,22 @@ class ArraySplit(Split):
         return type(self)(self.images[torch.from_numpy(indices)], self.labels[indices])
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A whole batch by one copy; a loader calls this where it exists. See :func:`collate`."""
+        """Return a whole batch by one copy; a loader calls this. See :func:`collate`."""
         index = torch.as_tensor(indices)
         labels = torch.from_numpy(self.labels)
         return self.images.index_select(0, index), labels.index_select(0, index)
 
 
 def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The ``collate_fn`` for an :class:`ArraySplit`, whose batches come whole."""
+    """Return the batch: the ``collate_fn`` for an :class:`ArraySplit`, whose batches are whole."""
     return batch
 
 
 def suited(splits: dict[str, ArraySplit]) -> tuple[dict[str, ArraySplit], Preprocessing]:
-    """Splits of RGB images, with one channel where all are grey, and what suits a network for them.
+    """Return splits of RGB images, with one channel if all are grey, and their preprocessing.
 
     Formats such as WebP store grey as three equal colours. The size is that of the images; mean and
-    deviation are measured over all that is in ``train``.
+    deviation are measured over all of ``train``.
     """
     if all(_is_grey(split.images) for split in splits.values()):
         splits = {
@@ -71,9 +71,10 @@ def _is_grey(images: Tensor) -> bool:
 
 
 def measure(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel of uint8 ``[n, C, H, W]``, for pixels in 0 … 1.
+    """Return the mean and standard deviation of every channel of uint8 ``[n, C, H, W]``.
 
-    Counted in whole numbers, so exact before the last rounding, to four digits.
+    They are for pixels in 0 … 1, and computed in whole numbers: exact before the last rounding, to
+    four digits.
 
     Example:
         >>> measure(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
@@ -83,7 +84,7 @@ def measure(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     levels = np.arange(256, dtype=np.int64)
     for channel in images.unbind(1):
         counts = np.zeros(256, dtype=np.int64)
-        for chunk in channel.split(4096):  # bincount widens its input to 8 bytes a pixel
+        for chunk in channel.split(4096):  # bincount widens its input to 8 bytes per pixel
             counts += np.bincount(chunk.flatten().numpy(), minlength=256)
         n, total, squares = (int((counts * levels**power).sum()) for power in range(3))
         mean.append(round(total / n / 255, 4))

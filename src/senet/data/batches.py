@@ -21,12 +21,12 @@ class Batches:
 
     Attributes:
         split: the images.
-        preprocessing: what the network wants to be fed.
-        batch_size: images at a time.
-        device: where the batches are wanted.
-        workers: processes that decode images; ``None`` for as many as suit.
+        preprocessing: the preprocessing that the network expects.
+        batch_size: images per batch.
+        device: the device of the batches.
+        workers: processes that decode images; ``None`` for a suitable number.
         bad: indices of images that could not be read the last time; others took their places.
-        bad_files: their names, and why.
+        bad_files: their names, with the reasons.
     """
 
     split: Split

@@ -2,14 +2,14 @@
 
 Why before: a bad file that shows only when its turn comes would leave a hole in a batch, in a
 worker process that cannot tell the others, at another place every epoch. Known beforehand, it is
-left out of the splits, every batch is whole, and two networks that are compared see the same.
+left out of the splits, every batch is whole, and two networks that are compared see the same
+images.
 
 Why by decoding: a truncated photo has a perfect header. All data of a JPEG are read and decoded as
-far as the coefficients, which finds what is missing, while pixels are made at an eighth of the size
-only; other formats are decoded whole. What was found out about a file is kept in the user's
-cache folder, by its size and times, so that the same folder is checked once and not with every
-command. An error of the system, such as a lock or a missing permission, says nothing of the content
-and is not kept.
+far as the coefficients, which finds what is missing, while pixels are made only at an eighth of the
+size; other formats are decoded whole. The verdict on a file is kept in the user's cache folder, by
+its size and times, so that a folder is checked once and not by every command. An error of the
+system, such as a lock or a missing permission, says nothing about the content and is not kept.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about a file.
+    """The outcome of checking a file.
 
     Attributes:
         reason: why it cannot be used; empty for a good image.
-        digest: of its content, as hexadecimal digits.
+        digest: digest of its content, as hexadecimal digits.
         height: height of the upright image in pixels; 0 where the file is not an image.
-        width: likewise.
-        lasting: whether this is about the content, and not about the system in between.
+        width: width, likewise.
+        lasting: whether the verdict is about the content, and not about the system.
     """
 
     reason: str = ""
@@ -64,7 +64,7 @@ def examine(root: Path, files: list[str]) -> dict[str, Verdict]:
                 verdicts[file] = verdict
                 if verdict.lasting:
                     known[file] = (stamps[file], verdict)
-        finally:  # also when interrupted: what is known need not be found out again
+        finally:  # also when interrupted: known verdicts need not be found again
             _save(cache, known)
     return verdicts
 
@@ -107,7 +107,7 @@ def _progress(total: int):
 
 
 def _stamp(file: Path) -> Stamp:
-    """Size, and when content and properties were changed last: the latter cannot be set back."""
+    """Return size and times of the last changes of content and of properties (not settable)."""
     try:
         found = file.stat()
     except OSError:  # a broken link; reading will say so
@@ -121,7 +121,7 @@ def _cache_file(root: Path) -> Path:
 
 
 def _decoders() -> str:
-    """Another decoder may know other formats: its verdicts are its own."""
+    """Return the versions of the decoders, on which the verdicts depend."""
     return " ".join(f"{name} {version(name)}" for name in ("pillow", "simplejpeg"))
 
 
@@ -140,6 +140,6 @@ def _load(cache: Path) -> dict[str, tuple[Stamp, Verdict]]:
 
 def _save(cache: Path, known: dict[str, tuple[Stamp, Verdict]]) -> None:
     files = {f: [*stamp, v.reason, v.digest, v.height, v.width] for f, (stamp, v) in known.items()}
-    with suppress(OSError):  # nowhere to keep it: the next command checks again
+    with suppress(OSError):  # it cannot be kept: the next command checks again
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_text(cache, json.dumps({"decoders": _decoders(), "files": files}))

@@ -6,7 +6,7 @@ Pillow's time, and can come at 1/2, 1/4 or 1/8 of their size for less.
 
 Whatever the file holds, the result is ``[C, H, W]`` in 0 … 255, upright as the camera was held,
 with ``C`` 1 (grey) or 3 (RGB): palettes are looked up, CMYK is converted, 16-bit grey is divided by
-257, transparency lies on white, and of an animation the first frame counts.
+257, transparency is blended with white, and only the first frame of an animation is used.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL import Image
 
-# Formats that state themselves in their first bytes and are decoded without a helper program (EPS
+# Formats that are named in their first bytes and decoded without a helper program (EPS
 # would start Ghostscript). MPO is what phones write for a JPEG with a second picture behind it.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 
-# What libjpeg says when picture data are lost. Its other complaints (stray bytes between segments,
+# Messages of libjpeg about lost picture data. Its other complaints (stray bytes between segments,
 # odd but readable headers) leave a picture that every viewer shows, and so does Pillow.
 DAMAGE = ("premature end", "bad huffman code", "bad arithmetic code", "inconsistent progression")
 
@@ -37,7 +37,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 class ImageError(ValueError):
-    """An image that cannot be used. The message names the file; ``reason`` is the rest of it.
+    """The error for an image that cannot be used; its message is the file's name and ``reason``.
 
     Example:
         >>> try:
@@ -48,17 +48,17 @@ class ImageError(ValueError):
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
-        # One required argument: that is how a DataLoader raises a worker's error again.
+        # One required argument, as a DataLoader needs it to raise a worker's error again.
         super().__init__(message)
         self.reason = reason or message
 
 
 class Picture:
-    """An image of known size: what the transforms take. Here its pixels are a tensor already.
+    """An image of known size, which the transforms take; here its pixels are a tensor already.
 
     Attributes:
-        height: in pixels, of the upright image.
-        width: likewise.
+        height: height of the upright image in pixels.
+        width: width, likewise.
     """
 
     def __init__(self, pixels: Tensor) -> None:
@@ -66,15 +66,15 @@ class Picture:
         self._pixels = pixels
 
     def pixels(self, min_height: int = 0, min_width: int = 0) -> Tensor:
-        """The image, uint8 ``[C, H, W]``: whole, or smaller where that is cheaper to decode.
+        """Return the image, uint8 ``[C, H, W]``: whole, or smaller if that is cheaper to decode.
 
-        A smaller one is never below ``min_height`` by ``min_width``; zeros ask for the whole.
+        A smaller one is never below ``min_height`` by ``min_width``; zeros ask for the whole image.
         """
         return self._pixels
 
 
 class JpegPicture(Picture):
-    """A JPEG that is decoded when, and no larger than, it is needed."""
+    """A JPEG that is decoded when it is needed, and no larger than needed."""
 
     def __init__(
         self, data: bytes, channels: int, height: int, width: int, orientation: int, name: str
@@ -113,13 +113,13 @@ class JpegPicture(Picture):
 def decode(
     file: str | Path | bytes, channels: int = 3, min_height: int = 0, min_width: int = 0
 ) -> Tensor:
-    """The image in ``file``, upright, as a tensor.
+    """Return the image in ``file``, upright, as a tensor.
 
     Args:
         file: a path, or the encoded bytes themselves.
         channels: 3 for RGB or 1 for grey.
-        min_height: with ``min_width``, a size in pixels that is enough: a JPEG is then decoded at
-            the smallest of 1/1, 1/2, 1/4, 1/8 … that is not below it. 0 asks for the whole image.
+        min_height: with ``min_width``, a sufficient size in pixels: a JPEG is then decoded at the
+            smallest of 1/1, 1/2, 1/4, 1/8 … that is not below it. 0 asks for the whole image.
         min_width: see ``min_height``.
 
     Returns:
@@ -140,15 +140,15 @@ def decode(
 
 
 def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") -> Picture:
-    """The image in ``file``, its size known; the pixels of a JPEG are not decoded yet.
+    """Return the image in ``file`` with its size; the pixels of a JPEG are not decoded yet.
 
     Args:
         file: a path, or the encoded bytes themselves.
         channels: 3 for RGB or 1 for grey.
-        name: what errors call it, where ``file`` is not a path.
+        name: its name in errors, where ``file`` is not a path.
 
     Raises:
-        ImageError: as :func:`decode`; for a JPEG, damage shows when the pixels are asked for.
+        ImageError: as for :func:`decode`; for a JPEG, damage shows when the pixels are asked for.
     """
     if channels not in (1, 3):
         raise ValueError(f"an image is decoded to 1 channel (grey) or 3 (RGB), not {channels}")
@@ -167,9 +167,9 @@ def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") ->
 
 
 def is_image(file: str | Path) -> bool:
-    """Whether the first bytes of a file are an image's, whatever its name.
+    """Return whether the first bytes of a file are those of an image, whatever its name.
 
-    A file that cannot be opened may be one: whoever opens it for its pixels says what is wrong.
+    A file that cannot be opened may be an image: reading its pixels shows what is wrong.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -183,17 +183,17 @@ def is_image(file: str | Path) -> bool:
 
 
 def read_file(file: Path) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
-        ImageError: if they cannot be had, caused by the system's own error.
+        ImageError: if they cannot be read, caused by the system's own error.
     """
     with _naming(str(file), file):
         return file.read_bytes()
 
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Undo an EXIF orientation, 1 … 8: how the sensor lay when it wrote ``[C, H, W]``.
+    """Undo an EXIF orientation, 1 … 8, which says how the sensor lay when it wrote ``[C, H, W]``.
 
     Example:
         >>> upright(torch.tensor([[[1, 2], [3, 4]]]), 6)  # the camera was turned to the left
@@ -215,7 +215,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _pixels(image: Image.Image, channels: int) -> Tensor:
-    """The pixels of a Pillow image of any mode, as they lie, uint8 ``[channels, H, W]``."""
+    """Return the pixels of a Pillow image of any mode, as stored, uint8 ``[channels, H, W]``."""
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
@@ -225,18 +225,18 @@ def _pixels(image: Image.Image, channels: int) -> Tensor:
         sheet.alpha_composite(image.convert("RGBA"))
         image = sheet
     if image.mode != "L":
-        image = image.convert("RGB")  # some modes have no direct way to grey
+        image = image.convert("RGB")  # some modes have no direct conversion to grey
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Grey of 16 bits as grey of 8, rounded. Pillow itself would cut it off at 255."""
+    """Return grey of 16 bits as grey of 8, rounded; Pillow itself would clip it at 255."""
     values = np.asarray(image)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             f"grey of 32 bits (Pillow's mode {image.mode!r}) has no agreed black and white;"
-            " save it with 8 or 16 bits a pixel"
+            " save it with 8 or 16 bits per pixel"
         )
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
@@ -251,10 +251,10 @@ def _formats() -> tuple[str, ...]:
 
 @contextmanager
 def _naming(name: str, file: str | Path | bytes = b"") -> Iterator[None]:
-    """Whatever goes wrong inside is an :class:`ImageError` that names the file."""
+    """Turn whatever goes wrong within the context into an :class:`ImageError` with the file."""
     try:
         yield
-    except Exception as error:  # on damaged files decoders raise all there is
+    except Exception as error:  # on damaged files decoders raise anything
         reason = _reason(error, file)
         raise ImageError(f"{name}: {reason}", reason) from error
 
@@ -271,7 +271,7 @@ def _reason(error: Exception, file: str | Path | bytes) -> str:
             return "permission to read it is denied"
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             return (
-                f"refused as a decompression bomb ({error}) If it is what it should be, make it"
+                f"refused as a decompression bomb ({error}) If it is genuine, make it"
                 " smaller, or raise PIL.Image.MAX_IMAGE_PIXELS"
             )
         case UnidentifiedImageError():

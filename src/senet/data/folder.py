@@ -1,8 +1,8 @@
-"""A folder of photos, one folder a class: ``photos/cat/1.jpg``, or ``photos/train/cat/1.jpg``.
+"""A folder of photos, one folder per class: ``photos/cat/1.jpg``, or ``photos/train/cat/1.jpg``.
 
 This is one file because it is about one table, of files with their classes and splits: how it is
-made, what is said of it, and how a run finds the same one again. Walking, layout, checks and
-decoding are files of their own.
+made, what is reported about it, and how a run finds the same one again. Walking, layout, checks and
+decoding have files of their own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FolderSplit(Split):
     """Image files below a folder, decoded when they are asked for.
 
     Attributes:
-        digests: of the contents of the files, as far as they were looked at.
+        digests: digests of the contents of the files, as far as they were checked.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FolderSplit(Split):
         return self.files
 
     def judged(self, verdicts: Mapping[str, Verdict]) -> Self:
-        """Only the files that can be used, with their digests; the others are ``skipped``."""
+        """Return only the usable files, with their digests; the others are ``skipped``."""
         good = [i for i, file in enumerate(self.files) if not verdicts[file].reason]
         split = self.subset(np.array(good, dtype=np.int64))
         split.digests = [verdicts[file].digest for file in split.files]
@@ -82,29 +82,29 @@ def open_folder(
     preprocessing: Preprocessing = IMAGENET,
     record: dict[str, Any] | None = None,
 ) -> Source:
-    """The images below ``path``: in class folders, or in train, val and test folders of those.
+    """Return the images below ``path``: class folders, or train, val and test folders of those.
 
     Without such folders, every class gives a share of its images to validation and to test, chosen
-    by a hash of the file's name. With them, what is missing is held out of train, and so is what
-    has no class folders and therefore no labels; a single one beside train counts as test (see
-    :func:`~senet.data.partition.divide`). Files may lie at any depth within a class folder; files
-    outside of class folders are not looked at. :mod:`senet.data.walk` says which files are images.
+    by a hash of the file's name. With them, a split that is missing, or that has no class folders
+    and therefore no labels, is held out of train; a single one beside train counts as test (see
+    :func:`~senet.data.partition.divide`). Files may be at any depth within a class folder; files
+    outside class folders are ignored. :mod:`senet.data.walk` says which files are images.
 
-    What is left out is said in a warning: a class without images; a class that validation or test
-    lack; files that are no images, or damaged, which are listed in ``skipped`` of their split too.
-    All files are checked once (see :mod:`senet.data.check`).
+    A warning names what is left out: a class without images; a class that validation or test lack;
+    files that are not images or are damaged, which ``skipped`` of their split lists too. All files
+    are checked once (see :mod:`senet.data.check`).
 
     Args:
         path: the folder.
         val_share: share of the images to hold out for validation where there is no such folder.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: take only so many images for each split, the first of every class.
-        preprocessing: what the network wants, where that is known already; its channels decide
+        limit: maximum number of images in each split; the first of every class are used.
+        preprocessing: what the network expects, if that is known already; its channels decide
             whether images are decoded to grey or to RGB.
         record: the ``record`` of an earlier :class:`Source` of this folder: the same images go into
-            the same splits, images that have come since are left out, and neither the shares nor
-            the limit count.
+            the same splits, images that were added since are left out, and neither the shares nor
+            the limit apply.
 
     Raises:
         ValueError: if there is no such folder, no class folder, only one class with images, or if
@@ -139,7 +139,7 @@ def open_folder(
 
 
 def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) -> FolderSplit:
-    """A split of a record. A file that has gone since will turn out not to be readable."""
+    """Return a split of a record; a file that is gone since turns out to be unreadable later."""
     number = {name: label for label, name in enumerate(record["classes"])}
     pairs = sorted((file, number[name]) for name, files in record[part].items() for file in files)
     return FolderSplit(root, [file for file, _ in pairs], [label for _, label in pairs], channels)
@@ -148,7 +148,7 @@ def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) ->
 def open_recorded(
     root: Path, record: Mapping[str, Any], part: str, channels: int = 3
 ) -> FolderSplit:
-    """A split of a record, without the images that have gone or gone bad since, which are named."""
+    """Return a split of a record without the images lost or damaged since, which are named."""
     split = recorded(root, record, part, channels)
     verdicts = examine(root, split.files)
     _say_bad(root, verdicts, {})
@@ -156,7 +156,7 @@ def open_recorded(
 
 
 def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
-    """The images in class folders that have come since a record was made."""
+    """Return the images in class folders that were added since a record was made."""
     old = {file for part in NAMES for files in record[part].values() for file in files}
     number = number_of(record["classes"])
     files: dict[str, int] = {}
@@ -171,22 +171,22 @@ def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> Folder
 def open_labelled(
     path: str | Path, classes: Sequence[str], split: str | None = None, *, channels: int = 3
 ) -> tuple[FolderSplit, str]:
-    """Images of a folder to try a network on. Their class folders are its classes, by name.
+    """Return the images of a folder to test a network on; class folders name the network's classes.
 
     Args:
-        path: a folder of class folders, of which all images are taken; or of train, val and test
+        path: a folder of class folders, of which all images are used; or of train, val and test
             folders of those.
-        classes: of the network. The folder may have some of them, in any order.
-        split: ``"test"`` unless said otherwise, where there are folders of splits. As in training,
-            a folder of validation images beside train counts as test where there is no other.
-        channels: to decode to, 3 or 1.
+        classes: the classes of the network. The folder may have some of them, in any order.
+        split: the split, if there are folders of splits; by default ``"test"``. As in training, a
+            folder of validation images beside train counts as test if there is no test folder.
+        channels: number of channels to decode to, 3 or 1.
 
     Returns:
-        the images, and which split they are: ``"all"`` where there are none.
+        The images, and the name of their split: ``"all"`` if there are no splits.
 
     Raises:
-        ValueError: if there is no such folder or split, no class folder in it, or a class that is
-            none of the network's. The message names them.
+        ValueError: if there is no such folder or split, no class folder in it, or a class that the
+            network does not have. The message names them.
     """
     root = expanded(path)
     _require_folder(root)
@@ -219,7 +219,7 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
         if split is not None:
             raise ValueError(
                 f"{layout.root} has no train, val and test folders, and so no split {split!r}: all"
-                " its images are taken where no split is named"
+                " its images are used if no split is named"
             )
         return "all", parts["train"]
     wanted = split or "test"
@@ -242,7 +242,7 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What lies in the class folders of one split: images, and the class of each by name."""
+    """The contents of the class folders of one split: images, and the class of each by name."""
 
     split: FolderSplit
     names: list[str]
@@ -272,23 +272,23 @@ def _divided(
 ) -> tuple[
     tuple[str, ...], tuple[FolderSplit, FolderSplit | None, FolderSplit], dict[str, Verdict]
 ]:
-    """Classes, train, validation and test, and what was found of every file."""
+    """Return classes, train, validation and test, and the verdict on every file."""
     layout = find_layout(root)
     if "train" not in layout.parts:
         raise ValueError(
             f"{root}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
-            " neither a split (train, val, test, and train must be there) nor one folder a class"
+            " neither a split (train, val, test, and train must be there) nor one folder per class"
         )
     require_classes(layout.parts["train"])
     scans = {part: _scan(root, own, channels) for part, own in _labelled(layout).items()}
-    # With a limit, a look at the images that it takes is enough.
+    # With a limit, it is enough to check the images that it leaves.
     every = [file for scan in scans.values() for file in scan.split.files]
     verdicts = examine(root, every) if limit is None else {}
     classes = _trainable(layout.parts["train"], scans["train"], verdicts)
     _compare_classes(root, classes, scans)
     whole = {part: _numbered(scan, classes) for part, scan in scans.items()}
     skipped = {file: why for scan in scans.values() for file, why in scan.skipped.items()}
-    # Bad files are held out like others, and left out then: they do not move the split.
+    # Bad files are held out like others, and dropped afterwards: they do not move the split.
     train, val, test = limited(
         divide(whole["train"], whole.get("val"), whole.get("test"), val_share, test_share, seed),
         limit,
@@ -304,7 +304,7 @@ def _divided(
 
 
 def _labelled(layout: Layout) -> dict[str, Classes]:
-    """The splits but those without class folders, which are named."""
+    """Return the splits except those without class folders, which are named."""
     for own in layout.parts.values():
         if count := own.unlabelled:
             warnings.warn(
@@ -318,7 +318,7 @@ def _labelled(layout: Layout) -> dict[str, Classes]:
 
 
 def _trainable(train: Classes, scan: _Scan, verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
-    """The classes of train with an image; the others are named."""
+    """Return the classes of train that have an image; the others are named."""
     pairs = zip(scan.names, scan.split.files, strict=True)
     alive = {name for name, file in pairs if not verdicts.get(file, Verdict()).reason}
     classes = tuple(name for name in train.by_name if name in alive)
@@ -327,7 +327,7 @@ def _trainable(train: Classes, scan: _Scan, verdicts: Mapping[str, Verdict]) -> 
         what = f"a single class, {classes[0]!r}" if classes else "no image that can be read"
         rest = f" ({listed(empty)}: no image that can be read)" if classes and empty else ""
         raise ValueError(
-            f"{train.folder} holds {what}{rest}; telling classes apart takes two with images"
+            f"{train.folder} holds {what}{rest}; telling classes apart needs two with images"
         )
     if empty:
         warnings.warn(
@@ -348,18 +348,18 @@ def _compare_classes(root: Path, classes: tuple[str, ...], scans: Mapping[str, _
             problems += [f"{listed(extra)} not among the classes of train"]
             raise ValueError(
                 f"{root}: {part} has other classes than train: {'; '.join(problems)}. Rename their"
-                " folders, or take them out"
+                " folders, or remove them"
             )
         if missing:
             warnings.warn(
                 f"{root}: {part} has no image of {listed(missing)}; the figures of {part} say"
-                " nothing of " + ("this class" if len(missing) == 1 else "these classes"),
+                " nothing about " + ("this class" if len(missing) == 1 else "these classes"),
                 stacklevel=4,
             )
 
 
 def _numbered(scan: _Scan, classes: tuple[str, ...]) -> FolderSplit:
-    """The images of these classes, with their numbers as labels."""
+    """Return the images of these classes, with their numbers as labels."""
     number = {name: label for label, name in enumerate(classes)}
     keep = [i for i, name in enumerate(scan.names) if name in number]
     split = scan.split.subset(np.array(keep, dtype=np.int64))
@@ -367,7 +367,7 @@ def _numbered(scan: _Scan, classes: tuple[str, ...]) -> FolderSplit:
     return split
 
 
-# --- what is said and kept of them ----------------------------------------------------------------
+# --- what is reported and kept about them ---------------------------------------------------------
 
 
 def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> None:
@@ -388,7 +388,7 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
 
 
 def _record(classes: tuple[str, ...], splits: Mapping[str, FolderSplit | None]) -> dict[str, Any]:
-    """What went where: the files of every class, and the digests of their contents in a row."""
+    """Return the files of every class in each split, and the digests of their contents in a row."""
     files = {part: {name: [] for name in classes} for part in NAMES}
     digests = {part: dict.fromkeys(classes, "") for part in NAMES}
     for part, split in splits.items():
@@ -400,7 +400,7 @@ def _record(classes: tuple[str, ...], splits: Mapping[str, FolderSplit | None]) 
 
 
 def digests_of(record: Mapping[str, Any], part: str) -> dict[str, str]:
-    """The digest of every file of a split in a record; none in records of before there were any."""
+    """Return the digest of each file of a split in a record; old records have none."""
     found = {}
     for name, files in record[part].items():
         row = record.get("digests", {}).get(part, {}).get(name, "")
@@ -411,7 +411,7 @@ def digests_of(record: Mapping[str, Any], part: str) -> dict[str, str]:
 
 
 def _extent(verdicts: Iterable[Verdict]) -> Extent | None:
-    """Width and height of the smallest and of the largest image."""
+    """Return width and height of the smallest and of the largest image."""
     sides = sorted({(v.width * v.height, v.width, v.height) for v in verdicts if not v.reason})
     return (sides[0][1:], sides[-1][1:]) if sides else None
 
@@ -431,5 +431,5 @@ def _require_folder(root: Path) -> None:
         raise ValueError(no_folder(root))
     if not root.is_dir():
         raise ValueError(
-            f"{str(root)!r} is a file; give the folder that holds one folder of images a class"
+            f"{str(root)!r} is a file; give the folder that holds one folder of images per class"
         )

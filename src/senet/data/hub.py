@@ -17,11 +17,11 @@ from senet.preprocessing import IMAGENET, Preprocessing
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Where a data set has several, which column is meant. Other names count if they are the only one.
+# The column that is meant where a data set has several. Other names count if they are the only one.
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category")
 
-# Up to this side, images that all have one size are held in memory: 60,000 of 32 x 32 are 184 MB.
+# Images of one size are held in memory up to this side: 60,000 of 32 x 32 are 184 MB.
 SMALL = 96
 
 
@@ -52,11 +52,11 @@ def open_hub(
     limit: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Source:
-    """The data set ``name`` of the hub, downloaded once.
+    """Return the data set ``name`` of the hub, downloaded once.
 
     The columns are recognised by their types: an image, and class names or values. Small images of
     one size are held in memory, and normalised by their own mean and deviation; photos are decoded
-    as they are needed, and normalised as ImageNet's.
+    as they are needed, and normalised like ImageNet's.
 
     Args:
         name: ``"owner/name"``, or ``"owner/name:config"`` where there are several configurations;
@@ -64,8 +64,8 @@ def open_hub(
         val_share: share of train to hold out for validation where no such split is published.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: take only so many images for each split, the first of every class.
-        preprocessing: what the network wants, where that is known already.
+        limit: maximum number of images in each split; the first of every class are used.
+        preprocessing: what the network expects, if that is known already.
 
     Raises:
         ValueError: if ``datasets`` is missing, the hub is out of reach or does not know the name,
@@ -105,13 +105,13 @@ def _load(name: str) -> Mapping[str, Dataset]:
     path, _, config = name.partition(":")
     try:
         return datasets.load_dataset(path, config or None)  # type: ignore[return-value]
-    except ConnectionError as error:  # also of a machine that was told to stay offline
+    except ConnectionError as error:  # also on a machine that was told to stay offline
         raise ValueError(
             f"{name!r}: the Hugging Face hub cannot be reached ({error}). Get online, or use the"
             " bundled 'fashion-mnist', or a folder of images"
         ) from error
     except Exception as error:  # not found, not public, several configurations, no data files ...
-        raise ValueError(f"{name!r} cannot be had from the Hugging Face hub: {error}") from error
+        raise ValueError(f"{name!r} cannot be loaded from the Hugging Face hub: {error}") from error
 
 
 def _parts(data: Mapping[str, Dataset], name: str) -> dict[str, Dataset]:
@@ -143,7 +143,7 @@ def _label_column(table: Dataset, name: str) -> str:
     if column is None:
         raise ValueError(
             f"{name} has no column of class labels, but {_list(named)};"
-            " senet trains classifiers, one label an image"
+            " senet trains classifiers, with one label per image"
         )
     return column
 
@@ -162,7 +162,7 @@ def _classes(train: Dataset, column: str) -> tuple[str, ...]:
 
 
 def _labels(table: Dataset, column: str, classes: tuple[str, ...], name: str) -> np.ndarray | None:
-    """Class numbers, or ``None`` of a split that is published without (as competitions do)."""
+    """Return class numbers, or ``None`` for a split published without (as in competitions)."""
     from datasets import ClassLabel
 
     if column not in table.features:
@@ -188,7 +188,7 @@ def _encoded(table: Dataset, column: str) -> Dataset:
 
 
 def _in_memory(splits: Mapping[str, HubSplit]) -> dict[str, ArraySplit] | None:
-    """The images as arrays, where all are small and of one size."""
+    """Return the images as arrays, if all are small and of one size."""
     first = splits["train"].picture(0)
     height, width = first.height, first.width
     if height != width or height > SMALL:

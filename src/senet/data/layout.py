@@ -1,4 +1,4 @@
-"""Where the splits and classes of a folder of photos are, by the names of its folders."""
+"""The splits and classes of a folder of photos, found by the names of its folders."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Layout:
     """The folders of a data set.
 
     Attributes:
-        root: the folder of it all.
-        parts: the class folders of every split; of ``"train"`` alone where ``root`` holds them.
+        root: the folder of the data set.
+        parts: the class folders of every split; only of ``"train"`` if ``root`` itself holds them.
         divided: whether there are folders of splits.
     """
 
@@ -33,10 +33,9 @@ class Classes:
     """The class folders of one split.
 
     Attributes:
-        folder: that holds them.
-        by_name: the folders of every class, in the order of the names. There can be two: the same
-            name can be written in two ways (é as one character, or as e with an accent), and that
-            is one class.
+        folder: the folder that holds them.
+        by_name: the folders of every class, in the order of the names. A class can have two, if
+            its name is written in two ways (é as one character, and as e with an accent).
     """
 
     folder: Path
@@ -44,12 +43,12 @@ class Classes:
 
     @property
     def unlabelled(self) -> int:
-        """The images that lie in the folder itself, where there are no class folders."""
+        """The number of images in the folder itself, if there are no class folders."""
         return 0 if self.by_name else len(walk(self.folder).files)
 
 
 def find_layout(root: Path) -> Layout:
-    """The layout of a folder.
+    """Return the layout of a folder.
 
     Raises:
         ValueError: if there is no such folder, it cannot be read, or some of the folders in it are
@@ -63,7 +62,7 @@ def find_layout(root: Path) -> Layout:
     if len(parts) > 1:
         raise ValueError(
             f"{root}: the folders {listed([f.name for f in inside])} are neither a split (train,"
-            " val, test, and train must be there) nor one folder a class"
+            " val, test, and train must be there) nor one folder per class"
         )
     return Layout(root, {"train": _classes(root)}, divided=False)
 
@@ -72,7 +71,7 @@ def require_classes(classes: Classes) -> None:
     """Refuse a folder without class folders.
 
     Raises:
-        ValueError: saying what lies there instead, and what to do.
+        ValueError: if there is none; the message says what is there instead, and what to do.
     """
     folder = classes.folder
     if not classes.by_name:
@@ -84,7 +83,7 @@ def require_classes(classes: Classes) -> None:
 
 
 def same_name(name: str) -> str:
-    r"""A name in the one form that all ways of writing it have.
+    r"""Return a name in one form, however it is written.
 
     Example:
         >>> same_name("cafe\u0301") == same_name("caf\u00e9") == "caf\u00e9"
@@ -94,14 +93,14 @@ def same_name(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message: the first ten, and how many more there are."""
+    """Return names for a message: the first ten, and how many more there are."""
     names = list(names)
     shown = ", ".join(repr(name) for name in names[:SHOWN])
     return shown + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 def number_of(classes: Sequence[str]) -> dict[str, int]:
-    """The number of every class by its name, in the form of :func:`same_name`."""
+    """Return the number of every class by its name, in the form of :func:`same_name`."""
     return {same_name(name): number for number, name in enumerate(classes)}
 
 

@@ -17,27 +17,27 @@ from senet.data.source import Split
 from senet.data.transforms import generator
 
 SUBSTITUTES = 10
-"""An image that cannot be read any more is replaced by one of the next. If none of so many can be
-read, it is not the image: its disk is gone."""
+"""The number of following images of which one may replace an image that can no longer be read. If
+none of them can be read, the cause is not the image: its disk is gone."""
 
 
 class Transform(Protocol):
     """A crop of one image: :class:`~senet.data.transforms.RandomResizedCrop`, ``CentreCrop``."""
 
     def __call__(self, picture: Picture, generator: torch.Generator) -> Tensor:
-        """uint8 ``[C, size, size]``; whatever is random comes from the generator."""
+        """Return uint8 ``[C, size, size]``; whatever is random comes from the generator."""
         ...
 
     def keeps(self, height: int, width: int) -> bool:
-        """Whether images of this size come out as they went in."""
+        """Return whether images of this size come out as they went in."""
         ...
 
 
 class EpochSampler(Sampler[int]):
-    """All indices once: as they are, or in the order that belongs to a seed and an epoch.
+    """All indices once, in their order or in one that depends on a seed and an epoch.
 
-    ``set_epoch`` says which epoch comes next. Lightning calls it before every epoch, but asks
-    workers for the first batches of a run before that: a run that is resumed gives ``epoch``.
+    ``set_epoch`` sets the next epoch. Lightning calls it before every epoch, but asks workers for
+    the first batches of a run before that: a run that is resumed gives ``epoch``.
 
     Example:
         >>> sampler = EpochSampler(4, shuffle=True, seed=0)
@@ -78,8 +78,8 @@ class _Crops(Dataset[tuple[Tensor, int]]):
 
     Args:
         split: the images.
-        transform: of one of them.
-        seed: of what is random.
+        transform: the transform of one image.
+        seed: seed of the random numbers.
         substitutes: how many of the images after one that cannot be read are tried in its place.
     """
 
@@ -108,13 +108,13 @@ class _Crops(Dataset[tuple[Tensor, int]]):
 
 
 def unreadable_indices(batches: DataLoader) -> list[int]:
-    """The images of a loader's split that could not be read so far."""
+    """Return the indices of images of a loader's split that could not be read so far."""
     crops = batches.dataset
     return crops.unreadable.nonzero().flatten().tolist() if isinstance(crops, _Crops) else []
 
 
 def unreadable(batches: DataLoader) -> dict[str, str]:
-    """The files of a loader that could not be read so far, and why not."""
+    """Return the files of a loader that could not be read so far, with the reasons."""
     found = {}
     for index in unreadable_indices(batches):
         split = batches.dataset.split  # type: ignore[attr-defined]
@@ -139,7 +139,7 @@ def loader(
     drop_last: bool = False,
     substitutes: int = 0,
 ) -> DataLoader:
-    """Batches of a split: uint8 images ``[B, C, size, size]`` and int64 labels ``[B]``.
+    """Return batches of a split: uint8 images ``[B, C, size, size]`` and int64 labels ``[B]``.
 
     An :class:`~senet.data.arrays.ArraySplit` whose images already have the size that the transform
     gives is copied batch by batch, in this process. Everything else is decoded and cropped image by
@@ -149,13 +149,13 @@ def loader(
         split: the images.
         batch_size: B.
         transform: the crop; may be left out where all images have one size.
-        shuffle: in the order that belongs to (seed, epoch), or as they are.
-        seed: of the order and of the random crops.
-        epoch: where to start; ``loader.sampler.set_epoch`` goes on from there.
-        workers: processes that decode; by default up to 4, one a core, and none for arrays.
+        shuffle: whether the order depends on (seed, epoch), or is that of the split.
+        seed: seed of the order and of the random crops.
+        epoch: epoch to start with; ``loader.sampler.set_epoch`` sets the later ones.
+        workers: processes that decode; by default up to 4, one per core, and none for arrays.
         drop_last: leave out a last batch that is not full.
-        substitutes: an image that cannot be read any more is replaced by the next one that can, if
-            it is among so many; :func:`unreadable` names it. By default it is an error.
+        substitutes: an image that can no longer be read is replaced by the next one that can, if it
+            is among this many; :func:`unreadable` names it. By default it is an error.
 
     Raises:
         ValueError: if ``transform`` is left out where images have many sizes.
@@ -175,12 +175,14 @@ def loader(
     if isinstance(split, ArraySplit):
         if transform is None or transform.keeps(*split.images.shape[-2:]):
             sampler = EpochSampler(len(split), shuffle, seed, epoch)
-            # The batch of __getitems__ is no list of samples, which is what the type has in mind.
+            # The batch of __getitems__ is not a list of samples, as its type says.
             whole: Any = collate
             return DataLoader(split, sampler=sampler, collate_fn=whole, **common)
         workers = workers or 0
     if transform is None:
-        raise ValueError("photos of many sizes make no batch; give a transform, such as CentreCrop")
+        raise ValueError(
+            "photos of many sizes cannot form a batch; give a transform, such as CentreCrop"
+        )
     if workers is None:
         workers = min(4, os.cpu_count() or 1)
     crops = _Crops(split, transform, seed, substitutes)

@@ -36,18 +36,18 @@ def open_mosaic(
     limit: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Source:
-    """The data set in a folder of mosaics; see :mod:`senet.data.mosaic` for the form.
+    """Return the data set in a folder of mosaics; see :mod:`senet.data.mosaic` for the form.
 
     Mean and standard deviation are measured over all training images, so that they depend neither
-    on the seed nor on the limit. Mosaics whose three colours are equal throughout are grey.
+    on the seed nor on the limit. Mosaics whose three colours are equal everywhere are grey.
 
     Args:
         path: the folder.
         val_share: share of the training images to hold out for validation.
         seed: another seed holds other images out.
-        name: what to call the data set, if not as the folder.
-        limit: take only so many images for each split, the first of every class.
-        preprocessing: what the network wants, where that is known already.
+        name: name of the data set, by default that of the folder.
+        limit: maximum number of images in each split; the first of every class are used.
+        preprocessing: what the network expects, if that is known already.
 
     Raises:
         ValueError: if the labels cannot be read or do not fit the mosaics.
@@ -83,7 +83,7 @@ def _labels(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
 
 
 def _tiles(root: Path, part: str, count: int, channels: int) -> Tensor:
-    """The first ``count`` tiles of a split, ``[count, channels, side, side]``."""
+    """Return the first ``count`` tiles of a split, ``[count, channels, side, side]``."""
     files = sorted((f for f in root.iterdir() if f.name.startswith(PARTS[part])), key=_natural)
     if not files:
         raise ValueError(f"{root} holds no mosaic whose name starts with {PARTS[part][0]!r}")
@@ -108,5 +108,5 @@ def _cut(mosaic: Tensor, file: Path) -> Tensor:
 
 
 def _natural(file: Path) -> list[str | int]:
-    """Names in the order of their numbers: 2 before 10."""
+    """Return a sort key that orders names by their numbers: 2 before 10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]

@@ -1,4 +1,4 @@
-"""Which images go into which split: held out by class, or the first of every class."""
+"""The division of images into splits: held out by class, or the first of every class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from senet.data.source import Split
 AnySplit = TypeVar("AnySplit", bound=Split)
 Parts = tuple[AnySplit, AnySplit | None, AnySplit]  # train, validation, test
 
-# What published splits are called, in any case of letters.
+# Names of published splits, in upper or lower case.
 PARTS = {
     "train": "train",
     "training": "train",
@@ -34,17 +34,17 @@ def divide(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> Parts[AnySplit]:
-    """Train, validation and test, where some are given and the others are held out of train.
+    """Return train, validation and test; those that are not given are held out of train.
 
-    One rule for every source: what is reported on is never what was chosen by. So a data set that
-    publishes only one set beside train, whatever it calls it, has published its test set, and
-    validation is held out of train.
+    One rule holds for every source: results are never reported on the images that choices were made
+    by. So if a data set publishes only one set beside train, whatever its name, it is the test set,
+    and validation is held out of train.
 
     Args:
         train: images to learn from, and to hold out from.
         val: validation images, if given.
         test: test images, if given.
-        val_share: share of ``train`` to hold out for validation, where that is not given.
+        val_share: share of ``train`` to hold out for validation, if that is not given.
         test_share: likewise for test.
         seed: another seed holds other images out.
 
@@ -63,8 +63,8 @@ def divide(
     test = test or train.subset(held[0])
     if not len(test):
         raise ValueError(
-            "nothing can be held out for testing: every class has a single image. Two of a class"
-            " are the least, and a meaningful test needs dozens"
+            "nothing can be held out for testing: every class has a single image. A class needs at"
+            " least two, and a meaningful test needs dozens"
         )
     if val is None and len(held[1]):
         val = train.subset(held[1])
@@ -74,11 +74,11 @@ def divide(
 def hold_out(
     keys: Sequence[str], labels: np.ndarray, shares: Sequence[float], seed: int
 ) -> list[np.ndarray]:
-    """Indices of what stays, then of each share; every class gives the same share.
+    """Return the indices of what stays, then of each share; every class gives the same share.
 
-    Who is held out depends on a hash of the key and the seed, not on the other images: when images
-    are added to a folder, almost all of the old ones stay where they were. A class gives at least
-    one image for every share asked for, as long as one stays.
+    Whether an image is held out depends on a hash of its key and the seed, not on the other images:
+    when images are added to a folder, almost all of the old ones stay where they were. A class
+    gives at least one image for every share, as long as one stays.
 
     Example:
         >>> labels = np.repeat([0, 1], 10)
@@ -102,7 +102,7 @@ def hold_out(
 
 
 def limited(splits: Parts[AnySplit], limit: int | None) -> Parts[AnySplit]:
-    """Train, validation and test of at most ``limit`` images each; see :func:`first_of_each`."""
+    """Return splits of at most ``limit`` images each; see :func:`first_of_each`."""
     if limit is None:
         return splits
 
@@ -114,9 +114,9 @@ def limited(splits: Parts[AnySplit], limit: int | None) -> Parts[AnySplit]:
 
 
 def first_of_each(labels: np.ndarray, limit: int) -> np.ndarray:
-    """Indices of at most ``limit`` images: the first of every class, equally many of each.
+    """Return the indices of at most ``limit`` images: the first of every class, equally many each.
 
-    Where ``limit`` is no multiple of the number of classes, the first classes give one more.
+    If ``limit`` is not a multiple of the number of classes, the first classes give one more.
 
     Raises:
         ValueError: if that would leave a class without an image.

@@ -1,4 +1,4 @@
-"""From what a user writes after ``--data`` to a source."""
+"""Sources of images by the names that users write after ``--data``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from senet.preprocessing import IMAGENET, Preprocessing
 BUNDLED = "fashion-mnist"
 BUNDLED_FOLDER = Path(__file__).parent / "fashion_mnist"
 
-# Short names of the hub's.
+# Short names of data sets of the hub.
 HUB = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 FORMS = (
     f"What can be given: {BUNDLED!r} (bundled), {', '.join(map(repr, HUB))}, the name of an image"
-    " data set of the Hugging Face hub such as 'food101' or 'owner/name', or a folder: of one"
-    " folder of images a class, of train, val and test folders of those, or of mosaics with"
+    " data set of the Hugging Face hub such as 'food101' or 'owner/name', or a folder: with one"
+    " folder of images per class, with train, val and test folders of those, or with mosaics and"
     " labels.npz"
 )
 
@@ -39,21 +39,21 @@ def open_source(
     preprocessing: Preprocessing | None = None,
     record: dict[str, Any] | None = None,
 ) -> Source:
-    """Labelled images by name or place.
+    """Return labelled images by their name or place.
 
     Args:
         name: ``"fashion-mnist"`` (bundled with the package: 10,000 images to train and 2,000 to
             test), ``"cifar10"``, ``"cifar100"``, any image data set of the Hugging Face hub, or a
-            folder of images or of mosaics. A bundled or short name means what it says even where
-            a folder is called the same; write ``./cifar10`` for the folder.
-        val_share: share of the training images to hold out for validation, where the source has
-            no validation images of its own; every class gives its share.
+            folder of images or of mosaics. A bundled or short name takes precedence over a folder
+            of the same name; write ``./cifar10`` for the folder.
+        val_share: share of the training images to hold out for validation, if the source has no
+            validation images of its own; every class gives its share.
         test_share: likewise for test.
         seed: another seed holds other images out.
-        limit: take only so many images for each split, equally many of each class.
-        preprocessing: what the network wants, where that is known already (a checkpoint's): images
+        limit: maximum number of images in each split, equally many of each class.
+        preprocessing: what the network expects, if that is known already (a checkpoint's): images
             are then decoded to its number of channels. Otherwise the source suggests one.
-        record: of a folder, the ``record`` of the source of an earlier run, for the same splits.
+        record: for a folder, the ``record`` of the source of an earlier run, for the same splits.
 
     Raises:
         ValueError: if the name is unknown, or what it names cannot be used. The message says why.
@@ -85,10 +85,10 @@ def open_source(
 
 
 def _require_plausible(name: str) -> None:
-    """Refuse what is no name of the hub, or a misspelt name of ours, before going online for it."""
+    """Refuse names that the hub cannot have, and misspelt ones of ours, before going online."""
     if is_place(name):
         raise ValueError(no_folder(name))
     if close := get_close_matches(name.lower(), [BUNDLED, *HUB], 1, cutoff=0.75):
         raise ValueError(f"there is no data set {name!r}; did you mean {close[0]!r}? {FORMS}")
     if not HUB_NAME.fullmatch(name):
-        raise ValueError(f"{no_folder(name)}, and no data set is called so. {FORMS}")
+        raise ValueError(f"{no_folder(name)}, and no data set has this name. {FORMS}")

@@ -1,4 +1,4 @@
-"""What to say when a loader's processes run out of shared memory, as in small containers."""
+"""The error for a loader whose processes run out of shared memory, as in small containers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What PyTorch says then: a process was killed by the system, or could not get its share.
+# Signs in PyTorch's message: a process was killed by the system, or could not get its share.
 SIGNS = ("bus error", "shared memory", "/torch_", "unable to mmap")
 
 
 class SharedMemoryError(OSError):
-    """The loader's processes hand over batches in shared memory, and there is too little."""
+    """The error for too little shared memory, in which a loader's processes hand over batches."""
 
 
 @contextmanager
 def enough_shared_memory() -> Iterator[None]:
-    """Say of errors in it that are about shared memory what to do.
+    """Add the remedy to errors about shared memory within the context.
 
     Raises:
         SharedMemoryError: instead of PyTorch's own error.

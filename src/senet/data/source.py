@@ -1,4 +1,4 @@
-"""What every source of labelled images looks like, wherever the images come from."""
+"""The form of every source of labelled images, wherever the images come from."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     Attributes:
         labels: class number of every image, int64 ``[n]``.
-        paths: the file of every image, or ``None`` where images are not files.
-        skipped: files that belong here and cannot be read, with the reason for each.
+        paths: the file of every image, or ``None`` if images are not files.
+        skipped: files that belong here but cannot be read, with the reason for each.
     """
 
     labels: np.ndarray
@@ -41,38 +41,38 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     @abstractmethod
     def picture(self, index: int) -> Picture:
-        """Image ``index``, its size known, its pixels possibly still encoded."""
+        """Return image ``index`` with its size; its pixels may still be encoded."""
 
     @abstractmethod
     def subset(self, indices: np.ndarray) -> Self:
-        """These images alone, in this order."""
+        """Return only these images, in this order."""
 
     def relabelled(self, numbers: np.ndarray) -> Self:
-        """The same images; ``numbers[k]`` is the new number of the class that was k."""
+        """Return the same images; ``numbers[k]`` is the new number of the class that was k."""
         split = copy.copy(self)
         split.labels = numbers[self.labels]
         return split
 
     def keys(self) -> Sequence[str]:
-        """A name for every image that stays the same when other images come or go."""
+        """Return a name for every image that stays the same when other images come or go."""
         return [str(index) for index in range(len(self))]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: what to train on, what to choose by, what to report.
+    """A data set: images to train on, to choose by, and to report on.
 
     Attributes:
-        name: what to call it.
+        name: name of the data set.
         classes: name of every class; a label is an index into this.
         train: images to learn from.
         val: images to choose by (epochs, settings); ``None`` if there were too few to hold any out.
-        test: images to report on, which nothing was chosen by.
+        test: images to report on, by which nothing was chosen.
         preprocessing: size and normalisation that suit these images.
-        record: of a folder, what went where, in lists and strings that JSON can hold. Handed to
-            :func:`~senet.data.folder.open_folder` again it gives the same splits. Else ``None``.
-        path: of a folder, where it is. Else ``None``.
-        extent: how large its images are, where they are of many sizes.
+        record: for a folder, the images of each split, in lists and strings that JSON can hold;
+            with it :func:`~senet.data.folder.open_folder` gives the same splits. Else ``None``.
+        path: for a folder, its path. Else ``None``.
+        extent: how large its images are, if they are of many sizes.
     """
 
     name: str
@@ -87,6 +87,6 @@ class Source:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images there are to train on, to validate with, and to test on."""
+        """Return the numbers of images to train on, to validate with, and to test on."""
         val = len(self.val) if self.val else 0
         return {"train": len(self.train), "val": val, "test": len(self.test)}

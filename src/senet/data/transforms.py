@@ -1,8 +1,8 @@
-"""What is done to images before the network sees them, on uint8 tensors.
+"""Transforms of images before the network sees them, on uint8 tensors.
 
-Two kinds. *Per image*, for photos of all sizes, in the workers of a loader: a box is cut out and
-resized to the square that the network sees. *Per batch*, for tensors ``[B, C, H, W]`` on any
-device, in one go for all images: shifts, flips, normalisation, MixUp and CutMix.
+There are two kinds. *Per image*, for photos of all sizes, in the workers of a loader: a box is cut
+out and resized to the square that the network sees. *Per batch*, for tensors ``[B, C, H, W]`` on
+any device, at once for all images: shifts, flips, normalisation, MixUp and CutMix.
 
 Everything random takes a :class:`torch.Generator`, and nothing else is random: two networks that
 are compared see the same images when they are given generators of the same seed. Random numbers are
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from senet.data.decode import Picture
 from senet.preprocessing import Preprocessing
 
-# Inception's crops, as every ImageNet recipe since takes them (arXiv 1409.4842, section 6).
+# Inception's crops, as in every ImageNet recipe since (arXiv 1409.4842, section 6).
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 
@@ -35,7 +35,7 @@ LONGEST = 16
 
 
 def generator(*key: int) -> torch.Generator:
-    """A CPU generator whose numbers depend on all of ``key``: (seed, epoch, step), for example.
+    """Return a CPU generator whose numbers depend on all of ``key``, such as (seed, epoch, step).
 
     Example:
         >>> torch.randperm(5, generator=generator(0, 1))
@@ -59,10 +59,10 @@ class Box(NamedTuple):
 
 
 def resize(image: Tensor, height: int, width: int, interpolation: str = "bilinear") -> Tensor:
-    """``[C, H, W]`` at another size, antialiased, as Pillow resizes (to a rounding)."""
+    """Resize ``[C, H, W]`` with antialiasing, as Pillow does (to a rounding)."""
     if image.shape[-2:] == (height, width):
         return image
-    # Interleaved channels take the vectorised way, over ten times faster on a photo.
+    # Interleaved channels use the vectorised code, over ten times faster on a photo.
     batch = image[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(batch, (height, width), mode=interpolation, antialias=True)[0]
 
@@ -74,12 +74,12 @@ def random_box(
     scale: tuple[float, float] = SCALE,
     ratio: tuple[float, float] = RATIO,
 ) -> Box:
-    """A box whose share of the area and whose width/height lie in the two ranges.
+    """Return a box whose share of the area and whose width/height lie in the two ranges.
 
-    The area is uniform, the ratio log-uniform. Where ten draws do not fit into the image, the
-    largest central box whose ratio is allowed is taken.
+    The area is uniform, the ratio log-uniform. If none of ten draws fits into the image, it is the
+    largest central box with an allowed ratio.
     """
-    # A fixed count of numbers an image, whatever fits: the next image does not depend on this one.
+    # A fixed count of numbers per image, whatever fits: the next image does not depend on this one.
     draws = torch.rand(10, 4, generator=generator, dtype=torch.float64).tolist()
     for area, aspect, down, right in draws:
         share = scale[0] + (scale[1] - scale[0]) * area
@@ -101,7 +101,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = RATIO,
     interpolation: str = "bilinear",
 ) -> Tensor:
-    """A random box of ``[C, H, W]``, resized to ``[C, size, size]``. See :func:`random_box`.
+    """Return a random box of ``[C, H, W]``, resized to ``[C, size, size]``: see :func:`random_box`.
 
     Example:
         >>> photo = torch.zeros(3, 480, 640, dtype=torch.uint8)
@@ -112,9 +112,9 @@ def random_resized_crop(
 
 
 def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:
-    """``[C, H, W]`` with its shorter side at ``size`` pixels and its shape kept.
+    """Resize ``[C, H, W]`` to a shorter side of ``size`` pixels, keeping its shape.
 
-    Of an image longer than 16 times its width, only the middle is kept.
+    Only the middle is kept of an image longer than 16 times its width.
     """
     shorter = min(image.shape[-2:])
     image = centre_crop(image, *(min(side, LONGEST * shorter) for side in image.shape[-2:]))
@@ -123,7 +123,7 @@ def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") ->
 
 
 def centre_crop(image: Tensor, height: int, width: int) -> Tensor:
-    """The middle of ``[C, H, W]``, which must be at least that large."""
+    """Return the middle of ``[C, H, W]``, which must be at least that large."""
     H, W = image.shape[-2:]
     assert height <= H, (image.shape, height)
     assert width <= W, (image.shape, width)
@@ -135,9 +135,9 @@ def centre_crop(image: Tensor, height: int, width: int) -> Tensor:
 class RandomResizedCrop:
     """The training crop of photos: a random box, resized to a square of ``size`` pixels.
 
-    Called with a :class:`~senet.data.decode.Picture` and a generator. The box is chosen before the
-    picture is decoded, and a large JPEG is then decoded only to twice what the box needs: the last
-    halving is left to the antialiased resize.
+    It is called with a :class:`~senet.data.decode.Picture` and a generator. The box is chosen
+    before the picture is decoded, and a large JPEG is then decoded only to twice what the box
+    needs: the last halving is left to the antialiased resize.
 
     Attributes:
         size: side of the result in pixels.
@@ -168,12 +168,12 @@ class RandomResizedCrop:
         return resize(pixels[:, top:bottom, left:right], self.size, self.size, self.interpolation)
 
     def keeps(self, height: int, width: int) -> bool:
-        """Whether images of this size come out as they went in: never."""
+        """Return whether images of this size come out as they went in: never."""
         return False
 
 
 def _scaled(start: int, length: int, factor: float) -> tuple[int, int]:
-    """A stretch of pixels in an image that was decoded ``factor`` times as large."""
+    """Return a stretch of pixels in an image that was decoded ``factor`` times as large."""
     first = round(start * factor)
     return first, max(first + 1, round((start + length) * factor))
 
@@ -182,8 +182,8 @@ def _scaled(start: int, length: int, factor: float) -> tuple[int, int]:
 class CentreCrop:
     """The evaluation crop: the shorter side to ``size / crop`` pixels, then the middle square.
 
-    Called with a :class:`~senet.data.decode.Picture`; the generator is not used. The picture is
-    decoded whole, so that published accuracies are reproduced.
+    It is called with a :class:`~senet.data.decode.Picture`; the generator is not used. The picture
+    is decoded whole, so that published accuracies are reproduced.
 
     Attributes:
         size: side of the result in pixels.
@@ -197,7 +197,7 @@ class CentreCrop:
 
     @classmethod
     def of(cls, preprocessing: Preprocessing) -> CentreCrop:
-        """The crop that a network's preprocessing asks for."""
+        """Return the crop of a network's preprocessing."""
         return cls(preprocessing.size, preprocessing.crop, preprocessing.interpolation)
 
     @property
@@ -209,7 +209,7 @@ class CentreCrop:
         return centre_crop(image, self.size, self.size)
 
     def keeps(self, height: int, width: int) -> bool:
-        """Whether images of this size come out as they went in."""
+        """Return whether images of this size come out as they went in."""
         return height == width == self.shorter == self.size
 
 
@@ -219,8 +219,8 @@ class CentreCrop:
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Shift every image of ``[B, C, H, W]`` by up to ``padding`` pixels, each by its own amount.
 
-    The crop of the CIFAR recipes (arXiv 1512.03385, section 4.2): black is padded on each side, and
-    a window of the old size is taken anywhere in it.
+    This is the crop of the CIFAR recipes (arXiv 1512.03385, section 4.2): black is padded on each
+    side, and a window of the old size is cut out anywhere.
 
     Example:
         >>> images = torch.arange(18, dtype=torch.uint8).reshape(2, 1, 3, 3)
@@ -251,11 +251,11 @@ def normalise(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
 ) -> Tensor:
-    """(x / 255 − mean) / std: uint8 ``[B, C, H, W]`` as the network takes it.
+    """Return (x / 255 − mean) / std of uint8 ``[B, C, H, W]``, as the network takes it.
 
     Args:
         images: pixels in 0 … 255.
-        mean: one number a channel, for pixels in 0 … 1.
+        mean: one number per channel, for pixels in 0 … 1.
         std: likewise.
         dtype: floating type of the result.
         channels_last: write the result with its channels interleaved.
@@ -270,8 +270,8 @@ def normalise(
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     scale, shift = torch.tensor([scale, shift], device=images.device)[:, :, None, None]
-    # In float32, since half types have no room for 255 levels about a mean, and in the layout that
-    # the images have: interleaved, three channels are too short a row for vector instructions.
+    # In float32, since half types have no room for 255 levels around a mean, and in the layout of
+    # the images: interleaved, three channels are too short a row for vector instructions.
     wide = images.to(torch.float32, copy=True).mul_(scale).add_(shift)
     return wide.to(dtype).contiguous(memory_format=layout)
 
@@ -281,7 +281,7 @@ def mixup(
 ) -> tuple[Tensor, Tensor]:
     """Blend each image, and its label, with another of the batch: λ x + (1 − λ) x′, λ ~ Beta(α, α).
 
-    MixUp (arXiv 1710.09412). One λ a batch, as its authors' code has it.
+    This is MixUp (arXiv 1710.09412), with one λ per batch, as in its authors' code.
 
     Args:
         images: normalised, floating ``[B, C, H, W]``.
@@ -291,7 +291,7 @@ def mixup(
         generator: source of λ and of the partners.
 
     Returns:
-        the blended images and their labels as probabilities, ``[B, K]``.
+        The blended images and their labels as probabilities, ``[B, K]``.
     """
     if not images.is_floating_point():
         raise ValueError(
@@ -306,9 +306,9 @@ def cutmix(
 ) -> tuple[Tensor, Tensor]:
     """Paste a box of another image of the batch into each; labels are shared by area.
 
-    CutMix (arXiv 1905.04899): the box has √(1 − λ) of both sides, λ ~ Beta(α, α), its centre is
-    uniform, and λ is then taken anew from what lies inside the image. One box a batch, as its
-    authors' code has it.
+    This is CutMix (arXiv 1905.04899): the box has √(1 − λ) of both sides, λ ~ Beta(α, α), its
+    centre is uniform, and λ is then computed anew from what lies inside the image. There is one box
+    per batch, as in its authors' code.
 
     Args:
         images: ``[B, C, H, W]``, of any type.
@@ -318,7 +318,7 @@ def cutmix(
         generator: source of λ, of the box and of the partners.
 
     Returns:
-        the pasted images and their labels as probabilities, ``[B, K]``.
+        The pasted images and their labels as probabilities, ``[B, K]``.
     """
     H, W = images.shape[-2:]
     side = math.sqrt(1 - _beta(alpha, generator))
@@ -333,7 +333,7 @@ def cutmix(
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
-    """One number from Beta(α, α). PyTorch's own beta takes no generator."""
+    """Return one number from Beta(α, α); PyTorch's own beta takes no generator."""
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}; leave the mixing out instead of 0")
     seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
@@ -346,7 +346,7 @@ def _partners(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _around(centre: float, side: float, length: int) -> tuple[int, int]:
-    """The stretch of ``side`` (as a share) about ``centre`` (likewise), cut off at the borders."""
+    """Return the stretch of ``side`` (a share) around ``centre`` (a share), cut at the borders."""
     half, middle = int(length * side) // 2, int(length * centre)
     return max(0, middle - half), min(length, middle + half)
 

@@ -1,9 +1,9 @@
-"""Which files below a folder are its images: one rule for all commands.
+"""The images below a folder: one rule for all commands.
 
 Links are followed, and no folder is entered twice. A file is an image if its name ends like one, or
-else if its first bytes say so. What file managers, network disks and version control put beside
-images is none, nor is what this project writes: hidden files and folders, thumbnails, waste
-baskets, and the folders of runs.
+else if its first bytes say so. What file managers, network disks, version control and this project
+put beside images is left out: hidden files and folders, thumbnails, waste baskets, and the folders
+of runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from senet.data.decode import is_image
 
-# HEIC cannot be read, but who has such photos is told so.
+# HEIC cannot be read, but users who have such photos are told so.
 SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp"),
@@ -23,8 +23,8 @@ SUFFIXES = frozenset(
     )
 )
 
-# Names besides hidden ones, in lower case: of Windows, macOS, Synology, QNAP, ext file systems,
-# Android and Python.
+# Names besides hidden ones, in lower case: those of Windows, macOS, Synology, QNAP, ext file
+# systems, Android and Python.
 LITTER = frozenset(
     (
         *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "__macosx"),
@@ -36,7 +36,7 @@ LITTER = frozenset(
 
 @dataclass
 class Walk:
-    """What is below a folder.
+    """The files below a folder.
 
     Attributes:
         files: the images, each folder's before those of the folders in it, in the order of names.
@@ -48,14 +48,14 @@ class Walk:
 
 
 def walk(top: str | os.PathLike[str]) -> Walk:
-    """The images below a folder, and what was skipped."""
+    """Return the images below a folder, and what was skipped."""
     found = Walk()
     _enter(os.fspath(top), found, set())
     return found
 
 
 def folders(path: Path) -> list[Path]:
-    """The folders in a folder that may hold images, in the order of their names.
+    """Return the folders in a folder that may hold images, in the order of their names.
 
     Raises:
         ValueError: if the folder cannot be read.
@@ -68,12 +68,12 @@ def folders(path: Path) -> list[Path]:
 
 
 def wanted(name: str) -> bool:
-    """Whether a file or folder of this name belongs to the images of a user."""
+    """Return whether a file or folder of this name belongs to the images of a user."""
     return not name.startswith(".") and name.lower() not in LITTER
 
 
 def is_run(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is one that ``senet train`` or ``senet compare`` has written."""
+    """Return whether a folder is one that ``senet train`` or ``senet compare`` has written."""
     if os.path.isfile(os.path.join(folder, "comparison.json")):
         return True
     try:
@@ -84,7 +84,7 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def _of_runs(folder: Path) -> bool:
-    """Whether there are runs in a folder and nothing else, as in ``runs/``."""
+    """Return whether a folder holds runs and nothing else, as ``runs/`` does."""
     try:
         inside = [entry for entry in folder.iterdir() if wanted(entry.name)]
     except OSError:
@@ -120,7 +120,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _take(entry: os.DirEntry[str], found: Walk) -> None:
     link_to_nothing = entry.is_symlink() and not os.path.exists(entry.path)
-    if not link_to_nothing and not entry.is_file():  # a pipe would be waited for
+    if not link_to_nothing and not entry.is_file():  # reading a pipe would wait
         found.skipped[entry.path] = "not a file"
     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES or is_image(entry.path):
         found.files.append(entry.path)

@@ -1,7 +1,7 @@
-"""SE blocks of any network, ours and anybody's: found, and their squeezes and gates recorded.
+"""SE blocks of any network: how to find them and record their squeezes and gates.
 
-``find`` says what a block is, ``record`` runs images through a network and records z and s of every
-block, ``statistics`` says how they are distributed, and by class.
+``find`` recognises blocks, ``record`` runs images through a network and records z and s of every
+block, and ``statistics`` describes their distribution by class.
 """
 
 from senet.gates.find import blocks_of, gates_of, is_attention, se_layers

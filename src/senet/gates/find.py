@@ -1,16 +1,18 @@
 """SE blocks in a network: ours, torchvision's, timm's, the tutorial's, anybody's.
 
-A block is known by what its forward does, not by its name. Three questions, from wide to narrow:
+A block is recognised by what its forward does, not by its name. Three functions look for it, from
+wide to narrow:
 
-:func:`gates_of`      its map, times something that it made of the map: SE of any activation and
-                      gate, and what came after SE (ECA, eSE, the channel half of CBAM)
-:func:`is_attention`  and that is one number a channel
+:func:`gates_of`      the block returns its feature map times something that it made of the map: SE
+                      of any activation and gate, and what came after SE (ECA, eSE, the channel half
+                      of CBAM)
+:func:`is_attention`  and that is one number per channel
 :func:`se_layers`     and it is made as equations 2 to 4 say: the map's mean, two small layers with
-                      an activation between them, or one, a gate
+                      an activation between them, or one layer, and a gate
 
-The last two are believed after a trial: the block is run on random maps, with random weights drawn
-for the trial. The weights that it happens to have prove little: with zeros in the last layer, any
-gate is a constant.
+The last two require a trial: the block is run on random maps, with random weights drawn for the
+trial. The weights that it happens to have prove little: with zeros in the last layer, any gate is
+a constant.
 """
 
 from __future__ import annotations
@@ -58,10 +60,10 @@ def blocks_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def gates_of(module: nn.Module) -> Gates | None:
-    """Return what ``module`` multiplies its map with, as a function of the map.
+    """Return the factor that ``module`` multiplies its feature map by, as a function of the map.
 
-    ``None`` if it does not multiply its map with something of its own. The result may have one
-    number a channel, ``[B, C]`` or ``[B, C, 1, …]``, or one a position.
+    The result is ``None`` if the module does not multiply its map by something that it computes.
+    The factor may be one number per channel, ``[B, C]`` or ``[B, C, 1, …]``, or one per position.
 
     Example:
         >>> class Bare(nn.Module):
@@ -89,7 +91,7 @@ def gates_of(module: nn.Module) -> Gates | None:
 
 
 def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
-    """The part of the graph that makes the other factor of the product that is returned."""
+    """Return the part of the graph that makes the other factor of the returned product."""
     x, product = _ends(graph)
     if x is None or not is_product(product) or len(product.args) != 2:
         return None
@@ -106,14 +108,14 @@ def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
 
 
 def _ends(graph: fx.Graph) -> tuple[fx.Node | None, Any]:
-    """What goes into a graph, if that is one map, and what comes out."""
+    """Return the input of a graph, if it is a single one, and its output."""
     x, (output,) = ([n for n in graph.nodes if n.op == op] for op in ("placeholder", "output"))
     return (x[0] if len(x) == 1 else None), output.args[0]
 
 
 @torch.no_grad()
 def is_attention(module: nn.Module | None) -> bool:
-    """Whether a module rescales channels by what it sees: SE of any make, or what came after.
+    """Return whether a module rescales channels by what it sees: SE or one of its successors.
 
     Example:
         >>> is_attention(SqueezeExcitation(8, 2)), is_attention(nn.Conv2d(8, 8, 1))
@@ -123,21 +125,21 @@ def is_attention(module: nn.Module | None) -> bool:
         return False
     if isinstance(module, ChannelAttention) or se_layers(module) is not None:
         return True
-    return gates_of(module) is not None and _one_a_channel(module)
+    return gates_of(module) is not None and _one_per_channel(module)
 
 
-def _one_a_channel(module: nn.Module) -> bool:
-    """Whether the gates of ``module`` are one number a channel, with whatever weights."""
+def _one_per_channel(module: nn.Module) -> bool:
+    """Return whether the gates of ``module`` are one number per channel, whatever its weights."""
     layers = [m for m in module.modules() if isinstance(m, LAYERS)]
     if not layers:
         return False
     with _drawn(module):
-        gates = gates_of(module)  # again: a graph holds parameters of the module itself
+        gates = gates_of(module)  # again, since a graph holds parameters of the module itself
         assert gates is not None
         u = _maps(taken_by(layers[0]), layers[0].weight)
         try:
             s = gates(u)
-        except Exception:  # anybody's code, and it need not be a block for images
+        except Exception:  # it is anybody's code, and may not be a block for images
             return False
     s = s[..., None] if s.dim() == 2 else s.flatten(2)
     return s.shape[:2] == u.shape[:2] and (s.is_meta or bool((s == s[..., :1]).all()))
@@ -145,13 +147,13 @@ def _one_a_channel(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Layers:
-    """Where in a module the layers of an SE block are.
+    """The layers of an SE block, by their places in a module.
 
     Attributes:
         paths: the paths of the layers from C to R and from R to C channels, or of the one from C to
             C.
         gate: a name of :data:`senet.nn.squeeze_excitation.GATES`.
-        activation: between two layers, a name of :data:`senet.ops.activation.ACTIVATIONS`.
+        activation: that between two layers, a name of :data:`senet.ops.activation.ACTIVATIONS`.
     """
 
     paths: tuple[str, ...]
@@ -159,7 +161,7 @@ class Layers:
     activation: str = "relu"
 
     def excite(self, z: Tensor, module: nn.Module) -> Tensor:
-        """Return equation 3 of ``z``, ``[B, C]``, with the layers of ``module``."""
+        """Return s, equation 3, for ``z``, ``[B, C]``, with the layers of ``module``."""
         first, *second = (module.get_submodule(path) for path in self.paths)
         w1, b1, gate = _matrix(first), _bias(first), GATES[self.gate]()
         if not second:  # effective SE: there is no bottleneck
@@ -197,7 +199,7 @@ def se_layers(module: nn.Module) -> Layers | None:
         return Layers(("fc1", "fc2"), module.gate_name, name)
     if isinstance(module, EffectiveSqueezeExcitation):
         return Layers(("fc",), "hardsigmoid")
-    if not _has_its_layers(module):
+    if not _has_se_layers(module):
         return None
     sequential = [p for p, m in module.named_modules() if p and isinstance(m, nn.Sequential)]
     try:
@@ -207,8 +209,8 @@ def se_layers(module: nn.Module) -> Layers | None:
     return found if found is not None and _agrees(module, found) else None
 
 
-def _has_its_layers(module: nn.Module) -> bool:
-    """Whether a look at its layers is worth a closer one: C → R → C, or C → C, and no others."""
+def _has_se_layers(module: nn.Module) -> bool:
+    """Return whether the layers are those of an SE block: C → R → C, or C → C, and no others."""
     layers = [m for m in module.modules() if isinstance(m, LAYERS)]
     if len(layers) not in (1, 2) or not all(map(is_pointwise, layers)):
         return False
@@ -218,7 +220,7 @@ def _has_its_layers(module: nn.Module) -> bool:
 
 
 def _matrix(layer: nn.Module) -> Tensor:
-    """The weight of a pointwise convolution or a linear layer, ``[outputs, inputs]``."""
+    """Return the weight of a pointwise convolution or a linear layer, ``[outputs, inputs]``."""
     assert isinstance(layer.weight, Tensor)
     return layer.weight.flatten(1)
 
@@ -229,7 +231,7 @@ def _bias(layer: nn.Module) -> Tensor | None:
 
 
 def _read(graph: fx.Graph, module: nn.Module) -> Layers | None:
-    """Walk back from what is returned: product, gate, layers, mean, the map."""
+    """Walk back from the returned value: product, gate, layers, mean, input."""
     x, product = _ends(graph)
     if x is None or not is_product(product):
         return None
@@ -253,19 +255,19 @@ def _read(graph: fx.Graph, module: nn.Module) -> Layers | None:
 
 
 def _before(node: Any, module: nn.Module) -> Any:
-    """What ``node`` takes, when all that only changes shapes is passed over."""
+    """Return what ``node`` takes, skipping all that only changes shapes."""
     first = node.args[0] if isinstance(node, fx.Node) and node.args else None
     return _unshaped(first, module)
 
 
 def _unshaped(node: Any, module: nn.Module) -> Any:
-    """What ``node`` comes from, when all that only changes shapes is passed over."""
+    """Return ``node``, or what it comes from if it only changes shapes."""
     shaping = isinstance(node, fx.Node) and node.op != "placeholder"
     return _before(node, module) if shaping and name_of(node, module) in NAMED_SHAPING else node
 
 
 def _agrees(module: nn.Module, layers: Layers) -> bool:
-    """Whether the module does on random maps what equations 2 to 4 do, with random weights."""
+    """Return whether the module computes equations 2 to 4, on random maps with random weights."""
     if _matrix(module.get_submodule(layers.paths[0])).is_meta:
         return True
     with _drawn(module):
@@ -281,7 +283,7 @@ def _agrees(module: nn.Module, layers: Layers) -> bool:
 
 
 def _maps(channels: int, like: Tensor) -> Tensor:
-    """Random maps ``[8, channels, 3, 5]`` of the type of ``like``, of different means."""
+    """Return random maps ``[8, channels, 3, 5]`` of the type of ``like``, of different means."""
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(8, channels, 3, 5, generator=generator)
     return (u + 2 * torch.randn(8, channels, 1, 1, generator=generator)).to(like)
@@ -289,10 +291,10 @@ def _maps(channels: int, like: Tensor) -> Tensor:
 
 @contextmanager
 def _drawn(module: nn.Module) -> Iterator[None]:
-    """Put ``module`` in evaluation mode, with random weights; afterwards it holds what it held.
+    """Put ``module`` in evaluation mode, with random weights; restore it afterwards.
 
-    Parameters and buffers are exchanged for others and put back, not written. Those of the trial
-    are of float32 at least: results in half precision would agree with too much.
+    Parameters and buffers are exchanged for others and put back, not overwritten. Those of the
+    trial are float32 at least: results in half precision would agree too easily.
     """
     modules = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
     before = [(m, dict(vars(m)), dict(m._parameters), dict(m._buffers)) for m in modules]

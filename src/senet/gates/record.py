@@ -1,4 +1,4 @@
-"""Record what SE blocks squeeze and how they gate, in one pass over images and constant memory."""
+"""Record the squeezes and gates of SE blocks, in one run over the images and constant memory."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def record(
     blocks: Mapping[str, nn.Module] | None = None,
     examples: int = 0,
 ) -> dict[str, BlockGates]:
-    """Run images through ``model``, and gather what its blocks squeeze, and their gates, by class.
+    """Run images through ``model``, and gather the squeezes and gates of its blocks by class.
 
     Args:
         model: any network with SE; it is used in evaluation mode and left in the mode it was in.
-        batches: inputs as the network takes them, with their labels ``[B]``; gone through once.
+        batches: inputs as the network takes them, with their labels ``[B]``; iterated over once.
         classes: number of classes; 1 where all labels are 0.
         blocks: some blocks of the network, by their paths, all of which have :func:`.gates_of`; by
             default :func:`.blocks_of` the network.
-        examples: the number of images whose z and s are kept one by one.
+        examples: the number of images whose own z and s are kept.
 
     Returns:
-        The gates of every block that the images came by, in the order of ``blocks``.
+        The gates of every block that the images ran through, in the order of ``blocks``.
 
     Raises:
         ValueError: if the network has no SE block, or there are no images.
@@ -63,18 +63,18 @@ def record(
                     sums[path] = _Sums(classes, seen.s.shape[1], examples)
                 sums[path].add(seen, labels, places)
     if not draw.seen:
-        raise ValueError("no images: the gates of a network are seen on images only")
+        raise ValueError("no images: the gates of a network show only on images")
     return {path: sums[path].result(path, draw) for path in blocks if path in sums}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one block made of one batch.
+    """The squeeze and the gates of one block for one batch.
 
     Attributes:
-        z: the mean of its map over space, ``[B, C]``: equation 2.
+        z: the mean of its feature map over space, ``[B, C]``: equation 2.
         s: its gates, ``[B, C]``; where every position has gates of its own, their means.
-        why: why the block is not its map times s; empty where it is, as far as was looked.
+        why: why the block's output is not its map times s; empty where it is, as far as checked.
     """
 
     z: Tensor
@@ -86,10 +86,10 @@ class Seen:
 def recording(
     model: nn.Module, blocks: Mapping[str, nn.Module] | None = None
 ) -> Iterator[dict[str, Seen]]:
-    """Leave z and s of the blocks in the result, in every forward pass of ``model`` within it.
+    """Record z and s of the blocks in every forward pass of ``model`` within the context.
 
-    The result holds the latest batch by the paths of the blocks. An accelerated network runs as it
-    was written. The hooks are gone when the context ends, also by an error.
+    The dictionary of the context holds the latest batch by the paths of the blocks. An accelerated
+    network runs as it was written. The hooks are removed when the context ends, also on an error.
 
     Args:
         model: any network with SE, in any mode.
@@ -123,7 +123,7 @@ def recording(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` in evaluation mode; afterwards all in it, or in its place, is as it was."""
+    """Put ``model`` in evaluation mode within the context; restore its modes, by path, after it."""
     modes = {path: module.training for path, module in model.named_modules()}
     model.eval()
     try:
@@ -162,13 +162,13 @@ class _Watch:
 
     @torch.no_grad()
     def see(self, gate: nn.Module, args: tuple[Any, ...], s: Tensor) -> None:
-        if not self.given:  # called again, or by somebody else
+        if not self.given:  # called again, or from elsewhere
             return
         u, *mask = self.given
         z = reference.squeeze(u, *mask) if u.dim() > 2 else u
         s, alike = _by_channel(s, u)
         if not alike:
-            self.why = self.why or "its gates are not one number an image and channel"
+            self.why = self.why or "its gates are not one number per image and channel"
         elif self.first:
             self.expected = reference.scale(u, s, *mask)
         self.first, self.given = False, []
@@ -182,13 +182,13 @@ class _Watch:
         tolerance = 64 * torch.finfo(expected.dtype).eps
         same = isinstance(y, Tensor) and y.shape == expected.shape
         if not (same and torch.allclose(y, expected.to(y.dtype), tolerance, tolerance)):
-            self.why = self.why or "it does more than to multiply its map with its gates"
+            self.why = self.why or "it does more than multiply its map by its gates"
             seen = self.latest[self.path]
             self.latest[self.path] = Seen(seen.z, seen.s, self.why)
 
 
 def _by_channel(s: Tensor, u: Tensor) -> tuple[Tensor, bool]:
-    """Gates as ``[B, C]``, and whether they are the same at every position."""
+    """Return gates as ``[B, C]``, and whether they are the same at every position."""
     if s.dim() == 2:
         s = s.reshape(*s.shape, *(1,) * (u.dim() - 2))
     alike = s.shape[:2] == u.shape[:2]
@@ -203,7 +203,7 @@ def _by_channel(s: Tensor, u: Tensor) -> tuple[Tensor, bool]:
 
 
 class _Sums:
-    """The sums of one block: a split need not fit in memory."""
+    """The sums of one block, so that a split need not fit in memory."""
 
     def __init__(self, classes: int, channels: int, examples: int) -> None:
         self.z, self.s = Moments(classes, channels), Moments(classes, channels)
@@ -241,7 +241,7 @@ class _Sums:
 
 
 class _Draw:
-    """A draw of examples, evenly from all images, whose number is not known: a reservoir.
+    """A uniform draw of examples from images whose number is not known: a reservoir.
 
     Vitter, "Random sampling with a reservoir", 1985, algorithm R.
     """

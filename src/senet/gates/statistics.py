@@ -1,9 +1,9 @@
 """The gates of an SE block over many images, by class: what they are, and how much they move.
 
 Figure 6 of the paper is the mean gate of every channel by class; Figure 7 adds the standard
-deviation within a class. Where the means of the classes part, the block has learned what a class
-needs; where they coincide, it treats all images alike; where gates stand at 1, it does nothing and
-could be removed.
+deviation within a class. Where the means of the classes differ, the block has learned what a class
+needs; where they coincide, it treats all images alike; where gates are 1, it does nothing and could
+be removed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 OPEN, CLOSED = 0.95, 0.05
-"""A gate above the one, or below the other, counts as saturated."""
+"""Gates above ``OPEN`` or below ``CLOSED`` count as saturated."""
 
 
 class Moments:
@@ -44,7 +44,7 @@ class Moments:
         self._squares = torch.zeros(classes, channels, dtype=torch.float64)
 
     def add(self, x: Tensor, labels: Tensor) -> None:
-        """Take in the numbers ``[B, C]`` of a batch, and its labels ``[B]``; on the CPU."""
+        """Add the numbers ``[B, C]`` of a batch with its labels ``[B]``, both on the CPU."""
         x = x.double()
         for label in labels.unique():
             own = x[labels == label]
@@ -57,24 +57,24 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """The mean over the images of a class, ``[classes, C]``; NaN for a class of no image."""
+        """The mean over the images of a class, ``[classes, C]``; NaN for a class without images."""
         return self._mean.masked_fill((self.images == 0)[:, None], torch.nan)
 
     @property
     def std(self) -> Tensor:
         """The standard deviation over the images of a class, ``[classes, C]``, likewise."""
-        return (self._squares / self.images[:, None]).sqrt()  # 0 / 0 of a class of no image
+        return (self._squares / self.images[:, None]).sqrt()  # 0 / 0 for a class without images
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Some of the images that were run, drawn evenly from all; the same ones for every block.
+    """Some of the images that were run, drawn uniformly from all; the same for every block.
 
     Attributes:
-        z: the squeezed maps, ``[E, C]``.
+        z: the squeezed feature maps, ``[E, C]``.
         s: the gates, ``[E, C]``.
         labels: the classes, ``[E]``.
-        images: where each stood in the order of the images, ``[E]``.
+        images: the position of each in the order of the images, ``[E]``.
     """
 
     z: Tensor
@@ -88,16 +88,18 @@ class BlockGates:
     """The gates of one SE block over many images, and what it squeezed them from.
 
     Attributes:
-        name: of the block in the network, such as ``layer1.0.se``.
-        mean: mean gate over the images of a class, ``[classes, C]``; NaN for a class of no image.
+        name: name of the block in the network, such as ``layer1.0.se``.
+        mean: mean gate over the images of a class, ``[classes, C]``; NaN for a class without
+            images.
         std: standard deviation over the images of a class, ``[classes, C]``, likewise.
         images: images of each class, ``[classes]``.
         open: share of all gates, over images and channels, above 0.95.
         closed: share of all gates below 0.05.
-        squeezed: z, the means of the map over space, by class; ``None`` if they were not recorded.
-        examples: some images one by one; ``None`` if none were asked for.
-        why: why the block is not its map times these gates, one number an image and channel; empty
-            where it is.
+        squeezed: z, the means of the feature map over space, by class; ``None`` if they were not
+            recorded.
+        examples: z and s of some single images; ``None`` if none were asked for.
+        why: why the block's output is not its map times these gates, one number per image and
+            channel; empty where it is.
     """
 
     name: str
@@ -112,16 +114,16 @@ class BlockGates:
 
     @property
     def overall(self) -> Tensor:
-        """Mean gate of every channel over all images, ``[C]``."""
+        """The mean gate of every channel over all images, ``[C]``."""
         seen = self.images > 0
-        # The sums of float32 gates are exact, and so the mean of a gate that never moves is it.
+        # The sums of float32 gates are exact, so the mean of a gate that never moves is that gate.
         return (self.images[seen, None] * self.mean[seen]).sum(0) / self.images.sum()
 
     @property
     def class_dependence(self) -> float:
-        """Variance between classes over total variance, summed over channels: η², 0 … 1.
+        """The variance between classes over the total variance, summed over channels: η², 0 … 1.
 
-        0: the gates are the same for every class. 1: the class alone decides them.
+        At 0 the gates are the same for every class; at 1 the class alone decides them.
         """
         between, within = self._variances()
         total = between + within
@@ -129,15 +131,16 @@ class BlockGates:
 
     @property
     def variation(self) -> float:
-        """How far the gates move from image to image, beside their size: √(Σ variance / Σ mean²).
+        """The movement of the gates from image to image, relative to their size.
 
-        The sums are over channels. 0: the block multiplies all images alike.
+        It is √(Σ variance / Σ mean²), with sums over channels. At 0 the block multiplies all images
+        alike.
         """
         moved = sum(self._variances())
         return math.sqrt(moved / float(self.overall.square().sum())) if moved > 0 else 0.0
 
     def _variances(self) -> tuple[float, float]:
-        """The variance between classes and within them, summed over channels."""
+        """Return the variance between classes and within them, summed over channels."""
         seen = self.images > 0
         weights = self.images[seen, None] / self.images.sum()
         between = (weights * (self.mean[seen] - self.overall).square()).sum()

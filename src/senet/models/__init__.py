@@ -1,6 +1,6 @@
 """Networks of the paper's tables, by name, with their weights."""
 
-from senet.models import families as _families  # noqa: F401  which registers all networks
+from senet.models import families as _families  # noqa: F401  it registers all networks
 from senet.models.architecture import Architecture
 from senet.models.create import create_model
 from senet.models.network import Network

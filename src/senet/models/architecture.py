@@ -13,13 +13,13 @@ from senet.near import near
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that makes a network but its weights; a model remembers it as ``architecture``.
+    """Everything that makes a network except its weights; a model keeps it as ``architecture``.
 
     Attributes:
-        name: of the network in the registry.
+        name: name of the network in the registry.
         num_classes: outputs of the classifier.
         in_channels: channels of the input image.
-        options: of the network, where they are not the usual ones.
+        options: options of the network that differ from the usual ones.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Architecture:
         in_channels: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Architecture:
-        """Return the architecture of a network of the registry, as usual where nothing is given.
+        """Return the architecture of a network of the registry; what is not given is as usual.
 
         Raises:
             ValueError: if there is no network ``name``; the message suggests near names.
@@ -56,7 +56,8 @@ class Architecture:
         """Return the network, with new weights from PyTorch's global generator.
 
         Raises:
-            ValueError: for an unknown name or option, with near ones, or a number below 1.
+            ValueError: if a name or option is unknown (the message suggests near ones), or a number
+                is below 1.
         """
         found = entry(self.name)
         self._check(found)

@@ -17,7 +17,7 @@ from senet.near import near
 from senet.nn import BLOCKS, ChannelAttention, SqueezeExcitation
 
 Attend = Callable[..., nn.Module | None]
-"""``attend(channels, stage, **usual)``: the block for a map of so many channels, or ``None``.
+"""``attend(channels, stage, **usual)``: the block for ``channels`` channels, or ``None``.
 
 Stages are counted as the paper does: the stem is stage 1, ``stages[0]`` of a network is stage 2
 (conv2_x). ``usual`` is what the family's own authors chose, where that is not the paper's choice.
@@ -63,7 +63,7 @@ def options_of(kind: str | None) -> dict[str, Any]:
     """Return the options of a network with this attention, with their defaults; none for ``None``.
 
     Raises:
-        ValueError: if there is no such kind, with near ones.
+        ValueError: if there is no such kind; the message suggests near ones.
 
     Example:
         >>> options_of("se")["reduction"], options_of(None)
@@ -90,8 +90,8 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
 
     Args:
         kind: a name of :data:`KINDS`, or ``None``.
-        chosen: options of the kind that were given; ``reduction`` may be one number for each
-            stage, from stage 2 on. Also ``se_stages``: the stages that get blocks, by default all.
+        chosen: the given options of the kind; ``reduction`` may be one number for each stage, from
+            stage 2 on. Also ``se_stages``: the stages that get blocks, by default all.
 
     Example:
         >>> make = attend("se", {"reduction": (4, 8), "se_stages": (3,)})
@@ -108,7 +108,7 @@ def attend(kind: str | None, chosen: Mapping[str, Any]) -> Attend | None:
         if named and stage not in named:
             return None
         asked = {name: _of_stage(name, value, stage) for name, value in chosen.items()}
-        if "reduction" in asked:  # a given option comes before the family's usual one
+        if "reduction" in asked:  # a given option overrides the family's usual one
             usual.pop("squeeze_channels", None)
         taken = usual if kind == "se" else {}
         return KINDS[kind].block(channels, **{**defaults, **taken, **asked})

@@ -1,4 +1,4 @@
-"""Networks by name, with random weights or with those that somebody has trained."""
+"""Networks by name, with random or with trained weights."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def create_model(
             the backbone of a detector or segmenter.
         **options: options of the network, as ``entry(name).options()`` lists them. Every network
             takes ``attention`` (``"se"``, or another of :data:`~senet.models.attention.KINDS`, or
-            ``None``); those with SE take ``se_stages``, ``reduction`` (also one a stage),
+            ``None``); those with SE take ``se_stages``, ``reduction`` (also one per stage),
             ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``. Options that the weights are
-            known to need are set, but options given here come first.
+            known to need are set, but options given here take precedence.
 
     Returns:
         The network, randomly initialised from PyTorch's global generator, with its
@@ -66,8 +66,8 @@ def create_model(
         images as ``preprocessing``.
 
     Raises:
-        ValueError: for an unknown name or option, with near ones; and for weights that cannot be
-            reached, are damaged or do not fit.
+        ValueError: if a name or option is unknown (the message suggests near ones), or the weights
+            cannot be reached, are damaged or do not fit.
 
     Example:
         >>> import torch

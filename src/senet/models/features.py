@@ -1,4 +1,4 @@
-"""Networks as backbones of detectors and segmenters: maps instead of logits."""
+"""Networks as backbones of detectors and segmenters: feature maps instead of logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from senet.models.network import Network
 
 
 class Pyramid(nn.Module):
-    """A network that returns its maps at given levels, the finest first.
+    """A network that returns its feature maps at given levels, the finest first.
 
     Level 0 is the output of the stem, level k the output of the k-th stage: in an ImageNet ResNet
     levels 1 … 4 have the strides 4, 8, 16 and 32, conv2_x to conv5_x of the paper. Layers after the
@@ -27,7 +27,7 @@ class Pyramid(nn.Module):
         network: the parts of the network that the maps need, by their names.
         levels: the levels, as given.
         channels: the channels of each map.
-        strides: the stride of each map: the pixels of the image for one step in the map.
+        strides: the stride of each map: pixels of the image per step in the map.
 
     Raises:
         ValueError: if the network has no such level.

@@ -21,9 +21,9 @@ def draw_seed() -> int:
 def initialise(model: nn.Module, seed: int, zero_init_residual: bool = False) -> None:
     """Initialise a network after He et al. (arXiv 1502.01852, fan out), attention last.
 
-    Building a network draws numbers too, and more of them with SE. Here all come from a generator
-    of their own, and the SE blocks are initialised after everything else: so the layers that a
-    network shares with its plain twin start at the same values.
+    Building a network draws numbers too, and more of them with SE. Here all numbers come from a
+    separate generator, and the SE blocks are initialised after everything else, so that the layers
+    that a network shares with its plain twin start at the same values.
 
     Args:
         model: the network, changed in place.

@@ -81,6 +81,6 @@ class Network(nn.Module):
     def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the options that a state dict of another project needs, as far as its names tell.
 
-        Some projects' networks have the same tensors as ours and compute something else.
+        Some projects' networks have the same tensors as ours but compute something else.
         """
         return {}

@@ -68,7 +68,7 @@ class Entry:
         return {**own, "attention": kind, **attention.options_of(kind)}
 
     def build(self, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> Network:
-        """Return the network; the options are known ones, see :class:`~senet.models.Architecture`.
+        """Return the network; all options are known, see :class:`~senet.models.Architecture`.
 
         Raises:
             ValueError: if ``se_stages`` names a stage that the network does not have.

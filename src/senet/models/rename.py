@@ -1,7 +1,7 @@
-"""Names of tensors in other projects: what all families share; the rest is in each family.
+"""Names of tensors in other projects that all families share; the rest is in each family.
 
-Not in ``weights``, although its subject is there: networks translate state dicts, and ``weights``
-stands on networks.
+This file is not in ``weights``, where its subject is: networks translate state dicts, and
+``weights`` imports networks.
 """
 
 from __future__ import annotations

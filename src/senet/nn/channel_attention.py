@@ -12,17 +12,17 @@ from senet.ops import reference
 class ChannelAttention(nn.Module):
     """A block that rescales a feature map by what it sees in it: ``[B, C, *space]`` to the same.
 
-    Networks know their blocks by this class: the blocks are initialised after everything else, so
-    that a network and its plain twin start alike; their costs are counted apart; and their gates
-    are recorded. Every block is made from a number of channels, ``Block(channels)``, so that one
-    can stand for another.
+    Networks recognise their blocks by this class: the blocks are initialised after everything else,
+    so that a network and its plain twin start alike; their costs are counted separately; and their
+    gates are recorded. Every block is made from a number of channels, ``Block(channels)``, so that
+    one can replace another.
 
     A block is plain PyTorch: every layer in it is a module, and every module is called. So hooks,
-    adapters, pruning and exchanged layers have their effect.
+    adapters, pruning and exchanged layers take effect.
 
     Attributes:
-        gate: the module whose output the map is multiplied by: s, one number for each image and
-            channel, or one for each position too.
+        gate: the module whose output s multiplies the feature map: one number for each image and
+            channel, or for each position too.
     """
 
     if TYPE_CHECKING:  # TorchScript would try to read it
@@ -36,7 +36,7 @@ class ChannelAttention(nn.Module):
         raise NotImplementedError
 
     def gates(self, u: Tensor) -> Tensor:
-        """Return the gates s, ``[B, C]``, that the block makes of ``u``, ``[B, C, *space]``.
+        """Return the gates s, ``[B, C]``, that the block computes from ``u``, ``[B, C, *space]``.
 
         Where every position has gates of its own, s has the shape of ``u``.
         """

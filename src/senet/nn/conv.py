@@ -14,11 +14,11 @@ class ConvNormAct(nn.Module):
         inputs: channels that come in.
         outputs: channels that leave.
         kernel_size: side of the window, or its height and width.
-        stride: of the window.
-        padding: zeros around the map; by default as many as keep its size at stride 1.
-        groups: of the convolution; ``inputs`` for a depthwise one.
-        activation: makes the activation; ``None`` for none.
-        eps: of the batch norm.
+        stride: step of the window.
+        padding: zeros around the feature map; by default as many as keep its size at stride 1.
+        groups: groups of channels; ``inputs`` for a depthwise convolution.
+        activation: a function that makes the activation; ``None`` for none.
+        eps: epsilon of the batch norm.
 
     Shape:
         ``[B, inputs, H, W]`` to ``[B, outputs, H', W']``.

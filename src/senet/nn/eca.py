@@ -11,14 +11,14 @@ from senet.ops import reference
 
 
 class EfficientChannelAttention(ChannelAttention):
-    """Gates that look at their own channel and its neighbours: k weights in all.
+    """Rescale every channel by what it and its neighbours hold: k weights in all.
 
     z = mean over space of u, s = sigmoid(conv1d(z)) along the channels with k weights and zeros
     beyond the ends, output = s · u: ECA, arXiv 1910.03151, equations 9 and 12. There is no
     bottleneck, and one set of weights serves all channels.
 
     Args:
-        channels: C, the channels of the map.
+        channels: C, the channels of the feature map.
         kernel_size: k, odd; by default :func:`adaptive_kernel_size`.
 
     Shape:
@@ -51,9 +51,9 @@ class EfficientChannelAttention(ChannelAttention):
 
 
 def adaptive_kernel_size(channels: int) -> int:
-    """The odd number k nearest to (log2 C + b) / γ, with the paper's γ = 2 and b = 1.
+    """Return the odd number k nearest to (log2 C + b) / γ, with the paper's γ = 2 and b = 1.
 
-    Between two odd numbers the larger is taken, as in the authors' networks.
+    Halfway between two odd numbers the larger is taken, as in the authors' networks.
 
     Example:
         >>> [adaptive_kernel_size(channels) for channels in (16, 64, 128, 256, 512, 2048)]

@@ -9,14 +9,14 @@ from senet.ops import reference
 
 
 class EffectiveSqueezeExcitation(ChannelAttention):
-    """Rescale every channel by one layer's view of all: no bottleneck.
+    """Rescale every channel by what one layer sees in all channels: no bottleneck.
 
     z = mean over space of u, s = hardsigmoid(W z + b) with W of C×C, output = s · u: eSE of
     VoVNetV2, arXiv 1911.06667, equation 2. The paper writes a sigmoid; the authors' networks have
-    the hard one, min(max(x + 3, 0), 6) / 6, and so has this.
+    the hard one, min(max(x + 3, 0), 6) / 6, and so has this block.
 
     Args:
-        channels: C, the channels of the map.
+        channels: C, the channels of the feature map.
 
     Shape:
         ``[B, C, *space]`` to the same.

@@ -8,18 +8,18 @@ from torch.nn import functional as F
 from senet.nn.channel_attention import ChannelAttention
 from senet.ops import reference
 
-fx.wrap("_gather")  # which calls another pooling for maps of other dimensions
+fx.wrap("_gather")  # it calls another pooling for feature maps of other dimensions
 
 
 class GatherExcite(ChannelAttention):
     """Rescale every channel by the sigmoid of its own mean, over the image or around the position.
 
-    gather: the mean of u over windows of 2e − 1 positions a side, e apart (what of them lies
-    outside the map is not counted); excite: s = sigmoid(nearest(gathered)), brought back to the
+    Gather is the mean of u over windows of 2e − 1 positions a side, e apart (positions outside the
+    feature map are not counted); excite is s = sigmoid(nearest(gathered)), brought back to the
     size of u; output = s · u: GE-θ⁻, arXiv 1810.12348, section 3. There is nothing to learn.
 
     Args:
-        channels: of the map, as every block takes them; nothing here depends on them.
+        channels: the channels of the feature map, as for every block; nothing here depends on them.
         extent: e, the extent ratio; ``None`` for global: the mean over the whole map, which is the
             paper's best.
 
@@ -56,7 +56,7 @@ class GatherExcite(ChannelAttention):
 
 
 def _gather(u: Tensor, extent: int) -> Tensor:
-    """Means of windows, ⌈H / extent⌉ by ⌈W / extent⌉ of them, brought back to the size of ``u``."""
+    """Return the means of ⌈H / extent⌉ by ⌈W / extent⌉ windows, brought to the size of ``u``."""
     window, padding = 2 * extent - 1, extent - 1
     if u.dim() == 3:
         z = F.avg_pool1d(u, window, extent, padding, count_include_pad=False)
@@ -67,6 +67,6 @@ def _gather(u: Tensor, extent: int) -> Tensor:
     else:
         raise ValueError(
             f"extent={extent} is for maps of 1 to 3 spatial dimensions, got {list(u.shape)}: "
-            "take extent=None, global, which is for any"
+            "use extent=None, global, which is for any"
         )
     return F.interpolate(z, u.shape[2:], mode="nearest")

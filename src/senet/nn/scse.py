@@ -16,14 +16,14 @@ class ConcurrentSqueezeExcitation(ChannelAttention):
     """Rescale every channel by what the whole image says, and every position by its channels.
 
     s = sigmoid(W2 relu(W1 z)) with z the mean over space, as in SE; q = sigmoid(w · u), one number
-    a position; output = s · u + q · u: scSE, arXiv 1803.02579, equations 1 to 3.
+    per position; output = s · u + q · u: scSE, arXiv 1803.02579, equations 1 to 3.
 
     Args:
-        channels: C, the channels of the map.
+        channels: C, the channels of the feature map.
         reduction: r of the channel half. The default is SE's, 16, so that scSE adds its spatial
-            half to SE and changes nothing else; the paper takes 2.
-        combine: ``"sum"`` of the two rescaled maps, as the paper writes, or the ``"max"`` of them,
-            number by number, as the authors' code has it.
+            half to SE and changes nothing else; the paper uses 2.
+        combine: ``"sum"`` of the two rescaled maps, as in the paper, or their elementwise
+            ``"max"``, as in the authors' code.
 
     Attributes:
         gate: the module that makes s, the gates of the channels; s is what is recorded.
@@ -67,7 +67,7 @@ class ConcurrentSqueezeExcitation(ChannelAttention):
         return self.gate(self.fc2(self.activation(self.fc1(z))))
 
     def spatial_gates(self, u: Tensor) -> Tensor:
-        """Return the gates q of the spatial half, ``[B, 1, *space]``: one number a position."""
+        """Return the gates q of the spatial half, ``[B, 1, *space]``: one number per position."""
         q = self.spatial(u.flatten(2).unsqueeze(2))  # two dimensions, whatever the map has
         return self.spatial_gate(q).reshape_as(u[:, :1])
 

@@ -14,7 +14,7 @@ fx.wrap("peak")
 
 
 class ScaledSigmoid(nn.Module):
-    """2 σ(x): 1 where a layer of zeros comes before it, and then the block changes nothing.
+    """The gate 2 σ(x): 1 after a layer of zeros, so that the block changes nothing.
 
     Example:
         >>> import torch
@@ -37,14 +37,14 @@ SQUEEZES = ("avg", "max", "none")
 
 
 class SqueezeExcitation(ChannelAttention):
-    """Rescale every channel by a number that the whole image decides.
+    """Rescale every channel by a number that depends on the whole image.
 
     z = squeeze(u), s = gate(fc2(activation(fc1(z)))), output = s · u: section 3 of arXiv
     1709.01507v4. ``fc1`` and ``fc2`` are 1×1 convolutions, so that published two-dimensional state
     dicts load as they are; the block itself takes any number of spatial dimensions.
 
     Args:
-        channels: C, the channels of the map.
+        channels: C, the channels of the feature map.
         reduction: r of the paper; the bottleneck has R = C // r channels.
         squeeze_channels: R itself, where C // r is not what is wanted.
         squeeze: ``"avg"`` (the paper's choice), ``"max"``, or ``"none"``: the paper's NoSqueeze
@@ -52,11 +52,11 @@ class SqueezeExcitation(ChannelAttention):
         gate: ``"sigmoid"`` (the paper's choice), ``"tanh"``, ``"relu"``, ``"hardsigmoid"`` as in
             MobileNetV3, or ``"scaled_sigmoid"``, 2σ, which opens to 1: for SE that is put into a
             trained network.
-        activation: makes the module between the two layers; ReLU.
+        activation: a function that makes the module between the two layers.
         bias: whether the two layers have biases. The authors' networks have them; the paper's
             ablation tables count without.
         gate_bias: initial value of ``fc2.bias``. The usual 0 opens a sigmoid gate to 0.5; 2 opens
-            it to 0.88, nearer to the plain network, which helps short trainings.
+            it to 0.88, nearer to the plain network, which helps short training.
 
     Shape:
         ``[B, C, *space]`` to the same, of the same memory format and type.
@@ -72,7 +72,7 @@ class SqueezeExcitation(ChannelAttention):
         >>> se.gates(torch.randn(2, 64, 7, 7)).shape
         torch.Size([2, 64])
 
-        Sequences of unequal length, padded to one: the padding must not be seen.
+        Sequences of unequal length are padded to one, and a mask hides the padding:
 
         >>> lengths = torch.tensor([100, 60])
         >>> mask = torch.arange(100) < lengths[:, None]
@@ -120,10 +120,10 @@ class SqueezeExcitation(ChannelAttention):
             nn.init.constant_(self.fc2.bias, self.gate_bias)
 
     def forward(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return s · u, the rescaled map.
+        """Return s · u, the rescaled feature map.
 
         With a mask, s is computed from the positions that the mask keeps, see :meth:`gates`; the
-        others come out as 0.
+        other positions of the output are 0.
         """
         return reference.scale(u, self.excitation(u, mask), mask)
 
@@ -133,7 +133,7 @@ class SqueezeExcitation(ChannelAttention):
             if mask is not None:
                 raise ValueError(
                     'squeeze="none" looks at every position by itself, so a mask changes nothing: '
-                    'leave it out, or take squeeze="avg" or "max"'
+                    'leave it out, or use squeeze="avg" or "max"'
                 )
             z = u.flatten(2).unsqueeze(2)  # two dimensions, whatever the map has
         elif self.squeeze == "max":
@@ -144,12 +144,12 @@ class SqueezeExcitation(ChannelAttention):
         return s.reshape_as(u) if self.squeeze == "none" else s
 
     def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the gates s, ``[B, C]``, that the block makes of ``u``, ``[B, C, *space]``.
+        """Return the gates s, ``[B, C]``, that the block computes from ``u``, ``[B, C, *space]``.
 
         With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
 
         Args:
-            u: the map.
+            u: the feature map.
             mask: the positions that count, boolean, ``[B, *space]`` or ``[B, 1, *space]``: those
                 of the sequence, not of its padding. All by default.
 
@@ -167,7 +167,7 @@ def peak(u: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the maximum of every channel over all positions or those of the mask; 0 over none.
 
     Args:
-        u: the map, ``[B, C, *space]``.
+        u: the feature map, ``[B, C, *space]``.
         mask: as for :func:`senet.ops.reference.squeeze`.
 
     Returns:
@@ -197,6 +197,6 @@ def bottleneck(channels: int, reduction: int) -> int:
     if channels // reduction < 1:
         raise ValueError(
             f"reduction={reduction} leaves no channel of channels={channels}: "
-            f"take a reduction of at most {channels}, or give squeeze_channels"
+            f"use a reduction of at most {channels}, or give squeeze_channels"
         )
     return channels // reduction

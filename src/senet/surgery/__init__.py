@@ -1,4 +1,4 @@
-"""Operations that change anybody's network: SE put in, exchanged, taken out, folded away.
+"""Operations that change any network: SE is put in, exchanged, taken out or folded away.
 
 Each verb has its place: ``insert``, ``replace`` (which takes out, too) and ``fold``. ``reading``
 is what they see of a network, ``with_se`` a module with SE in it.

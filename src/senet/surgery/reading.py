@@ -1,7 +1,7 @@
 """A network as graphs of calls of its innermost modules, for finding places in it.
 
-It is read from the outside in, in evaluation mode alone. Where a forward has no graph because its
-control flow depends on its input, the reading begins anew within it.
+It is read from the outside in, only in evaluation mode. Where a forward has no graph because its
+control flow depends on its input, the reading starts anew within it.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Region:
         return output.args[0]
 
     def channels(self, node: Any) -> int | None:
-        """Return the channels of the map that ``node`` makes.
+        """Return the channels of the feature map that ``node`` makes.
 
-        ``None`` if neither what made it nor what takes it says how many.
+        The result is ``None`` if neither its maker nor its users show how many.
         """
         if not isinstance(node, fx.Node):
             return None
@@ -86,7 +86,7 @@ class Region:
         return None
 
     def keeps_channels(self, node: fx.Node) -> bool:
-        """Whether ``node`` makes one map of one map, with as many channels."""
+        """Return whether ``node`` makes one map from one map, with as many channels."""
         known = self.is_attention(node) or is_called(node, KEEP_CHANNELS, self.module)
         return len(node.all_input_nodes) == 1 and known
 
@@ -99,13 +99,13 @@ class Region:
 
 
 class Reading:
-    """What can be known of the network ``model`` without running its forward.
+    """The structure of the network ``model``, read without running its forward.
 
     Attributes:
         regions: those that do not lie within each other, from the outside in.
         attention: the blocks of attention, by their paths.
         unreadable: modules that call convolutions themselves and have no graph, and why.
-        graphs: of modules that have one, of the calls in their own forward, by their paths.
+        graphs: graphs of the calls in the forward of a module, where it has one, by its path.
         calls: how often a module is called, by its id.
     """
 
@@ -125,7 +125,7 @@ class Reading:
         )
 
     def _look(self, path: str, module: nn.Module) -> None:
-        """Find the blocks of attention, and what can be seen through."""
+        """Find the blocks of attention, and the modules that can be seen through."""
         if is_attention(module):
             self.attention[path] = module
             return
@@ -175,7 +175,7 @@ class Reading:
         return found[0] if len(found) == 1 else None
 
     def channels(self, path: str) -> int | None:
-        """Return the channels of the map that the module at ``path`` makes, if they are known."""
+        """Return the channels of the module's output at ``path``, if they are known."""
         known = width(self.modules[path], made=True)
         if known is not None:
             return known
@@ -188,8 +188,8 @@ class Reading:
     def empty_place(self, path: str) -> int | None:
         """Return the channels of SE at the place that a block keeps for it, if it keeps one.
 
-        timm's blocks and ours have an attribute ``se``, ``None`` or a module that does nothing
-        where there is no SE. The forward is read with something in it, and must call that once.
+        Without SE, the attribute ``se`` of timm's blocks and ours is ``None`` or a module that does
+        nothing. The forward is read with a stand-in there, and must call it once.
         """
         block, guest = self.modules[path], _Guest()
         if not (hasattr(block, "se") and (block.se is None or type(block.se) is nn.Identity)):
@@ -201,7 +201,7 @@ class Reading:
         return region.channels(calls[0]) if len(calls) == 1 else None
 
     def calls_guests(self, path: str) -> bool:
-        """Whether a module calls whatever is in it, as sequences do, or cannot be read so."""
+        """Return whether a module calls whatever is in it, as sequences do, or may do so."""
         if path not in self.graphs:
             return False
         try:
@@ -233,7 +233,7 @@ def joined(path: str, name: str) -> str:
 
 
 def within(path: str, owner: str) -> bool:
-    """Whether a module lies within another, or is it.
+    """Return whether a module lies within another, or is the other.
 
     Example:
         >>> within("layer1.0.bn1", "layer1.0"), within("layer1.01", "layer1.0")
@@ -243,23 +243,23 @@ def within(path: str, owner: str) -> bool:
 
 
 def is_container(module: nn.Module) -> bool:
-    """Whether it is a list or dictionary of modules, which is never called itself."""
+    """Return whether a module is a list or dictionary of modules, which is never called itself."""
     return type(module).forward is nn.Module.forward
 
 
 def is_innermost(module: nn.Module) -> bool:
-    """Whether nothing within the module is of interest."""
+    """Return whether nothing within the module is of interest."""
     if isinstance(module, WithSE):
         return False
     if is_norm_module(module) or isinstance(module, CONVOLUTIONS):
         return True
     empty = next(module.children(), None) is None
     plain = next(module.parameters(), None) is None and not isinstance(module, nn.Sequential)
-    return empty or plain  # somebody's own activation, say, made of PyTorch's
+    return empty or plain  # a user's own activation, say, made of PyTorch's
 
 
 def is_called(node: fx.Node, names: tuple[str, ...], module: nn.Module) -> bool:
-    """Whether the name of what ``node`` calls has one of ``names`` in it."""
+    """Return whether the name of what ``node`` calls contains one of ``names``."""
     inner = called(node, module)
     plain = inner is None or is_innermost(inner)
     return plain and node.op.startswith("call") and any(n in name_of(node, module) for n in names)

@@ -1,8 +1,8 @@
-"""Put another module in the place of one that a network has: the primitive of such surgery.
+"""Put other modules in the place of those that a network has: the primitive of such surgery.
 
-Blocks are taken out of a network, or changed for others, by one walk over its modules. What to put
-where is a function of yours; what must be looked after is done here: modules that are used at
-several places, that are watched by hooks, of another type or on another device.
+Blocks are taken out of a network, or exchanged for others, in one walk over its modules. A function
+of yours decides what to put where; the rest is done here, for modules that are used at several
+places, watched by hooks, of another type, or on another device.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Make = Callable[[str, nn.Module], nn.Module | None]
 
 
 def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
-    """Put another module wherever ``make`` gives one.
+    """Put another module wherever ``make`` returns one.
 
-    The network is gone through from the outside in; what was replaced is not looked into. The new
-    module comes to the device and gets the type and the mode of what was there. One that is used at
-    several places is replaced at all of them by one. A watched module is left alone: its hooks
-    would be lost. All other modules, and their parameters, stay the same objects; an optimizer must
-    be told of the new ones.
+    The network is walked from the outside in, and not into what was replaced. The new module gets
+    the device, type and mode of the old one. A module that is used at several places is replaced at
+    all of them by the same new one. A watched module is left alone: its hooks would be lost. All
+    other modules, and their parameters, stay the same objects; an optimizer must be told about the
+    new ones.
 
     Args:
         model: any network. An accelerated one stays accelerated.
-        make: what to put in the place of a module, from its path, as ``named_modules`` gives it,
-            and itself; ``None`` to keep it. If it raises a ``ValueError`` the module is kept, and
-            the message is the reason in the report.
+        make: a function of a module's path, as in ``named_modules``, and the module, which returns
+            what to put in its place, or ``None`` to keep it. If it raises a ``ValueError``, the
+            module is kept, and the message is the reason in the report.
         inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
 
     Returns:
@@ -63,8 +63,8 @@ def replace(model: nn.Module, make: Make, *, inplace: bool = True) -> Report:
     report = Report(f"replaced modules of {type(model).__name__}", model)
     if make("", model) is not None:
         raise ValueError(
-            f"{type(model).__name__} is the network itself, and cannot be replaced in itself: "
-            f"take what you would put in its place"
+            f"{type(model).__name__} is the network itself, and cannot be replaced within itself: "
+            f"use the new module instead"
         )
     _Replacer(model, make, report).visit("", model)
     return report
@@ -90,7 +90,7 @@ class _Replacer:
                 setattr(module, name, self.made[child])
 
     def instead(self, path: str, module: nn.Module) -> nn.Module | None:
-        """What to put in the place of ``module``, ready for it, or ``None``."""
+        """Return what to put in the place of ``module``, ready for it, or ``None``."""
         found = type(module).__name__
         try:
             new = self.make(path, module)
@@ -108,9 +108,9 @@ class _Replacer:
 
 
 def suit(new: nn.Module, model: nn.Module, path: str) -> None:
-    """Bring ``new`` to the device, type and mode of what is at ``path``, or else is around it.
+    """Bring ``new`` to the device, type and mode of what is at ``path``, or else around it.
 
-    The type is that of matrices and convolutions: norms may be of a longer one than the maps.
+    The type is that of matrices and convolutions: norms may have a wider one than feature maps.
     """
     new.train(model.get_submodule(path).training)
     while True:
@@ -125,12 +125,12 @@ def suit(new: nn.Module, model: nn.Module, path: str) -> None:
 
 
 def remove_se(model: nn.Module, *, inplace: bool = True) -> Report:
-    """Take all channel attention out of ``model``: SE of any make, and what came after.
+    """Take all channel attention out of ``model``: SE of any make, and its successors.
 
-    What :func:`~senet.surgery.insert_se` put in leaves no trace. Elsewhere there is ``None`` where
-    the block around it looks whether there is SE, as timm's and ours do, and otherwise a module
-    that does nothing. The network then computes something else: train it on. To take out blocks
-    that do hardly anything, and keep what the network computes, see
+    What :func:`~senet.surgery.insert_se` put in leaves no trace. Elsewhere its place holds ``None``
+    if the block around it checks whether it has SE, as timm's and ours do, and otherwise a module
+    that does nothing. The network then computes something else: train it further. To take out
+    blocks that do hardly anything, and keep what the network computes, see
     :func:`~senet.surgery.fold_gates`.
 
     Args:
@@ -154,7 +154,7 @@ def remove_se(model: nn.Module, *, inplace: bool = True) -> Report:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether ``module`` or one within it has hooks of its own."""
+    """Return whether ``module`` or one within it has hooks of its own."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(m, kind) for m in module.modules() for kind in kinds)
 
@@ -164,7 +164,7 @@ def _nothing(path: str, module: nn.Module) -> nn.Module | None:
 
 
 def _close(block: nn.Module) -> None:
-    """Leave out of ``block`` a module ``se`` that does nothing, where the block can do without."""
+    """Remove a module ``se`` that does nothing from ``block``, if the block can do without it."""
     if type(getattr(block, "se", None)) is not nn.Identity:
         return
     if isinstance(block, WithSE):
@@ -188,8 +188,8 @@ def replace_se(
 
     Args:
         model: any network, changed in place unless ``inplace`` is false.
-        by: ``"se"``, ``"eca"``, ``"ese"``, ``"scse"`` or ``"ge"``; or what makes a block for a
-            number of channels.
+        by: ``"se"``, ``"eca"``, ``"ese"``, ``"scse"`` or ``"ge"``; or a function that makes a block
+            for a number of channels.
         inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
         options: options of the blocks, such as ``reduction``.
 
@@ -224,7 +224,7 @@ def replace_se(
 
 
 def _channels(reading: Reading, path: str) -> int:
-    """The channels of the block at ``path``: its first layer says it, or what is around it."""
+    """Return the channels of the block at ``path``, from its first layer or what is around it."""
     for layer in reading.attention[path].modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             return taken_by(layer)

@@ -1,8 +1,8 @@
 """A module with SE in it: what it computes, rescaled.
 
-Its class is swapped for one that derives from the old, and all else about the module stays what it
+Its class is swapped for one that derives from the old, and all else about the module stays as it
 was: parameters, their names, hooks, mode, device and identity. So an optimizer that was made before
-goes on working, and the old class can be given back.
+keeps working, and the old class can be restored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class WithSE:
     See :func:`put_se`.
 
     Attributes:
-        original: the class that it came before.
+        original: the class that the module had before.
     """
 
     original: type[nn.Module]
@@ -36,9 +36,9 @@ class WithSE:
         return twin
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Name the class that was there before: the new one has no place to be loaded from."""
+        """Name the original class: the new one cannot be imported from anywhere."""
         made = type(self)
-        if "original" not in vars(made):  # somebody has put another class before it
+        if "original" not in vars(made):  # other code has derived another class from it
             return object.__new__, (made,), self.__dict__
         return _remade, (made.original,), self.__dict__
 

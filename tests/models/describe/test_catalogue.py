@@ -1,4 +1,4 @@
-"""What is kept of the networks is what the networks are."""
+"""The catalogue agrees with the networks."""
 
 import json
 import os

@@ -6,9 +6,9 @@ from senet.models.describe.cost import image_ms, in_turn_times
 
 
 class Probe(nn.Module):
-    """Notes when it runs, and in which state."""
+    """A network that notes when it runs, and in which state."""
 
-    calls: list = []  # noqa: RUF012 - of the class: a copy of the module must write here too
+    calls: list = []  # noqa: RUF012 - of the class, since a copy of the module must write here too
 
     def forward(self, x):
         self.calls.append((x.shape[2], self.training, torch.is_grad_enabled()))

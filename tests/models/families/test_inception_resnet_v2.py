@@ -17,10 +17,10 @@ IMAGE = (3, 299, 299)
 
 @pytest.mark.slow
 def test_counts_are_timms_and_se_has_as_many_as_equation_5_says():
-    """Table 2 of the SE paper has 11.75 G for its own program of this network, not published.
+    """Table 2 of the SE paper has 11.75 G for its own, unpublished form of this network.
 
-    Ours is the network of TensorFlow and timm: 55.84 M parameters and 13.16 G. What SE adds to the
-    multiply-adds is the paper's: 0.01 G.
+    Ours is the network of TensorFlow and timm: 55.84 M parameters and 13.16 G. SE adds as many
+    multiply-adds as in the paper: 0.01 G.
     """
     plain, se = shapes_of("inception_resnet_v2"), shapes_of("se_inception_resnet_v2")
     assert parameters(plain)[0] == 55_843_464
@@ -38,7 +38,7 @@ def test_timms_agrees(world):
     ours = create_model("inception_resnet_v2", num_classes=10, dropout=0.0)
     theirs = world.timm.create_model("inception_resnet_v2", num_classes=10)
     assert sum(p.numel() for p in theirs.parameters()) == parameters(ours)[0]
-    # Norms over two numbers, as at a size of 75, would make far more of rounding than these.
+    # Norms over two numbers, as at a size of 75, would amplify rounding far more than these.
     agree(ours, theirs, size=107)
 
 

@@ -26,8 +26,8 @@ def test_counts_are_the_published_ones():
 def test_timms_agrees(world):
     ours = create_model("inception_v3", num_classes=10, dropout=0.0)
     theirs = world.timm.create_model("inception_v3", num_classes=10)
-    # In training norms over few numbers make much of rounding: the logits of timm's in float32 are
-    # 1.6e-4 from those in float64 at this size.
+    # In training, norms over few numbers amplify rounding: at this size, timm's logits in float32
+    # are 1.6e-4 from those in float64.
     agree(ours, theirs, size=107, roundings=1e4)
 
 

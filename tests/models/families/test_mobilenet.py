@@ -38,7 +38,7 @@ def test_timms_agrees(world, activation):
 
 
 def test_timms_half_width_agrees(world):
-    """timm has no name for it, but the same builder."""
+    """It has no name in timm, but the same builder."""
     from timm.models.efficientnet import _gen_mobilenet_v1
 
     agree(create_model("mobilenet", width=0.5, activation="relu6"), _gen_mobilenet_v1("x", 0.5))

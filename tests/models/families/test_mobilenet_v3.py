@@ -29,7 +29,7 @@ def blocks_of(model: nn.Module) -> list[SqueezeExcitation]:
 @pytest.mark.parametrize(
     ("name", "count", "millions", "adds", "papers"),
     [
-        # Parameters: `num_params` of torchvision's weights; 2.5 M and 5.4 M, cut off, in Table 3
+        # Parameters: `num_params` of torchvision's weights; 2.5 M and 5.4 M, truncated, in Table 3
         # of arXiv 1905.02244. Multiply-adds: 0.057 G and 0.217 G in torchvision; 56 M and 219 M in
         # the paper, which does not say what it counts.
         ("mobilenet_v3_small", 2_542_856, "2.5", "0.057", 56),
@@ -77,7 +77,7 @@ def test_timms_agrees(world, size, prefix, options, image):
 def test_torchvisions_agrees(world, size):
     theirs = getattr(world.torchvision.models, f"mobilenet_v3_{size}")(dropout=0.0)
     for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):  # how fast statistics move is no part of a network
+        if isinstance(module, nn.BatchNorm2d):  # the momentum is not part of a network
             module.momentum = 0.1
     agree(create_model(f"mobilenet_v3_{size}", eps=1e-3, dropout=0.0), theirs)
 
@@ -105,7 +105,7 @@ def genuine(development_data):
 
 @pytest.fixture
 def photos(development_data):
-    """The first hundred test images of CIFAR-10 in the size of ImageNet's, and what is on them."""
+    """The first hundred test images of CIFAR-10 in the size of ImageNet's, with their labels."""
     with Image.open(development_data / "cifar10" / "test_batch.webp") as mosaic:
         row = mosaic.convert("RGB").crop((0, 0, 3200, 32))
     tiles = [row.crop((x, 0, x + 32, 32)).resize((224, 224)) for x in range(0, 3200, 32)]
@@ -123,7 +123,7 @@ def test_genuine_weights_give_the_logits_that_timm_gives(world, genuine, photos)
     with torch.inference_mode():
         found, plain = ours(images), theirs(images)
         truth = deepcopy(theirs).double()(images.double())
-    # As near as timm is to what exact arithmetic gives.
+    # Ours are as near to exact arithmetic as timm's.
     assert within_rule(found, plain, truth, torch.float32) is None
 
 
@@ -149,7 +149,7 @@ AS_CIFAR = (
     [(TENSORFLOW, 0.5, 1.0), ({"eps": 1e-3}, 0.0, 0.3)],
 )
 def test_genuine_weights_know_what_is_on_photos(genuine, photos, options, least, most):
-    """Of 32 pixels a side, which is little for a network that was trained on 224."""
+    """They have 32 pixels per side, which is little for a network that was trained on 224."""
     model = create_model("mobilenet_v3_small", **options).eval()
     load_state(model, genuine)
     images, labels = photos

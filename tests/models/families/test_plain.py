@@ -35,7 +35,7 @@ VARIANTS = [
 
 
 DEEPER = ("34", "101", "152", "32_cifar", "44", "56", "110")
-"""Parts of the names of networks that have the blocks of another one, and more of them."""
+"""Parts of the names of networks that only have more of the blocks of another one."""
 SHALLOWEST = [name for name in list_models() if not any(depth in name for depth in DEEPER)]
 
 FAMILIES = [
@@ -43,11 +43,11 @@ FAMILIES = [
     *("se_vgg16_bn", "se_mobilenet", "se_shufflenet_g3", "se_densenet121", "se_bn_inception"),
     *("se_shake_even_29_2x4x64d", "regnety_016", "mobilenet_v3_small", "efficientnet_b0"),
 ]
-"""One of every file and block."""
+"""One network for every file and block."""
 
 
 def small(name, **options):
-    """The network, of few blocks where their number can be chosen, and images for it.
+    """Return the network, with few blocks where their number can be chosen, and images for it.
 
     Among the blocks are one whose shortcut is projected and one whose shortcut is not.
     """
@@ -59,7 +59,7 @@ def small(name, **options):
 
 
 def forms(model, x):
-    """What PyTorch's own readers make of a network."""
+    """Return what PyTorch's own readers make of a network."""
     yield "script", torch.jit.script(model)
     yield "trace", torch.jit.trace(model, x, check_trace=False)
     yield "fx", torch.fx.symbolic_trace(model)
@@ -107,7 +107,7 @@ def test_every_feature_pyramid_does_too(name):
     ids=str,
 )
 def test_in_training_too(name, options):
-    """With the same random numbers, and the same gradients."""
+    """They agree with the same random numbers, and have the same gradients."""
     model, x = small(name, **options)
     found = []
     for other in (model, torch.jit.script(model), torch.fx.symbolic_trace(model.train())):
@@ -135,7 +135,7 @@ FIRST = {
     [*((name, True) for name in FAMILIES), *((name, False) for name in FAMILIES[:3])],
 )
 def test_torch_compile_sees_one_graph(name, training):
-    torch._dynamo.reset()  # which else counts the networks before
+    torch._dynamo.reset()  # it would count the earlier networks too
     model, x = small(name)
     compiled = torch.compile(model.train(training), backend="eager", fullgraph=True)
     torch.manual_seed(1)
@@ -155,7 +155,7 @@ def test_functional_call_and_its_gradients():
 
 
 def test_gradients_of_gradients():
-    """A Hessian-vector product, against the difference of two gradients."""
+    """A Hessian-vector product is compared with the difference of two gradients."""
     model = create_model("se_resnet8_cifar").double().eval()
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     v = torch.randn_like(x)
@@ -228,7 +228,7 @@ def test_initial_weights_of_a_seed_and_their_names_are_those_of_version_0_1(name
 
 
 def digest(state):
-    """Of names, shapes and values, in the order of the names."""
+    """Return a digest of names, shapes and values, in the order of the names."""
     found = hashlib.sha256()
     for key, value in sorted(state.items()):
         found.update(f"{key} {tuple(value.shape)}".encode())

@@ -54,7 +54,7 @@ def test_a_mixture_has_other_shares_backwards():
 
 
 def shares(shake: Shake, images: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Those of the first branch, forwards and backwards, one an image."""
+    """Return the shares of the first branch, forwards and backwards, one per image."""
     a = torch.ones(images, 2, 3, 3, requires_grad=True)
     b = torch.zeros(images, 2, 3, 3, requires_grad=True)
     y = shake(a, b)
@@ -87,7 +87,7 @@ def test_evaluation_takes_the_mean_in_both_passes(backward):
 
 
 def test_the_second_flow_of_a_shortcut_sees_other_pixels():
-    """Moved by one, right and down, then every second: rows -1 (zero), 1, 3 … of the map."""
+    """It sees every second row and column, shifted by one: rows -1 (zero), 1, 3 … of the map."""
     shortcut = TwoFlows(1, 2, stride=2).eval()
     for conv in (shortcut.conv1, shortcut.conv2):
         nn.init.ones_(conv.weight)
@@ -100,14 +100,14 @@ def test_the_second_flow_of_a_shortcut_sees_other_pixels():
 
 
 def plain(conv_norm, x):
-    """A convolution and its batch norm in evaluation, written out."""
+    """Compute a convolution and its batch norm in evaluation, written out."""
     conv, bn = conv_norm.conv, conv_norm.bn
     x = F.conv2d(x, conv.weight, None, conv.stride, conv.padding, 1, conv.groups)
     return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias)
 
 
 def small(name):
-    """A block whose shortcut is the identity, and one that changes the shape."""
+    """Return a block whose shortcut is the identity, and one that changes the shape."""
     widths = {"shake_shake_26_2x96d": (16, 32), "shake_even_29_2x4x64d": (64, 128)}[name]
     model = create_model(name, layers=(1, 1), widths=widths).eval()
     scramble(model)
@@ -144,7 +144,7 @@ def test_the_network_for_cifar_100_has_its_relus_after_them():
 
 
 class Gate(nn.Module):
-    """Attention that multiplies with one number, whatever it sees."""
+    """Attention that multiplies by one number, whatever it sees."""
 
     def __init__(self, value):
         super().__init__()
@@ -155,7 +155,7 @@ class Gate(nn.Module):
 
 
 def test_se_gates_each_branch_before_the_mixture():
-    """Two equal branches, gates of 2 and 0: what is left of them tells the share of the first."""
+    """With equal branches and gates of 2 and 0, the output shows the share of the first."""
     gates = iter((2.0, 0.0))
     block = ShakeBasic(8, 8, 1, 2, "shake", lambda channels, stage: Gate(next(gates))).train()
     block.branch2.load_state_dict(block.branch1.state_dict())

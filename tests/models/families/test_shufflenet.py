@@ -23,11 +23,11 @@ def test_multiply_adds_are_the_authors_at_every_width(width, adds):
 
 
 def test_counts_are_the_se_papers():
-    """Table 3: 1.8 M and 2.4 M, cut off as its 4.2 M of MobileNet are; and 2 M more multiply-adds.
+    """Table 3: 1.8 M and 2.4 M, truncated like its 4.2 M of MobileNet; and 2 M more multiply-adds.
 
-    Its 140 M without SE are the budget that the authors name for all numbers of groups (section
-    3.3); for three groups their Table 1 has 137 M, and so have we. The 2 M of SE are counted with
-    the additions of the squeeze.
+    Its 140 M without SE are the budget that the authors give for all numbers of groups (section
+    3.3); for three groups their Table 1 has 137 M, like ours. The 2 M of SE are counted with the
+    additions of the squeeze.
     """
     plain, se = shapes_of("shufflenet_g3"), shapes_of("se_shufflenet_g3")
     assert parameters(plain)[0] == 1_865_728  # and pytorchcv's shufflenet_g3_w1
@@ -46,7 +46,7 @@ def test_after_a_shuffle_every_group_has_channels_of_every_group():
 
 
 def gate(value: float):
-    """Attention that multiplies with one number, whatever it sees."""
+    """Return attention that multiplies by one number, whatever it sees."""
 
     class Gate(nn.Module):
         def forward(self, x):
@@ -88,7 +88,7 @@ def test_a_unit_lets_its_groups_see_each_other():
     unit = ShuffleUnit(240, 240, stride=1, grouped=True, stage=3, se=None).eval()
     x = torch.rand(1, 240, 8, 8, requires_grad=True)
     (unit(x) - x)[:, 0].sum().backward()
-    groups = x.grad.abs().sum((0, 2, 3)).reshape(3, 80)  # of the first convolution
+    groups = x.grad.abs().sum((0, 2, 3)).reshape(3, 80)  # those of the first convolution
     assert groups.sum(1).min() > 0
 
 

@@ -28,7 +28,7 @@ def test_multiply_adds_are_the_papers():
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """Hidden layers of few channels, for quick tests; all else is as it is."""
+    """Make hidden layers of few channels, for quick tests; all else is unchanged."""
     monkeypatch.setattr(vgg, "_HIDDEN", 32)
     return create_model("vgg16_bn", dropout=0.0, num_classes=10)
 

@@ -13,12 +13,12 @@ class Web:
     """A web of files.
 
     Attributes:
-        files: what is at each path, such as ``{"/a.pth": b"..."}``.
-        asked: method, path and range of the requests that came.
-        loses: the connection is cut after so many bytes of an answer.
+        files: the content at each path, such as ``{"/a.pth": b"..."}``.
+        asked: method, path and range of all requests.
+        loses: number of bytes of an answer after which the connection is cut.
         ranges: whether a part of a file can be asked for.
-        headers: that answers carry, by their path.
-        headers_of_404: that are sent for what is not there.
+        headers: headers of answers, by their path.
+        headers_of_404: headers of the answer about a missing file.
     """
 
     def __init__(self) -> None:

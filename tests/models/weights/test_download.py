@@ -26,7 +26,7 @@ def url(web):
 
 
 def kept(url):
-    """What is in the cache for ``url``, locks aside."""
+    """Return the files in the cache for ``url``, except locks."""
     folder = cached(url).parent
     return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_checked_is_not_gone_on_with(web):
 
 
 def test_a_part_of_another_file_is_left_behind(web, url):
-    """The server has nothing after it, so it is no beginning of what is wanted."""
+    """The server has nothing after it, so it cannot be the beginning of the wanted file."""
     part = cached(url).with_name(f"{cached(url).name}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * (len(DATA) + 1))
@@ -93,13 +93,13 @@ def test_offline_without_a_cache():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/net-{SHA256[:8]}.pth"
-    with pytest.raises(ValueError, match=r"cannot be reached .*Get online; or bring the file"):
+    with pytest.raises(ValueError, match=r"cannot be reached .*Get online, or bring the file"):
         download(url)
     assert kept(url) == []
 
 
 def test_a_file_that_is_not_there(web):
-    with pytest.raises(ValueError, match=r"/gone\.pth cannot be had: 404"):
+    with pytest.raises(ValueError, match=r"/gone\.pth cannot be downloaded: 404"):
         download(f"{web.url}/gone.pth")
 
 

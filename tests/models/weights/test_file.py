@@ -126,7 +126,7 @@ def test_a_record_of_a_later_version_is_not_misread(tmp_path, saved):
     fields = {**asdict(record), "classes": None}
     for said in (fields, {}, {**fields, "preprocessing": {"depth": 3}}):
         save_file({"w": torch.zeros(1)}, tmp_path / "x.safetensors", {"senet": json.dumps(said)})
-        with pytest.raises(ValueError, match=r"does not understand .* it may be of a newer one"):
+        with pytest.raises(ValueError, match=r"does not understand .* it may be from a newer one"):
             find_record(tmp_path / "x.safetensors")
 
 

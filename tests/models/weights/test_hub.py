@@ -22,7 +22,7 @@ COMMIT = "a" * 40
 
 
 class Hub:
-    """What the hub answers, as far as downloads need it."""
+    """The answers of the hub, as far as downloads need them."""
 
     def __init__(self, web) -> None:
         self.web = web
@@ -35,7 +35,7 @@ class Hub:
             self.web.headers[path] = {"ETag": f'"{hash(data):x}"', "X-Repo-Commit": COMMIT}
 
     def publish_timm(self, repository: str, model, folder: Path) -> None:
-        """As timm itself writes repositories."""
+        """Publish ``model`` as timm itself writes repositories."""
         from timm.models._hub import save_for_hf
 
         save_for_hf(model, folder, safe_serialization=True)
@@ -102,10 +102,10 @@ def test_the_repository_says_which_network_it_is(hub, theirs, tmp_path):
 
 
 def test_a_network_that_only_has_the_tensors_of_ours_is_told_apart(hub, world, tmp_path):
-    """This one has a ReLU more in its blocks."""
+    """This one has one more ReLU in its blocks."""
     theirs = world.timm.create_model("legacy_seresnet18", layers=[1, 1, 1, 1], num_classes=2)
     hub.publish_timm("me/short", theirs, tmp_path / "theirs")
-    with pytest.warns(UserWarning, match="me/short is of legacy_seresnet18. Its tensors fit se_"):
+    with pytest.warns(UserWarning, match="me/short is for legacy_seresnet18. Its tensors fit se_"):
         create_model("se_resnet18", weights="me/short", layers=(1, 1, 1, 1))
 
 
@@ -225,7 +225,7 @@ def test_the_card_says_everything_that_is_known(trained, tmp_path):
     assert text.startswith("---\nlibrary_name: senet\npipeline_tag: image-classification\n")
     for row in (
         "| architecture | `se_resnet8_cifar`, with `widths=(4, 4, 8)`, `reduction=2` |",
-        f"| parameters | {parameters:,}, of these",
+        f"| parameters | {parameters:,}, of which",
         "| input | 1 × 28 × 28 |",
         "| resizing | bilinear, the crop keeps 0.9 |",
         "| mean | 0.3 |",

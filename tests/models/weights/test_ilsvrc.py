@@ -6,7 +6,7 @@ def test_every_class_has_a_usual_number():
 
 
 def test_classes_stand_where_the_development_kits_have_them(world):
-    """From the list that the authors call right: issue 25 of hujie-frank/SENet."""
+    """The list is the one that the authors confirm: issue 25 of hujie-frank/SENet."""
     usual = world.timm.data.ImageNetInfo().label_names()
     assert usual == sorted(usual)
     kits = [usual[number] for number in USUAL]
@@ -16,5 +16,5 @@ def test_classes_stand_where_the_development_kits_have_them(world):
     assert kits[:8] == first.split()
     assert kits[380:388] == cocks.split()
     assert kits[990:998] == last.split()
-    # And what somebody who ran one of the networks noted: beer glass, goldfish, ostrich.
+    # A user who ran one of the networks noted these: beer glass, goldfish, ostrich.
     assert [USUAL[i] for i in (810, 449, 384)] == [441, 1, 9]

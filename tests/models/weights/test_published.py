@@ -1,4 +1,4 @@
-"""The table of published weights, held against the libraries that publish them."""
+"""The table of published weights, compared with the libraries that publish them."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_no_two_sets_are_the_same_file():
 
 
 def timm_sets(world) -> dict:
-    """timm's own description of a set, by where its weights are."""
+    """Return the description of each set by timm itself, by the place of its weights."""
     from timm.models._registry import _model_pretrained_cfgs as described
 
     return {

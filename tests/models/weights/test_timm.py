@@ -78,8 +78,8 @@ def test_files_of_others_are_none():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_size": [3, 224, 192]}, "looks at images of 224×192"),
-        ({"interpolation": "lanczos"}, "resized by 'lanczos'"),
+        ({"input_size": [3, 224, 192]}, "takes images of 224×192"),
+        ({"interpolation": "lanczos"}, "resizes its images by 'lanczos'"),
     ],
 )
 def test_what_we_do_not_have_is_said(changes, message):

@@ -1,4 +1,4 @@
-"""Where the factors of a map can go: each place against the network with the product left in."""
+"""The places for the factors of a map, each compared with the network that keeps the product."""
 
 import copy
 
@@ -13,11 +13,11 @@ from tests.models.agreement import scramble
 
 
 class Times(nn.Module):
-    """What is left out: a map times constants, some of them negative where that is asked for."""
+    """The product that is left out: a map times constants, some of them negative if asked for."""
 
     def __init__(self, channels: int, negative: bool = False) -> None:
         super().__init__()
-        # No buffer: it is to stay as it is where all else is scrambled.
+        # It is not a buffer, so that it stays as it is when all else is scrambled.
         self.s = torch.linspace(-0.5 if negative else 0.5, 1.5, channels, dtype=torch.float64)
 
     def forward(self, u):
@@ -73,7 +73,7 @@ class Shared(nn.Module):
 
 
 class Written(nn.Module):
-    """What a function makes of a norm, the product, and what it is given to."""
+    """A norm, a function of its output, the product, and a function of that."""
 
     def __init__(self, before, after):
         super().__init__()
@@ -89,7 +89,7 @@ def asked(u: torch.Tensor) -> torch.Tensor:
 
 
 class Returned(nn.Module):
-    """A map leaves the network beside what is made of it: that before the product, or after it."""
+    """A network that also returns the map before the product, or the one after it."""
 
     def __init__(self, before: bool):
         super().__init__()
@@ -198,7 +198,7 @@ def test_left_out_it_is_the_same_network(place):
         assert (found - wanted).abs().max() < 1e-13 * wanted.abs().max() + 1e-13
     wanted = model.eval()(x)
     model.set_submodule(path, nn.Identity())
-    assert (wanted - model(x)).abs().max() > 0.01  # the product is no matter of rounding
+    assert (wanted - model(x)).abs().max() > 0.01  # the product is more than a rounding
 
 
 def normed_weight() -> nn.Module:
@@ -206,39 +206,39 @@ def normed_weight() -> nn.Module:
 
 
 NO_PLACES = {
-    "used elsewhere": (Shortcut, "the map before it is used elsewhere too; after it is add"),
-    "used twice": (Shared, "norm.weight is used more than once; after it is add"),
-    "returned before": (lambda: Returned(True), "used elsewhere too; after it is tanh"),
+    "used elsewhere": (Shortcut, "the map before it is used elsewhere too; add comes after it"),
+    "used twice": (Shared, "norm.weight is used more than once; add comes after it"),
+    "returned before": (lambda: Returned(True), "used elsewhere too; tanh comes after it"),
     "returned after": (lambda: Returned(False), "the map after it leaves the network"),
     "set in place": (lambda: Moved(lambda u: u.__setitem__(0, 1.0)), "used elsewhere too"),
-    "shifted in place": (lambda: Moved(lambda u: u.add_(1)), "before it is add"),
+    "shifted in place": (lambda: Moved(lambda u: u.add_(1)), "add comes before it"),
     "norm without weights": (
         lambda: chain(nn.BatchNorm2d(8, affine=False), Times(8)),
         "no weights",
     ),
     "computed weights": (lambda: chain(normed_weight(), Times(8)), "computed from others"),
-    "ReLU6": (lambda: chain(bn(), nn.ReLU6(), Times(8), nn.Tanh()), "before it is hardtanh"),
+    "ReLU6": (lambda: chain(bn(), nn.ReLU6(), Times(8), nn.Tanh()), "hardtanh comes before it"),
     "padding with ones": (
         lambda: chain(nn.SiLU(), Times(8), nn.ConstantPad2d(1, 1.0), nn.Conv2d(8, 4, 3)),
-        "after it is pad",
+        "pad comes after it",
     ),
     "joined in height": (
         lambda: Written(lambda u: torch.cat((u, u), 2), lambda x, y: y.tanh()),
-        "before it is cat",
+        "cat comes before it",
     ),
     "as the weight of a convolution": (
         lambda: Written(torch.sigmoid, F.conv2d),
-        "after it is conv2d",
+        "conv2d comes after it",
     ),
     "for nothing": (lambda: Written(torch.sigmoid, lambda x, y: x), "leaves the network"),
     "padding channels": (
         lambda: chain(nn.SiLU(), Times(8), nn.ZeroPad3d((0, 0, 0, 0, 1, 1)), nn.Conv2d(10, 4, 1)),
-        "after it is pad",
+        "pad comes after it",
     ),
-    "alone": (lambda: chain(Times(8)), "is not seen; the map after it leaves the network"),
+    "alone": (lambda: chain(Times(8)), "is unknown; the map after it leaves the network"),
     "joined in space": (
         lambda: chain(nn.SiLU(), Times(8), nn.Flatten(2), nn.Conv1d(8, 4, 1)),
-        "after it is flatten",
+        "flatten comes after it",
     ),
 }
 

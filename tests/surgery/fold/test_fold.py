@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def images():
-    """Bundled images as a network takes them, with labels: to train on, and to judge by."""
+    """Bundled images as a network takes them, with labels, to train and to test on."""
     source = open_source("fashion-mnist")
     p = source.preprocessing
     return [
@@ -62,7 +62,7 @@ def batches(images):
 
 
 def hold(se: nn.Module) -> None:
-    """Make the gates of a block constants, another for each channel."""
+    """Make the gates of a block constants, different for each channel."""
     with torch.no_grad():
         last = [m for m in se.modules() if isinstance(m, nn.Conv2d | nn.Linear)][-1]
         last.weight.zero_()
@@ -70,7 +70,7 @@ def hold(se: nn.Module) -> None:
 
 
 def agree(folded: nn.Module, usual: nn.Module, x: torch.Tensor) -> None:
-    """The same output by the rule, in both modes, and the same statistics afterwards."""
+    """Require the same output by the rule, in both modes, and the same statistics afterwards."""
     folded, usual = copy.deepcopy(folded), copy.deepcopy(usual)
     exact = copy.deepcopy(usual).double()
     eps = torch.finfo(x.dtype).eps
@@ -305,7 +305,7 @@ def test_hard_swish_sends_the_gates_to_the_convolution_after(world):
 
 
 def small_timm(world) -> nn.Module:
-    """One basic block a stage, each with timm's SE."""
+    """Return a network with one basic block per stage, each with timm's SE."""
     resnet = world.timm.models.resnet
     model = resnet.ResNet(
         resnet.BasicBlock,
@@ -338,7 +338,7 @@ def test_networks_of_timm(world, accelerated):
 
 
 class Block(nn.Module):
-    """A residual block of somebody who has never heard of SE."""
+    """A residual block whose author has never heard of SE."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -388,7 +388,7 @@ def test_se_that_was_inserted_is_trained_and_folded(images, batches, make, into,
     assert all((block.gates.overall - 1).abs().max() > 1e-3 for block in report.blocks)
     assert list(model.state_dict()) == keys
     assert [type(m) for m in model.modules()] == classes  # no trace is left
-    for block in report.blocks:  # what was folded are the means of the gates
+    for block in report.blocks:  # the means of the gates were folded
         hold_at(before.get_submodule(block.path), block.gates.overall)
     agree(model, before, batches[0][0])
 
@@ -398,7 +398,7 @@ def test_se_that_was_inserted_is_trained_and_folded(images, batches, make, into,
 
 
 def hold_at(se: SqueezeExcitation, s: torch.Tensor) -> None:
-    """Make the gates 2σ(b) of a block s, whatever it sees."""
+    """Set the gates 2σ(b) of a block to s, whatever it sees."""
     with torch.no_grad():
         se.fc2.weight.zero_()
         se.fc2.bias.copy_((s / 2).logit())
@@ -458,7 +458,7 @@ def test_the_type_of_the_network_is_kept(model, batches):
 
 
 class Unseen(nn.Module):
-    """Takes the map a second time, where nobody who watches PyTorch sees it."""
+    """A network that uses the map a second time, in NumPy, which PyTorch does not see."""
 
     def __init__(self):
         super().__init__()
@@ -483,10 +483,10 @@ def test_what_was_not_seen_is_noticed(batches):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"placement": "post"}, "before it is add; after it is getitem"),
-        ({"placement": "identity"}, "the map before it is used elsewhere too; after it is add"),
-        ({"attention": "scse"}, "it does more than to multiply its map with its gates"),
-        ({"squeeze": "none"}, "its gates are not one number an image and channel"),
+        ({"placement": "post"}, "add comes before it; getitem comes after it"),
+        ({"placement": "identity"}, "the map before it is used elsewhere too; add comes after it"),
+        ({"attention": "scse"}, "it does more than multiply its map by its gates"),
+        ({"squeeze": "none"}, "its gates are not one number per image and channel"),
     ],
 )
 def test_a_block_that_cannot_be_folded_says_why(options, why):
@@ -529,9 +529,9 @@ def test_errors_say_what_to_do(model, batches):
         fold_gates(model, batches, tolerance=math.nan)
     with pytest.raises(ValueError, match="share of the images"):
         fold_gates(model, batches, tolerance="auto", max_loss=2)
-    with pytest.raises(ValueError, match="gives no labels"):
+    with pytest.raises(ValueError, match="yields no labels"):
         fold_gates(model, [x], tolerance="auto")
-    with pytest.raises(ValueError, match="gone through once"):
+    with pytest.raises(ValueError, match="iterated over only once"):
         fold_gates(model, iter(batches))
     with pytest.raises(ValueError, match="no images"):
         fold_gates(model, [])

@@ -1,4 +1,4 @@
-"""SE put into other people's networks, changed for other attention, and taken out again."""
+"""SE put into other people's networks, exchanged for other attention, and taken out again."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ from tests.models.agreement import scramble
 
 
 class Shortcut(nn.Module):
-    """Every second position, and zeros for the channels that are new: no parameters."""
+    """A shortcut without parameters: every second position, and zeros for the new channels."""
 
     def __init__(self, function) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Shortcut(nn.Module):
 
 
 class Block(nn.Module):
-    """As the CIFAR networks of many a repository have it, with a shortcut that only pads."""
+    """A block as in the CIFAR networks of many repositories, with a shortcut that only pads."""
 
     def __init__(self, channels: int, more: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def small() -> nn.Module:
 
 
 PLACES = ["3.0.bn2", "3.1.bn2", "4.bn2"]
-"""Of ``small()``: the ends of its branches."""
+"""The ends of the branches of ``small()``."""
 
 
 def test_it_goes_to_the_ends_of_the_branches_of_anybodys_blocks():
@@ -124,7 +124,7 @@ def test_what_is_frozen_stays_frozen_and_se_learns():
 
 
 def test_every_hidden_unit_is_awake():
-    """Asleep, it would stay so: no gradient comes through a last layer of zeros."""
+    """An inactive one would stay so: no gradient comes through a last layer of zeros."""
     model, seen = small(), []
     with torch.no_grad():
         model[4].bn2.bias.normal_(0, 1)
@@ -196,7 +196,7 @@ def test_twice_is_once():
     again = insert_se(model)
     assert not again.changed
     assert [f.path for f in again.left_alone] == [f"{path}.se" for path in PLACES]
-    assert all(f.why == "is there already" for f in again.left_alone)
+    assert all(f.why == "it is there already" for f in again.left_alone)
     assert dict(model.named_parameters()).keys() == parameters.keys()
     assert all(p is parameters[name] for name, p in model.named_parameters())
     assert torch.equal(model(x), before)
@@ -306,7 +306,7 @@ def test_arguments_out_of_range_are_named(world):
 
 @pytest.fixture
 def alone():
-    """A group of this process and no other."""
+    """A process group of this process alone."""
     store = distributed.HashStore()
     distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield

@@ -12,7 +12,7 @@ from tests.models.agreement import scramble
 
 pytestmark = pytest.mark.slow
 
-# Networks, and in how many places SE is put.
+# Networks, and the number of places where SE is put.
 INSERTED = {
     "timm:resnet50": 16,
     "timm:resnet26d": 8,
@@ -35,13 +35,13 @@ INSERTED = {
     "torchvision:inception_v3": 11,
     "torchvision:squeezenet1_1": 8,
 }
-# Networks that are left alone, at how many places, and why.
+# Networks that are left alone: at how many places, and why.
 LEFT_ALONE = {
-    "timm:legacy_seresnet18": (8, "is there already"),
+    "timm:legacy_seresnet18": (8, "it is there already"),
     "timm:convnext_atto": (12, "ends in mul, not in a convolution"),
     "timm:poolformer_s12": (12, "ends in Scale, not in a convolution"),
     "timm:vit_tiny_patch16_224": (1, "no residual branch, no inverted residual"),
-    "torchvision:efficientnet_b0": (16, "is there already"),
+    "torchvision:efficientnet_b0": (16, "it is there already"),
     "torchvision:convnext_tiny": (18, "ends in mul, not in a convolution"),
     "torchvision:densenet121": (4, "not all that it concatenates is its own"),
     "torchvision:vgg11": (1, "no residual branch, no inverted residual"),
@@ -49,7 +49,7 @@ LEFT_ALONE = {
 
 
 def settle(model: nn.Module, x: torch.Tensor) -> None:
-    """Norms with weights of their own, and statistics as if ``x`` were what it was trained on."""
+    """Give norms weights of their own, and statistics as if it had been trained on ``x``."""
     scramble(model)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -60,7 +60,7 @@ def settle(model: nn.Module, x: torch.Tensor) -> None:
 
 
 def gradients(model: nn.Module, x: torch.Tensor, keys: list[str]) -> dict[str, float]:
-    """The largest of each parameter."""
+    """Return the largest gradient of each parameter."""
     model.zero_grad()
     model(x).square().sum().backward()
     return {key: model.get_parameter(key).grad.abs().max().item() for key in keys}

@@ -19,7 +19,7 @@ from senet.models.registry import entry, list_models
 
 
 def facts(name: str) -> dict[str, Any]:
-    """Return the facts about a network, counted on the network itself: what is kept of it.
+    """Return the facts that are kept about a network, counted on the network itself.
 
     Example:
         >>> facts("se_resnet8_cifar")["parameters"]
@@ -49,7 +49,7 @@ def options() -> list[str]:
 
 
 def write() -> None:
-    """Write the options, and the facts about all networks, a line each."""
+    """Write the options, and the facts about all networks, one line per network."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(facts(name))}" for name in list_models())
     text = f'{{\n"options": {json.dumps(options())},\n"networks": {{\n{lines}\n}}\n}}\n'
     CATALOGUE.write_text(text, encoding="utf-8")

@@ -32,8 +32,8 @@ def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, 
     """Return the multiply-adds of one forward pass: of the whole network, and of its SE blocks.
 
     Convolutions and fully connected layers are counted, as in the paper's tables. Additions of the
-    squeeze and products of the scale are elementwise, and are not counted, as those of batch norm
-    and ReLU are not.
+    squeeze and products of the scale are elementwise and not counted, like those of batch norm and
+    ReLU.
 
     Args:
         model: any network; it is left unchanged.
@@ -77,7 +77,7 @@ def measure(
     Returns:
         For every name ``parameters``, ``se_parameters``, ``multiply_adds``, ``se_multiply_adds``,
         ``step_ms`` (forward, backward and update in training) and ``image_ms`` (forward alone, in
-        evaluation, a single image of the batch), in milliseconds.
+        evaluation, per image of the batch), in milliseconds.
     """
     times = in_turn_times(models, input_shape, batch_size, repeats, ready)
     costs = {}
@@ -109,8 +109,8 @@ def in_turn_times(
         input_shape: ``(channels, height, width)`` of one image.
         batch_size: number of images in both.
         repeats: number of rounds in which the networks take turns; the median counts.
-        ready: is called with the name and the copy of a network that is timed, which is plain, to
-            make it what is to be timed: :func:`senet.accelerate`, for instance.
+        ready: a function that prepares a network for timing, such as :func:`senet.accelerate`;
+            called with its name and the copy that is timed, which is plain.
     """
     images = torch.randn(batch_size, *input_shape).contiguous(memory_format=torch.channels_last)
     forms = {"training step": training_step, "inference": forward_pass}

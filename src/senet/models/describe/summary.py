@@ -36,7 +36,7 @@ class Stage:
     Attributes:
         name: name in the paper on residual networks: ``conv1``, ``conv2_x`` …
         module: name of the module in the network: ``layer1``.
-        output: height and width of the map that leaves the stage.
+        output: height and width of the stage's output.
         opening: layers before the blocks, such as the stem's pooling.
         blocks: the blocks, equal neighbours taken together.
     """
@@ -88,7 +88,7 @@ def summarise(model: Network, input_shape: tuple[int, int, int]) -> Summary:
         input_shape: ``(channels, height, width)`` of one image.
 
     Raises:
-        ValueError: if the image is too small for the network, or of other channels.
+        ValueError: if the image is too small for the network, or has another number of channels.
 
     Example:
         >>> from senet import create_model
@@ -128,7 +128,7 @@ def _layers(model: Network, input_shape: tuple[int, int, int]) -> list[_Layer]:
             pooled = module.in_features == last.shape[1]
             words, size = _head(path, module, pooled), (1, 1)
         else:
-            # In a stage the size of the map shows the stride.
+            # In a stage the size of the feature map shows the stride.
             words = _words(module, strided=path.split(".")[0] not in model.stages)
             size = (output.shape[2], output.shape[3])
         around = tuple(branch for branch in branches if _within(path, branch))
@@ -142,8 +142,8 @@ def _run(
     """Run the network on the meta device, and return its modules as they were called.
 
     Returns:
-        The map that each module took; the output of each layer that is shown; and the last map.
-        All maps are kept, so that no two of them have the same ``id``.
+        The feature map that each module took; the output of each layer that is shown; and the last
+        map. All maps are kept, so that no two of them have the same ``id``.
     """
     copy = deepcopy(model).eval().to("meta")
     taken: list[tuple[str, Tensor]] = []
@@ -169,7 +169,7 @@ def _run(
         try:
             last = copy.forward_features(torch.empty(1, *input_shape, device="meta"))
             copy.classify(last)
-        except RuntimeError as error:  # of PyTorch: a map has shrunk to nothing
+        except RuntimeError as error:  # PyTorch's: a map has shrunk to nothing
             raise ValueError(
                 f"images of {input_shape[1]}×{input_shape[2]} are too small for this network "
                 f"({str(error).splitlines()[0]})"
@@ -254,7 +254,7 @@ def _stages(model: Network, layers: list[_Layer]) -> Iterator[Stage]:
 
 
 def _blocks(row: list[_Layer]) -> Iterator[Blocks]:
-    """Yield the children of a stage, ``layer1.0``, ``layer1.1`` …; equal neighbours are counted."""
+    """Yield the children of a stage, ``layer1.0``, ``layer1.1`` …, equal neighbours only once."""
     children = groupby(row, lambda layer: layer.path.split(".")[1:2])
     each = [tuple(_lines(list(block))) for _, block in children]
     for layers, equal in groupby(each):

@@ -20,7 +20,7 @@ def tables(
 
     Args:
         summaries: the networks.
-        times: milliseconds for one image, of each network, see
+        times: milliseconds for one image in each network, see
             :func:`~senet.models.describe.cost.image_ms`; ``None`` leaves that row out.
         width: width of the terminal in characters; networks that do not fit beside the others get
             a table of their own.

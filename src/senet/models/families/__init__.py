@@ -1,4 +1,4 @@
-"""The networks of the paper's tables, one family a file, with the pieces that families share.
+"""The networks of the paper's tables, one family per file, with the pieces that families share.
 
 Importing a family's file registers its networks, and importing this package imports all families.
 """

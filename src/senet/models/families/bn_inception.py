@@ -1,11 +1,11 @@
 """BN-Inception, with and without squeeze-and-excitation.
 
-Ioffe and Szegedy, arXiv 1502.03167, Figure 5, as the authors of the SE paper had it in Caffe: this
-file follows their SE-BN-Inception.prototxt (github.com/hujie-frank/SENet), and leaves its SE out of
-the plain network. It differs from the figure in the poolings of 4c, 4d and 4e, whose maps have 128,
-128 and 608 channels; and its convolutions have no biases, which the batch norms would cancel.
-(Another Caffe network, of which Cadene published weights, has biases. ``translate`` moves them into
-the norms' means, so that the outputs are the same.)
+Ioffe and Szegedy, arXiv 1502.03167, Figure 5, as the authors of the SE paper built it in Caffe:
+this file follows their SE-BN-Inception.prototxt (github.com/hujie-frank/SENet), and leaves its SE
+out of the plain network. It differs from the figure in the poolings of 4c, 4d and 4e, whose maps
+have 128, 128 and 608 channels, and its convolutions have no biases, which the batch norms would
+cancel. (Another Caffe network, of which Cadene published weights, has biases. ``translate`` moves
+them into the norms' means, so that the outputs are the same.)
 
 :mod:`senet.models.families.inception` says where SE goes.
 """
@@ -27,7 +27,7 @@ from senet.preprocessing import IMAGENET
 
 
 class CornerPool(nn.MaxPool2d):
-    """Max pooling of 3×3 windows, two apart, from the map's corner on, the last beyond the edge.
+    """Max pooling of 3×3 windows at stride 2, from the map's corner to beyond its far edge.
 
     Caffe does the same at even sizes. At odd sizes there is one window more than in Caffe, to make
     as many rows, ceil(H / 2), as the strided convolutions beside it.
@@ -47,11 +47,11 @@ class CornerPool(nn.MaxPool2d):
         return F.max_pool2d(_even(input), 3, 2, ceil_mode=True)
 
 
-fx.wrap("_even")  # which looks at the size of the map
+fx.wrap("_even")  # it looks at the size of the feature map
 
 
 def _even(x: Tensor) -> Tensor:
-    """Return the map with one row or column more where their number is odd."""
+    """Return the feature map with one more row or column where their number is odd."""
     rows, columns = x.shape[2] % 2, x.shape[3] % 2
     if rows + columns > 0:
         x = F.pad(x, (0, columns, 0, rows), value=-math.inf)
@@ -114,7 +114,7 @@ class BNInception(InceptionNetwork):
     Args:
         num_classes: number of outputs.
         in_channels: channels of the image.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.

@@ -1,17 +1,17 @@
 """DenseNet, with and without squeeze-and-excitation: an example of adding SE to a new family.
 
 Huang, Liu, van der Maaten and Weinberger, arXiv 1608.06993, Table 1: every layer of a block takes
-all maps that were made before it, and adds a few of its own.
+all feature maps that were made before it, and adds a few of its own.
 
-The SE paper leaves this family out. A place for SE is found here as in its section 3.3:
+The SE paper leaves this family out. The place for SE is found here as in its section 3.3:
 
 1. Look for the transformation F_tr that the network repeats, and for what passes by unchanged. In a
    residual network the branch is F_tr, and the shortcut passes by. Here a dense layer is F_tr, and
    the older maps pass by.
-2. Put SE at the end of F_tr, before its result meets what passes by. There each gate decides about
-   new maps, once, and the older maps stay as free of gates as a shortcut. (Gates on the whole map
-   after each block would be the other choice: they would scale maps that later layers also read
-   unscaled, and only four times in 121 layers.)
+2. Put SE at the end of F_tr, before its result meets what passes by. There each gate scales new
+   maps, once, and the older maps stay as free of gates as a shortcut. (The alternative, gates on
+   all maps after each block, would scale maps that later layers also read unscaled, and only four
+   times in 121 layers.)
 3. Call ``se(channels, stage)`` for a block with the channels that F_tr makes, keep it as ``se``,
    and skip it if it is ``None``. That is all: :class:`DenseLayer` does it in two lines.
 """
@@ -40,7 +40,7 @@ class DenseLayer(nn.Module):
         inputs: channels of all earlier maps.
         growth: channels of the new maps; the 1×1 convolution makes four times as many.
         stage: stage that the layer is in, counted as the SE paper does.
-        se: makes the block of attention.
+        se: a function that makes the block of attention.
 
     Shape:
         ``[B, inputs, H, W]`` to ``[B, inputs + growth, H, W]``.
@@ -65,7 +65,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """A transition between two blocks: half of the channels, half of the side."""
+    """A transition between two blocks, which halves the channels and the side."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class DenseNet(Network):
         growth: channels that each layer adds, the paper's k; the stem has twice as many.
         num_classes: number of outputs.
         in_channels: channels of the image.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
@@ -133,7 +133,7 @@ class DenseNet(Network):
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
 
-# torchvision's and timm's. Here a transition belongs to the block after it, so that a feature
+# Names of torchvision and timm. Here a transition belongs to the block after it, so that a feature
 # pyramid takes the whole map of a block.
 _NAMES_ELSEWHERE = (
     (r"^(module\.)?features\.", ""),

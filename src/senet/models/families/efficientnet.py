@@ -43,19 +43,19 @@ class EfficientNet(Network):
         num_classes: number of outputs.
         in_channels: channels of the image.
         padding: ``"symmetric"``, or ``"same"`` as TensorFlow pads.
-        eps: eps of the batch norms. The defaults fit the weights of timm (``efficientnet_b0``)
+        eps: epsilon of the batch norms. The defaults fit the weights of timm (``efficientnet_b0``)
             and of torchvision; the authors' own, which timm has as ``tf_efficientnet_b0``, need
             ``padding="same"`` and ``eps=1e-3``.
         dropout: share of the pooled features that training drops.
         drop_path: probability that an image loses a residual branch in training; for block n of N,
             counted from 0, it is n/N times this. The paper has 0.2.
-        se: makes the blocks of attention; ``None`` for the network without.
+        se: a function that makes the blocks of attention; ``None`` for the network without SE.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: for an unknown padding, or a ``drop_path`` that is not a probability.
+        ValueError: if ``padding`` is unknown, or ``drop_path`` is not a probability.
     """
 
     stages = ("layer1", "layer2", "layer3", "layer4")

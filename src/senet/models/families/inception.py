@@ -1,11 +1,11 @@
 """The pieces of Inception networks: parallel branches, and attention to their concatenation.
 
-A module applies windows of several sizes to the same map, and concatenates the results:
-Szegedy et al., arXiv 1409.4842, section 4. A network is a table of modules, and a module a table
+A module applies windows of several sizes to the same feature map, and concatenates the results:
+Szegedy et al., arXiv 1409.4842, section 4. A network is a table of modules, and a module is a table
 of branches; the tables are in the file of each family.
 
 SE comes after the concatenation: the whole module is the transformation F_tr (Figure 2 of arXiv
-1709.01507v4). All modules have it, those that halve the map too, as in the definition that the
+1709.01507v4). All modules have it, also those that halve the map, as in the definition that the
 authors published (SE-BN-Inception.prototxt, github.com/hujie-frank/SENet). The place is
 :class:`Inception`.
 """
@@ -43,12 +43,12 @@ class Branches(nn.ModuleDict):
     """The outputs of several branches on the same map, concatenated.
 
     Args:
-        inputs: channels of the map that comes in.
+        inputs: channels of the input.
         table: names of the branches, and their layers.
-        eps: eps of the batch norms.
+        eps: epsilon of the batch norms.
 
     Attributes:
-        outputs: channels of the map that leaves.
+        outputs: channels of the output.
 
     Example:
         >>> branches = Branches(8, {"1x1": [Conv(2)], "3x3": [Conv(4), Conv(6, 3)]}, eps=1e-3)
@@ -114,11 +114,11 @@ class InceptionNetwork(Network):
 
     Args:
         table: for each stage the names of its layers, and the layers.
-        eps: eps of the batch norms.
+        eps: epsilon of the batch norms.
         num_classes: number of outputs.
         in_channels: channels of the image.
         dropout: share of the pooled features that training drops.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
     """
 
     stages = ("stage2", "stage3", "stage4", "stage5")

@@ -2,7 +2,7 @@
 
 Szegedy, Ioffe, Vanhoucke and Alemi, arXiv 1602.07261: Inception modules as residual branches, whose
 results are scaled down before they are added (section 3.3). The numbers are those of the network
-that the authors published in TensorFlow, and timm has too; they differ from the paper's figures.
+that the authors published in TensorFlow and timm has too; they differ from the paper's figures.
 
 SE comes at the end of each residual branch, after its last convolution and before the scaling and
 the addition, as in the residual networks (Figure 3 of arXiv 1709.01507v4): the place is
@@ -96,11 +96,11 @@ class Residual(nn.Module):
     The last convolution has a bias, and neither batch norm nor ReLU, as in the authors' program.
 
     Args:
-        inputs: channels of the map that comes in, and of the one that leaves.
+        inputs: channels of the input and of the output.
         branch: the branch whose output is added.
         stage: stage that the block is in, counted as the SE paper does.
-        se: makes the block of attention.
-        eps: eps of the batch norms.
+        se: a function that makes the block of attention.
+        eps: epsilon of the batch norms.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class InceptionResNetV2(InceptionNetwork):
         num_classes: number of outputs.
         in_channels: channels of the image.
         dropout: share of the pooled features that training drops; 0.2 in the paper (Figure 15).
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``. H and W are at least 75.

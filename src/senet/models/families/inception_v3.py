@@ -1,8 +1,8 @@
 """Inception-v3, with and without squeeze-and-excitation.
 
-Szegedy et al., arXiv 1512.00567, Table 1 and Figures 5, 6 and 7, in the numbers that the authors
-published in TensorFlow, and torchvision and timm have too. The auxiliary classifier, which helps
-only in training, is left out: ``translate`` drops its weights.
+Szegedy et al., arXiv 1512.00567, Table 1 and Figures 5, 6 and 7, with the numbers that the authors
+published in TensorFlow and that torchvision and timm have too. The auxiliary classifier, which
+helps only in training, is left out: ``translate`` drops its weights.
 
 :mod:`senet.models.families.inception` says where SE goes. The SE paper has no SE-Inception-v3; ours
 follows its SE-BN-Inception.
@@ -100,7 +100,7 @@ class InceptionV3(InceptionNetwork):
         in_channels: channels of the image.
         dropout: share of the pooled features that training drops. The authors' program has 0.2,
             torchvision 0.5.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``. H and W are at least 75.
@@ -136,7 +136,7 @@ def _names_elsewhere() -> Iterator[tuple[str, str]]:
         yield rf"\.branch(\w+)_{i + 1}b\.", rf".branches.\1.{i}.3x1.0."
 
 
-# Of all published weights, torchvision's too: torchvision converts other inputs to these itself.
+# For all published weights: torchvision's network itself converts other inputs to these.
 PREPROCESSING = Preprocessing(
     size=299, mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.875, interpolation="bicubic"
 )

@@ -26,9 +26,9 @@ Unit = Callable[..., ConvNormAct]
 class SameConvNormAct(ConvNormAct):
     """A :class:`~senet.nn.ConvNormAct` that pads as TensorFlow's ``SAME`` does.
 
-    The map that leaves has ceil(H / stride) rows for every kernel. If the number of rows of zeros
-    is odd, the larger half is below: at stride 2 an even map gets k // 2 rows below it and one less
-    above, where PyTorch's networks have k // 2 on both sides. Columns likewise.
+    The output has ceil(H / stride) rows for every kernel. If the number of rows of zeros is odd,
+    the larger half is below: at stride 2 an even map gets k // 2 rows below it and one less above,
+    where PyTorch's networks have k // 2 on both sides. The same holds for columns.
 
     Example:
         >>> SameConvNormAct(3, 8, 3, stride=2)(torch.randn(2, 3, 8, 9)).shape
@@ -47,7 +47,7 @@ class SameConvNormAct(ConvNormAct):
         return self.activation(self.bn(self.conv(x)))
 
 
-fx.wrap("_pad_as_tensorflow")  # which looks at the size of the map
+fx.wrap("_pad_as_tensorflow")  # it looks at the size of the feature map
 
 
 def _pad_as_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -65,10 +65,10 @@ def unit_of(padding: str, eps: float) -> Unit:
 
     Args:
         padding: ``"symmetric"``, k // 2 zeros on each side, or ``"same"``, as TensorFlow pads.
-        eps: eps of the batch norms.
+        eps: epsilon of the batch norms.
 
     Raises:
-        ValueError: for another padding.
+        ValueError: if the padding is unknown.
 
     Example:
         >>> unit_of("same", 1e-3)(3, 8, 3, stride=2).bn.eps
@@ -83,13 +83,13 @@ class InvertedResidual(nn.Module):
     """1×1 to a wide map, depthwise k×k, attention, 1×1 to a narrow map, and the shortcut.
 
     Args:
-        inputs: channels of the narrow map that comes in.
+        inputs: channels of the narrow input.
         expanded: channels of the wide map; if equal to ``inputs``, the first 1×1 is left out.
-        outputs: channels of the narrow map that leaves; there is a shortcut if they are equal to
+        outputs: channels of the narrow output; there is a shortcut if they are equal to
             ``inputs`` and the map keeps its size.
         kernel_size: k.
         stride: stride of the depthwise convolution.
-        activation: makes the activation of the wide map; the narrow one has none.
+        activation: a function that makes the activation of the wide map; the narrow one has none.
         se: the block of attention, for ``expanded`` channels.
         unit: see :func:`unit_of`.
         drop_path: see :func:`drop_path`.
@@ -134,8 +134,8 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
 
     Args:
         branch: output of the branch, ``[B, C, H, W]``.
-        rate: probability that an image loses the branch; the others are divided by 1 - rate, so
-            that the mean stays.
+        rate: probability that an image loses the branch; the others are divided by 1 - rate, which
+            preserves the mean.
 
     Example:
         >>> drop_path(torch.ones(1000, 1, 1, 1), 0.5).unique()
@@ -151,7 +151,7 @@ def translate_blocks(
     """Return a state dict of timm or torchvision under our names of blocks and their neighbours.
 
     Both number blocks by rows of the paper's table, or throughout, and not by stages. Here the
-    blocks are put in order, and dealt to the stages.
+    blocks are put in order and distributed over the stages.
 
     Args:
         state: names and tensors; our own names stay.
@@ -176,8 +176,8 @@ def translate_blocks(
 _BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.depthwise\.conv\.weight")
 
 _LAYERS_ELSEWHERE = (
-    # torchvision's: the layers of a block are numbered, and the first block has no 1×1 before its
-    # depthwise convolution.
+    # torchvision's names: the layers of a block are numbered, and the first block has no 1×1 before
+    # its depthwise convolution.
     (r"^features\.(\d+)\.block\.", r"blocks.\1.0."),
     (r"^features\.(\d+)\.(\d+)\.block\.", r"blocks.\1.\2."),
     (r"^(blocks\.\d+\.\d+)\.\d\.(fc[12])\.", r"\1.se.\2."),
@@ -190,7 +190,7 @@ _LAYERS_ELSEWHERE = (
     (r"^features\.\d+\.([01])\.", r"head.\1."),
     (r"^(blocks\..*|conv1|head)\.0\.(weight)$", r"\1.conv.\2"),
     (r"^(blocks\..*|conv1|head)\.1\.(\w+)$", r"\1.bn.\2"),
-    # timm's, likewise.
+    # timm's names, likewise.
     (r"^conv_stem\.", "conv1.conv."),
     (r"^bn1\.", "conv1.bn."),
     (r"\.se\.conv_reduce\.", ".se.fc1."),
@@ -206,7 +206,7 @@ _LAYERS_ELSEWHERE = (
     (r"^(blocks\.\d+\.\d+)\.bn3\.", r"\1.project.bn."),
 )
 
-# timm's head of MobileNetV3 is one more block; it is the one that was not dealt to a stage.
+# timm's head of MobileNetV3 is one more block: the one that was not given to a stage.
 _HEAD_ELSEWHERE = (
     (r"^blocks\.\d+\.0\.conv\.", "head.conv."),
     (r"^blocks\.\d+\.0\.expand\.bn\.", "head.bn."),

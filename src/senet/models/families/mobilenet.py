@@ -6,9 +6,9 @@ one, which mixes space, and a pointwise one, which mixes channels.
 SE comes at the end of each such block, after the ReLU of its pointwise convolution: as in an
 Inception module (section 3.3 of arXiv 1709.01507v4) the whole block is the transformation F_tr. The
 paper does not name the place, but its counts show it: Table 3 has 4.2 M parameters without SE,
-4.7 M with, and 569 M and 572 M multiply-adds. SE after the pointwise convolutions alone makes
+4.7 M with, and 569 M and 572 M multiply-adds. SE after the pointwise convolutions alone gives
 4.72 M and 571.9 M (with the additions of the squeeze, which the paper counts); after the depthwise
-ones alone 4.59 M, after both 5.07 M. The place is :class:`Separable`.
+ones alone 4.59 M, and after both 5.07 M. The place is :class:`Separable`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MobileNet(Network):
         width: the paper's multiplier α of all channels: 1, 0.75, 0.5 or 0.25 there.
         activation: ``"relu"``, as in the paper, or ``"relu6"``, as in the published weights of
             TensorFlow and timm.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.

@@ -42,17 +42,18 @@ class MobileNetV3(Network):
         num_classes: number of outputs.
         in_channels: channels of the image.
         padding: ``"symmetric"``, or ``"same"`` as TensorFlow pads.
-        eps: eps of the batch norms. The defaults fit timm's own weights (``mobilenetv3_small_100``,
-            ``mobilenetv3_large_100``); torchvision's need ``eps=1e-3``, and TensorFlow's, Keras's
-            and timm's ports of them (``tf_mobilenetv3_small_100`` …) need that and ``"same"``.
+        eps: epsilon of the batch norms. The defaults fit timm's own weights
+            (``mobilenetv3_small_100``, ``mobilenetv3_large_100``); torchvision's need ``eps=1e-3``,
+            and TensorFlow's, Keras's and timm's ports of them (``tf_mobilenetv3_small_100`` …) need
+            that and ``"same"``.
         dropout: share of the hidden features that training drops.
-        se: makes the blocks of attention; ``None`` for the network without.
+        se: a function that makes the blocks of attention; ``None`` for the network without SE.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: for an unknown padding.
+        ValueError: if the padding is unknown.
     """
 
     stages = ("layer1", "layer2", "layer3", "layer4")

@@ -30,12 +30,12 @@ class Bottleneck(nn.Module):
     """1×1, grouped 3×3, attention, 1×1, all of one width; and the shortcut: the paper's Y block.
 
     Args:
-        inputs: channels of the map that comes in.
-        width: channels of the map that leaves, and of those between.
+        inputs: channels of the input.
+        width: channels of the output, and of those between.
         stride: stride of the 3×3 convolution.
         group_width: channels of a group of the 3×3 convolution.
         stage: stage that the block is in, counted as the SE paper does.
-        se: makes the block of attention.
+        se: a function that makes the block of attention.
     """
 
     def __init__(
@@ -67,13 +67,14 @@ class RegNet(Network):
         group_width: channels of a group of the 3×3 convolutions; must divide the widths.
         num_classes: number of outputs.
         in_channels: channels of the image.
-        se: makes the blocks of attention; ``None`` for the network without: RegNetX's block.
+        se: a function that makes the blocks of attention; ``None`` for the network without SE,
+            whose block is RegNetX's.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: if layers and widths name different stages, or groups are unequal.
+        ValueError: if ``layers`` and ``widths`` name different stages, or groups are unequal.
     """
 
     def __init__(
@@ -124,10 +125,10 @@ def _from_zero(match: re.Match[str]) -> str:
 
 
 _NAMES_ELSEWHERE = (
-    # timm's
+    # timm's names
     (r"^stem\.(conv|bn)\.", r"conv1.\1."),
     (r"^head\.fc\.", "fc."),
-    # torchvision's
+    # torchvision's names
     (r"^stem\.", "conv1."),
     (r"^trunk_output\.block(\d)\.block\d-(\d+)\.", r"layer\1.\2."),
     (r"\.proj\.", ".downsample."),

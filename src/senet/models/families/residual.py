@@ -18,7 +18,7 @@ PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Return a 3×3 convolution without bias that keeps the size of the map at stride 1."""
+    """Return a 3×3 convolution without bias that keeps the feature map's size at stride 1."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, groups=groups, bias=False)
 
 
@@ -52,11 +52,11 @@ class PadShortcut(nn.Module):
 def make_shortcut(
     inputs: int, outputs: int, stride: int, kind: str, preactivation: bool
 ) -> nn.Module:
-    """Return what brings the shortcut to the shape of the block's output.
+    """Return the module that brings the shortcut to the shape of the block's output.
 
     Args:
-        inputs: channels of the map that comes in.
-        outputs: channels of the map that leaves.
+        inputs: channels of the input.
+        outputs: channels of the output.
         stride: stride of the block.
         kind: ``shortcut`` of :class:`~senet.models.families.resnet.ResNet`.
         preactivation: whether the shortcut starts after the first norm of the block.
@@ -89,12 +89,12 @@ class Residual(nn.Module):
     """A residual branch, the shortcut that it is added to, and attention somewhere on the way.
 
     Args:
-        inputs: channels of the map that comes in.
+        inputs: channels of the input.
         width: width of the block; a bottleneck's output has four times as many channels.
         stride: stride of the block.
         stage: stage that the block is in, counted as the paper does.
         design: choices that all blocks of the network share.
-        downsample: brings the shortcut to the shape of the output, where the two differ.
+        downsample: a module that brings the shortcut to the shape of the output, where they differ.
     """
 
     preactivation = False
@@ -105,7 +105,7 @@ class Residual(nn.Module):
         self.se = None if design.se is None else design.se(channels, stage)
 
     def se_at(self, place: str, x: Tensor) -> Tensor:
-        """Return the map ``x``, rescaled by the block of attention if ``place`` is where it goes.
+        """Return the feature map ``x``, rescaled by attention if ``place`` is where it goes.
 
         Figure 5 of the paper, and Table 15:
 

@@ -50,8 +50,8 @@ class ResNet(Network):
         layers: number of blocks of each stage.
         widths: width of each stage; a bottleneck's output has four times as many channels.
         stem: ``"imagenet"`` (7×7 of stride 2, then max pooling: a quarter of the side), ``"deep"``
-            (three 3×3 convolutions in place of the 7×7, as in SENet-154) or ``"cifar"`` (3×3,
-            nothing lost).
+            (three 3×3 convolutions in place of the 7×7, as in SENet-154) or ``"cifar"`` (3×3, which
+            keeps the size).
         stem_pool: where the stem's max pooling starts: ``"padded"`` one pixel outside the map
             (today's published weights) or ``"ceil"`` at its corner (the authors' Caffe networks
             and what was ported from them).
@@ -66,7 +66,7 @@ class ResNet(Network):
         stride_on: the convolution of a bottleneck that has the stride: ``"3x3"`` (today's
             published weights) or ``"1x1"`` (the original).
         dropout: share of the pooled features that training drops before the classifier.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
         placement: where they go: one of ``PLACEMENTS``, see
             :meth:`~senet.models.families.residual.Residual.se_at`.
         zero_init_residual: start the last norm of every branch at zero (arXiv 1706.02677).
@@ -141,7 +141,7 @@ class ResNet(Network):
             self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False)
         else:
             self.conv1 = conv3x3(inputs, half, stride=2)
-        if not preactivation:  # whose blocks begin with norms of their own
+        if not preactivation:  # pre-activation blocks begin with norms of their own
             self.bn1, self.relu = nn.BatchNorm2d(self.conv1.out_channels), nn.ReLU()
         if stem == "deep":
             self.conv2, self.bn2, self.relu2 = conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU()
@@ -173,7 +173,7 @@ class ResNet(Network):
     def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the options of the authors' Caffe networks for state dicts ported from them.
 
-        Cadene's and timm's ports are known by their ``layer0``. The SE-ResNets alone, whose 3×3
+        Cadene's and timm's ports are recognised by their ``layer0``. Only the SE-ResNets, whose 3×3
         convolutions have no groups, have the stride on the first 1×1.
         """
         if not any(_PORTED.match(name) for name in state):
@@ -196,7 +196,7 @@ _DEEP_STEM_ELSEWHERE = (
     (r"^conv1\.4\.", "bn2."),
     (r"^conv1\.6\.", "conv3."),
 )
-# Apart from that torchvision's and timm's names are ours.
+# Apart from that, torchvision's and timm's names are ours.
 _NAMES_ELSEWHERE = (
     (r"^(module\.)?layer0\.", ""),  # legacy SENets of Cadene and timm
     (r"\.se_module\.", ".se."),

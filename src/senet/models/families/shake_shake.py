@@ -61,7 +61,7 @@ class Shake(nn.Module):
             ``"even"`` for a half. Both are drawn for each image ("Image" in the paper).
 
     Shape:
-        Twice ``[B, C, H, W]`` to the same.
+        Two maps ``[B, C, H, W]`` to one.
 
     Example:
         >>> a, b = torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1)
@@ -92,7 +92,7 @@ class Branch(nn.Module):
     Args:
         convolutions: the convolutions; the last one has no activation.
         stage: stage that the branch is in, counted as the SE paper does.
-        se: makes the block of attention.
+        se: a function that makes the block of attention.
     """
 
     def __init__(self, *convolutions: ConvNormAct, stage: int, se: Attend | None) -> None:
@@ -109,8 +109,8 @@ class Branch(nn.Module):
 class TwoFlows(nn.Module):
     """The shortcut where the shape changes: two 1×1 convolutions, each of half of the channels.
 
-    The second sees the map moved by one pixel, right and down, so that with stride 2 the two see
-    different pixels.
+    The second sees the feature map shifted by one pixel, right and down, so that at stride 2 the
+    two see different pixels.
 
     Example:
         >>> TwoFlows(16, 32, stride=2)(torch.randn(1, 16, 8, 8)).shape
@@ -132,12 +132,12 @@ class ShakeBlock(nn.Module):
     """A shortcut and two branches.
 
     Args:
-        inputs: channels of the map that comes in.
-        outputs: channels of the map that leaves.
+        inputs: channels of the input.
+        outputs: channels of the output.
         stride: stride of the block.
         stage: stage that the block is in, counted as the SE paper does.
         backward: see :class:`Shake`.
-        se: makes the blocks of attention.
+        se: a function that makes the blocks of attention.
     """
 
     __constants__ = ("preactivation",)
@@ -212,7 +212,7 @@ class ShakeShake(Network):
         backward: see :class:`Shake`.
         num_classes: number of outputs.
         in_channels: channels of the image.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.

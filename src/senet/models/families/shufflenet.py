@@ -6,7 +6,7 @@ so that they cost little; the shuffle between them lets the groups see each othe
 SE comes at the end of the residual branch, after its last batch norm and before the branch meets
 the shortcut, as in the residual networks (Figure 3 of arXiv 1709.01507v4): before the addition, and
 in the units that halve the map before the concatenation. This gives the counts of the paper's
-Table 3: 1.8 M parameters without SE, 2.4 M with (1.87 and 2.49, cut off, not rounded; after the
+Table 3: 1.8 M parameters without SE, 2.4 M with (1.87 and 2.49, truncated, not rounded; after the
 concatenation it would be 2.59). The place is :class:`ShuffleUnit`.
 """
 
@@ -35,7 +35,7 @@ def shuffle(x: Tensor, groups: int) -> Tensor:
     """Move channel c of group g to channel g of group c: section 3.1 of the paper.
 
     Args:
-        x: a map ``[B, C, H, W]``.
+        x: a feature map ``[B, C, H, W]``.
         groups: number of groups of its channels; it divides C.
 
     Returns:
@@ -52,12 +52,12 @@ class ShuffleUnit(nn.Module):
     """1×1 in groups, shuffle, depthwise 3×3, 1×1 in groups: Figure 2b, or 2c at stride 2.
 
     Args:
-        inputs: channels of the map that comes in.
-        outputs: channels of the map that leaves; at stride 2 ``inputs`` of them are the shortcut's.
+        inputs: channels of the input.
+        outputs: channels of the output; at stride 2 ``inputs`` of them are the shortcut's.
         stride: 1 or 2.
-        grouped: whether the first 1×1 has groups; none where each would see too few channels.
+        grouped: whether the first 1×1 has groups; not where each would see too few channels.
         stage: stage that the unit is in, counted as the SE paper does.
-        se: makes the block of attention.
+        se: a function that makes the block of attention.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ShuffleNet(Network):
         width: multiplier of the channels, the paper's s: 0.25, 0.5, 1, 1.5 or 2 there. Those of
             the stem grow in whole steps only, 12, 24, 48, or the paper's multiply-adds would not
             come out.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``.

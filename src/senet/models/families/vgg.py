@@ -49,14 +49,14 @@ class VGG16(Network):
 
     Nothing shrinks the image before the first convolutions, so these, ``conv1``, are the stem, at
     stride 1, and level k of a feature pyramid is the map before pooling k + 1, at stride 2^k:
-    level 4 is conv5_3, the map of the first Faster R-CNN. In counting stages for attention
-    ``conv1`` goes with stage 2.
+    level 4 is conv5_3, the map of the first Faster R-CNN. For attention, ``conv1`` counts as
+    stage 2.
 
     Args:
         num_classes: number of outputs.
         in_channels: channels of the image.
         dropout: share of the hidden features that training drops after each of ``fc6`` and ``fc7``.
-        se: makes the blocks of attention; ``None`` for the plain network.
+        se: a function that makes the blocks of attention; ``None`` for the plain network.
 
     Shape:
         ``[B, in_channels, H, W]`` to logits ``[B, num_classes]``. H and W are at least 32. The last

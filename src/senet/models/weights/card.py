@@ -55,7 +55,7 @@ def _sections(model: Network, record: Record, repository: str) -> Iterator[str]:
     yield "An image classifier of senet, squeeze-and-excitation networks for PyTorch.\n"
     yield _table(
         ("architecture", f"`{architecture.name}`{options and ', with '}{options}"),
-        ("parameters", f"{total:,}, of these {attention:,} in blocks of attention"),
+        ("parameters", f"{total:,}, of which {attention:,} in blocks of attention"),
         ("input", f"{architecture.in_channels} × {preprocessing.size} × {preprocessing.size}"),
         ("resizing", f"{preprocessing.interpolation}, the crop keeps {preprocessing.crop:g}"),
         ("mean", _numbers(preprocessing.mean)),

@@ -52,12 +52,12 @@ def download(url: str, sha256: str | None = None) -> Path:
     """Return the file at ``url``, downloaded into the cache if it is not there yet.
 
     Args:
-        url: address of http or https.
+        url: an http or https address.
         sha256: SHA-256 of the file, or its beginning; by default the one in the file's name.
 
     Raises:
         ValueError: if it cannot be reached, the connection is lost, or the file does not match its
-            hash. Nothing is left then that would be taken for the file.
+            hash. Nothing that could be taken for the file is left then.
     """
     file = cached(url)
     if file.is_file():
@@ -75,7 +75,7 @@ def download(url: str, sha256: str | None = None) -> Path:
 def cached(url: str) -> Path:
     """Return where the file at ``url`` is kept, whether it exists or not."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "index"
-    # Many files of the web are called model.pth: each address has a folder of its own.
+    # Many files on the web are called model.pth: each address has a folder of its own.
     folder = hashlib.sha256(url.encode()).hexdigest()[:12]
     return cache_folder() / "weights" / folder / name
 
@@ -100,7 +100,7 @@ def _fetch(url: str, part: Path, resume: bool) -> None:
             part.unlink()
             _fetch(url, part, resume)
             return
-        raise ValueError(f"{url} cannot be had: {error.code} {error.reason}") from error
+        raise ValueError(f"{url} cannot be downloaded: {error.code} {error.reason}") from error
     except _LOST as error:
         raise ValueError(_about_loss(url, part, resume, error)) from error
     if total is not None and part.stat().st_size < total:
@@ -112,10 +112,10 @@ def _about_loss(url: str, part: Path, resume: bool, reason: object) -> str:
     if resume and part.is_file():
         return (
             f"{url}: the connection was lost ({reason}). The {part.stat().st_size:,} bytes that "
-            "came are kept: ask again, and the download goes on from there"
+            "came are kept: ask again, and the download continues from there"
         )
     return (
-        f"{url} cannot be reached ({reason}). Get online; or bring the file here by other means, "
+        f"{url} cannot be reached ({reason}). Get online, or bring the file here by other means "
         "and name it instead"
     )
 
@@ -128,8 +128,8 @@ def _require(part: Path, expected: str | None, url: str) -> None:
         part.unlink()
         raise ValueError(
             f"{url} was refused, and not kept: its SHA-256 begins with "
-            f"{found[: len(expected)]}, not with {expected}. It was damaged on its way, or is "
-            "another file than it was"
+            f"{found[: len(expected)]}, not with {expected}. It was damaged on its way, or "
+            "has been replaced by another file"
         )
 
 

@@ -67,14 +67,14 @@ def read_record(path: str | os.PathLike[str]) -> Record:
     record = find_record(path)
     if record is None:
         raise ValueError(
-            f"{path} holds weights but does not say of which network: it was not written by "
-            f"`senet train`. Name the network, as in `senet train --model NAME --weights {path}`."
+            f"{path} holds weights but does not say of which network they are: `senet train` did "
+            f"not write it. Name the network, as in `senet train --model NAME --weights {path}`."
         )
     return record
 
 
 def find_record(path: str | os.PathLike[str]) -> Record | None:
-    """Return what a file says of its weights, or ``None``: most of other projects say nothing.
+    """Return the record of a file of weights, or ``None``: most other projects' files have none.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -149,8 +149,8 @@ def load_state(
         Whether the classifier of ``model`` was kept.
 
     Raises:
-        ValueError: if something does not fit; it names missing keys, unknown keys, keys of another
-            shape, and a network that the state dict would fit.
+        ValueError: if something does not fit; the message names missing keys, unknown keys, keys
+            of another shape, and a network that the state dict would fit.
 
     Example:
         >>> from senet import create_model

@@ -21,10 +21,10 @@ class Weights:
     """Weights that were found.
 
     Attributes:
-        name: the name that they were asked for by.
+        name: the name by which they were asked for.
         file: their file on this machine.
-        record: what is known of them, or ``None``: a plain state dict says nothing of itself. The
-            architecture may be another project's, which the registry does not know.
+        record: what is known about them, or ``None`` for a plain state dict. The architecture may
+            be another project's, which the registry does not know.
     """
 
     name: str
@@ -48,8 +48,8 @@ def find_weights(word: str | os.PathLike[str], network: str | None = None) -> We
                                      and ``hf-hub:owner/name``
     ===============================  =============================================================
 
-    Files of the web are kept in ``$SENET_HOME``, by default ``~/.cache/senet``, those of the hub in
-    the hub's own cache.
+    Files from the web are kept in ``$SENET_HOME``, by default ``~/.cache/senet``, those from the
+    hub in the hub's own cache.
 
     Args:
         word: one of these.

@@ -40,7 +40,7 @@ def fetch(word: str) -> tuple[Path, Record | None]:
     """Return the file of weights of a repository, from the hub or its cache, and its record.
 
     Args:
-        word: ``owner/name`` or ``owner/name@revision``, ``hf-hub:`` before it or not.
+        word: ``owner/name`` or ``owner/name@revision``, with or without ``hf-hub:`` before it.
 
     Raises:
         ValueError: if there is no such repository, it holds no weights, or the hub is out of reach
@@ -167,18 +167,18 @@ def _asked(what: Callable[[], T], repository: str) -> T:
     except RepositoryNotFoundError as error:
         raise ValueError(
             f"the Hugging Face hub has no repository {repository!r} for you, and there is no such "
-            "file or folder here. If it is private or gated, first: hf auth login"
+            "file or folder here. If it is private or gated, first run: hf auth login"
         ) from error
     except HFValidationError as error:
-        raise ValueError(f"{repository!r} is no name of a repository: {error}") from error
+        raise ValueError(f"{repository!r} is not the name of a repository: {error}") from error
     except HfHubHTTPError as error:
         raise ValueError(
             f"the Hugging Face hub refuses {repository!r}: {_first_line(error)} If it wants to "
-            "know who you are: hf auth login"
+            "know who you are, run: hf auth login"
         ) from error
     except Exception as error:  # offline; of which kind depends on the HTTP library beneath
         if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
-            raise  # of this machine's disk
+            raise  # an error of this machine's disk
         raise ValueError(
             f"the Hugging Face hub cannot be reached ({_first_line(error)}), and what is asked of "
             f"{repository!r} is not in its cache, nor a file or folder here. Get online, or name a "

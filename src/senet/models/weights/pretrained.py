@@ -17,19 +17,19 @@ from senet.models.weights.find import Weights, find_weights
 
 
 def from_pretrained(word: str | os.PathLike[str]) -> Network:
-    """Return the network that the weights are of, with these weights, in evaluation mode.
+    """Return the network that the weights belong to, with these weights, in evaluation mode.
 
     Args:
-        word: as for :func:`~senet.models.find_weights`; the weights must say of which network
-            they are.
+        word: as for :func:`~senet.models.find_weights`; the weights must say which network they
+            belong to.
 
     Returns:
         The network, with its ``architecture``, ``preprocessing`` and, where they are known,
         ``classes``.
 
     Raises:
-        ValueError: as :func:`~senet.models.create_model`, and if the weights do not say of which
-            network they are.
+        ValueError: as for :func:`~senet.models.create_model`, and if the weights do not say which
+            network they belong to.
 
     Example:
         >>> import tempfile
@@ -42,7 +42,7 @@ def from_pretrained(word: str | os.PathLike[str]) -> Network:
     weights = find_weights(word)
     if weights.record is None:
         raise ValueError(
-            f"{word} holds weights but does not say of which network: name it, as in "
+            f"{word} holds weights but does not say of which network they are: name it, as in "
             f"create_model(NAME, weights={os.fspath(word)!r})"
         )
     return _create(weights.record.architecture.name, weights).eval()
@@ -115,8 +115,8 @@ def _create(
         )
     if known and known.architecture.name != name:
         _warn(
-            f"{weights.name} is of {known.architecture.name}. Its tensors fit {name}, but whether "
-            "the two compute the same cannot be seen"
+            f"{weights.name} is for {known.architecture.name}. Its tensors fit {name}, but they do "
+            "not show whether the two compute the same"
         )
     return model
 

@@ -28,7 +28,7 @@ class Published:
             where they are published.
         licence: the licence that the publisher states. On ImageNet's images see ``published.toml``.
         report: where the accuracies are published, if they are.
-        tested: how they were measured, where not with the record's preprocessing.
+        tested: how they were measured, if not with the record's preprocessing.
         sha256: SHA-256 of the file, where neither the source checks it nor its name carries it.
     """
 

@@ -17,7 +17,7 @@ class Record:
     """Everything needed to use weights; it travels with them as JSON.
 
     Attributes:
-        architecture: the network that they are of.
+        architecture: the network that they belong to.
         preprocessing: the preprocessing of its images.
         classes: names of the outputs, in their order; empty where they are unknown.
         metrics: measured figures, such as ``{"test_accuracy": 0.91}``.
@@ -30,7 +30,7 @@ class Record:
 
     @classmethod
     def of(cls, model: Network, metrics: Mapping[str, float] | None = None) -> Record:
-        """Return what a network says of itself. Classes without names are named by their numbers.
+        """Return the record of a network. Classes without names are named by their numbers.
 
         Example:
             >>> from senet import create_model
@@ -74,11 +74,11 @@ class Record:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{source} says what it holds in a way that this version of senet does not "
-                f"understand ({error!r}): it may be of a newer one. pip install --upgrade senet"
+                f"{source} has a record that this version of senet does not understand "
+                f"({error!r}): it may be from a newer one. pip install --upgrade senet"
             ) from error
 
 
 def _tuples(value: Any) -> Any:
-    """Return lists as tuples: JSON has lists alone, and options of networks are compared."""
+    """Return lists as tuples: JSON has only lists, and options of networks are compared."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

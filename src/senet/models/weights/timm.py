@@ -21,7 +21,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnext101_64x4d": ("resnext101_32x4d", {"groups": 64}),
     "wide_resnet50_2": ("resnet50", {"width_per_group": 128}),
     "wide_resnet101_2": ("resnet101", {"width_per_group": 128}),
-    # timm's gates have a multiple of eight channels inside, also where a sixteenth is less.
+    # timm's gates have a multiple of eight channels inside, even where a sixteenth is less.
     **{f"seresnet{n}": (f"se_resnet{n}", {"reduction": (8, 16, 16, 16)}) for n in (18, 34)},
     **{f"seresnet{n}": (f"se_resnet{n}", {}) for n in (50, 101, 152)},
     **{f"seresnext{n}_32x4d": (f"se_resnext{n}_32x4d", {}) for n in (50, 101)},
@@ -48,7 +48,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def read_timm(config: Mapping[str, Any]) -> Record | None:
-    """Return the record that a ``config.json`` of timm is; ``None`` for any other file.
+    """Return the record that a ``config.json`` of timm holds; ``None`` for any other file.
 
     Args:
         config: content of the file, in timm's present form or its first, which was flat.
@@ -78,11 +78,11 @@ def read_timm(config: Mapping[str, Any]) -> Record | None:
         return None
     channels, height, width = given.get("input_size", (3, 224, 224))
     if height != width:
-        raise ValueError(f"{name} looks at images of {height}×{width}; senet's are square")
+        raise ValueError(f"{name} takes images of {height}×{width}; senet's are square")
     interpolation = given.get("interpolation", "bicubic")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(
-            f"{name} has its images resized by {interpolation!r}; senet has {INTERPOLATIONS}"
+            f"{name} resizes its images by {interpolation!r}; senet has {INTERPOLATIONS}"
         )
     classes = config.get("num_classes", given.get("num_classes", 1000))
     names = config.get("label_names") or given.get("label_names") or ()

@@ -1,11 +1,11 @@
-"""Factors of the channels of a map, taken into the weights of what makes it, or of what takes it.
+"""Channel factors of a feature map, moved into the weights before it or after it.
 
 s · norm(x)   = norm with weight s·γ and bias s·β     exact, in training too
 s · (W x + b) = (s·W) x + s·b                         the convolution before
 s · relu(x)   = relu(s · x) for s ≥ 0                 and so on backwards, past poolings and joins
 W (s · x)     = (W·s) x                               the convolutions after, zero padding included
 
-A map is only changed where all that take it are known: one user before, convolutions alone after.
+A map is only changed where all its users are known: one user before, only convolutions after.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOMOGENEOUS: set[Any] = {
 
 
 class NoPlaceError(ValueError):
-    """Why there is no weight that can take the factors."""
+    """The error for factors that no weight can take; its message is the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Edit:
     Attributes:
         name: the name of the parameter in the network.
         parameter: the parameter itself.
-        factor: what to multiply it with, of a shape that fits.
+        factor: what to multiply it by, of a shape that fits.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Edit:
 
 
 class Absorber:
-    """A search in one network for the weights that can take the factors of a map.
+    """A search in one network for the weights that can take the factors of a feature map.
 
     Args:
         model: the network.
@@ -70,17 +70,17 @@ class Absorber:
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
 
     def around(self, call: Call, s: Tensor) -> list[Edit]:
-        """Return the edits that make up for leaving out ``call``, which multiplies with ``s``.
+        """Return the edits that make up for leaving out ``call``, which multiplies by ``s``.
 
         Args:
             call: the call of a module with one map as input and one as output.
             s: ``[C]``, float64, on the CPU.
 
         Raises:
-            NoPlaceError: if there is no place for the factors, before or after it.
+            NoPlaceError: if there is no place for the factors, neither before nor after it.
         """
         if len(call.inputs) != 1 or len(call.outputs) != 1:
-            raise NoPlaceError("it takes or gives more than one tensor")
+            raise NoPlaceError("it takes or returns more than one tensor")
         (u,), (y,) = call.inputs, call.outputs
         try:
             return self.before(u, s)
@@ -92,12 +92,12 @@ class Absorber:
             raise NoPlaceError(f"no weights can take its gates: {before}; {after}") from None
 
     def before(self, value: Value, s: Tensor) -> list[Edit]:
-        """Return edits of what makes ``value`` that multiply it with ``s``."""
+        """Return edits of what makes ``value`` that multiply it by ``s``."""
         if len(value.users) != 1 or value.returned:
             raise NoPlaceError("the map before it is used elsewhere too")
         made = value.maker
         if made is None:
-            raise NoPlaceError("what makes the map before it is not seen")
+            raise NoPlaceError("what makes the map before it is unknown")
         if made.function in NORM_ARGUMENTS:
             return self._scaled(_named(made, NORM_ARGUMENTS), s, lambda weight: s)
         if made.function in CONVOLUTION_ARGUMENTS:
@@ -110,10 +110,10 @@ class Absorber:
             pieces = s.split([piece.tensor.shape[1] for piece in made.inputs])
             pairs = zip(made.inputs, pieces, strict=True)
             return [edit for piece, own in pairs for edit in self.before(piece, own)]
-        raise NoPlaceError(f"before it is {made}")
+        raise NoPlaceError(f"{made} comes before it")
 
     def after(self, value: Value, s: Tensor) -> list[Edit]:
-        """Return edits of all that takes ``value`` that act as if it were multiplied with ``s``."""
+        """Return edits of all users of ``value`` that act as if it were multiplied by ``s``."""
         if value.returned or not value.users:
             raise NoPlaceError("the map after it leaves the network")
         return [edit for user in value.users for edit in self._into(user, value, s)]
@@ -126,12 +126,12 @@ class Absorber:
             return self._scaled(kept, s, lambda weight: _columns(s, weight, groups))
         if _passes(user, s):
             return self.after(user.outputs[0], s)
-        raise NoPlaceError(f"after it is {user}")
+        raise NoPlaceError(f"{user} comes after it")
 
     def _scaled(
         self, named: dict[str, Any], s: Tensor, factor: Callable[[Tensor], Tensor]
     ) -> list[Edit]:
-        """Multiply the weight with its factor, and the bias, where it is named, with ``s``."""
+        """Multiply the weight by its factor, and the bias, where there is one, by ``s``."""
         weight, bias = named.get("weight"), named.get("bias")
         if weight is None:
             raise NoPlaceError("the norm before it has no weights")
@@ -152,7 +152,7 @@ def _named(call: Call, known: dict[Any, tuple[str, ...]]) -> dict[str, Any]:
 
 
 def _passes(call: Call, s: Tensor) -> bool:
-    """Whether factors ``s`` of the channels before ``call`` are the same after it."""
+    """Return whether factors ``s`` of the channels before ``call`` are the same after it."""
     if call.function is F.pad:
         value = _named(call, {F.pad: ("input", "pad", "mode", "value")}).get("value")
         channels = len(call.args[1]) > 2 * (call.inputs[0].tensor.dim() - 2)

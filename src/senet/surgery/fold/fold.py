@@ -1,12 +1,13 @@
 """SE blocks that hardly react to the image, folded into the weights beside them.
 
 The paper finds gates near the end of the network that are nearly the same for all images (section
-6.4). A block whose gates never move multiplies its map with constants, and these go into the norm
-or the convolution beside it (:mod:`senet.surgery.fold.absorb`): exact, no parameters, no time.
+6.4). A block whose gates never move multiplies its feature map by constants, and these go into the
+norm or the convolution beside it (:mod:`senet.surgery.fold.absorb`): exactly, and without
+parameters or time of their own.
 
 1. Record the gates of every block over the calibration images.
-2. Find the weights that can take them, and hold on a sample that they do.
-3. Try each block that qualifies by itself: what becomes of the output, the accuracy, the time.
+2. Find the weights that can take them, and check on a sample that they do.
+3. Fold each block that qualifies by itself, to see the change of output, accuracy and time.
 4. Fold those whose gates vary no more than the tolerance, or as many as the accuracy allows.
 """
 
@@ -40,30 +41,31 @@ def fold_gates(
 ) -> FoldReport:
     """Replace SE blocks whose gates hardly move by their mean gates, in the weights beside them.
 
-    The network is changed in place; ``report.undo()`` takes that back, and an interrupt leaves it
-    as it was. A block stays where no weights can take its gates, as after an addition whose terms
-    are used elsewhere; the report says so. An accelerated network is folded, tried and timed as it
-    was written, and is accelerated again afterwards.
+    The network is changed in place; ``report.undo()`` undoes that, and an interrupt leaves it as it
+    was. A block stays if no weights can take its gates, as after an addition whose terms are used
+    elsewhere; the report says so. An accelerated network is folded, tried and timed as it was
+    written, and is accelerated again afterwards.
 
     Args:
         model: any network; blocks of channel attention of any make are found by what they do.
-        loader: the calibration images, gone through several times: batches of images as the network
-            takes them, ``[B, channels, H, W]``, or pairs of these and class numbers ``[B]``.
+        loader: the calibration images, iterated over several times: batches of images as the
+            network takes them, ``[B, channels, H, W]``, or pairs of these and class numbers
+            ``[B]``.
         tolerance: a block is folded if its gates vary no more than this: their standard deviation
-            over images, beside their size (:attr:`~senet.gates.BlockGates.variation`). Or
+            over images, relative to their size (:attr:`~senet.gates.BlockGates.variation`). Or
             ``"auto"``, which needs labels: beginning with the block whose folding changes the
             output least, every block is folded that leaves the accuracy on these images within
             ``max_loss`` of what it was.
-        max_loss: of accuracy, as a share of the images; for ``"auto"``.
+        max_loss: largest loss of accuracy, as a share of the images; for ``"auto"``.
 
     Returns:
         For each block its gates, where they can go, and what folding it alone does to output,
-        accuracy and time; and what all that were folded do together. The accuracy is that of the
-        images the choice was made on: measure it on others before you rely on it.
+        accuracy and time; and the effect of all folded blocks together. The accuracy is that on the
+        images on which the choice was made: measure it on others before you rely on it.
 
     Raises:
-        ValueError: if the network is wrapped for parallel training, has no such block, or an
-            argument is not as said above.
+        ValueError: if the network is wrapped for parallel training or has no such block, or an
+            argument is invalid.
 
     Example:
         >>> from senet import create_model
@@ -89,8 +91,8 @@ def fold_gates(
         images = Calibration(model, loader)
         if tolerance == "auto" and not images.labelled:
             raise ValueError(
-                'tolerance="auto" weighs accuracy, and the loader gives no labels: let it give '
-                "(images, class numbers), or name a tolerance"
+                'tolerance="auto" weighs accuracy, and the loader yields no labels: let it yield '
+                "(images, class numbers), or give a number as tolerance"
             )
         _look_at(model, blocks, images)
         _choose(model, blocks, images, tolerance, max_loss)
@@ -125,7 +127,7 @@ def _look_at(model: nn.Module, blocks: list[FoldedBlock], images: Calibration) -
     for block in blocks:
         seen, calls = gates.get(block.path), flow.calls_of(block.module)
         if seen is None or seen.why:
-            block.why = "the images do not come by it" if seen is None else seen.why
+            block.why = "no image runs through it" if seen is None else seen.why
             continue
         block.gates = seen
         if len(calls) != 1:
@@ -150,7 +152,7 @@ def _choose(
     tolerance: float | str,
     max_loss: float,
 ) -> None:
-    """Try the blocks that qualify by themselves, and say why those that are not folded are not."""
+    """Try the blocks that qualify one by one, and note why the others are not folded."""
     if not isinstance(tolerance, str):
         for block in blocks:
             if block.folded and block.gates is not None and block.gates.variation > tolerance:
@@ -186,7 +188,7 @@ def _keep_within(
 
 
 def _loss(before: Trial, share: float | None) -> float:
-    """The loss of accuracy; the rounding of shares of whole numbers does not count."""
+    """Return the loss of accuracy, up to the rounding of shares of whole numbers."""
     assert before.accuracy is not None
     assert share is not None
     return before.accuracy - share - 1e-9

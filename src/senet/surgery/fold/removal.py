@@ -14,7 +14,7 @@ from senet.surgery.fold.trial import flat
 from senet.surgery.with_se import WithSE, put_se, take_se
 
 _ROUNDINGS = 4
-"""The move of the output that is allowed, in moves by a rounding of the edited weights."""
+"""The allowed change of the output, in multiples of that by a rounding of the edited weights."""
 
 
 class Removal:
@@ -27,7 +27,7 @@ class Removal:
 
     Attributes:
         inserted: whether it was put there by :func:`~senet.surgery.insert_se`, and leaves no trace.
-        stand_in: what is put in the place of the block: ``None`` where the module around it looks
+        stand_in: what is put in the place of the block: ``None`` if the module around it checks
             whether there is a block, else a module that does nothing.
     """
 
@@ -53,7 +53,7 @@ class Removal:
 
     @torch.no_grad()
     def revert(self) -> None:
-        """Put the weights back, bit for bit, and the block in its place; at any moment."""
+        """Put the weights back, bit for bit, and the block in its place; allowed at any moment."""
         for parameter, before in self._saved or ():
             parameter.copy_(before)
         if self.inserted and not isinstance(self.owner, WithSE):
@@ -87,7 +87,7 @@ def settle(model: nn.Module, removal: Removal, s: Tensor, x: Tensor) -> bool:
     """Find the stand-in with which the network does what it does with the gates held at ``s``.
 
     The two are compared on the input ``x``: they are equal if they differ by no more than a few
-    times what moving the edited weights by a rounding does to the output.
+    times the change of the output when the edited weights move by a rounding.
 
     Returns:
         Whether there is one; the network is left as it was.
@@ -102,16 +102,16 @@ def settle(model: nn.Module, removal: Removal, s: Tensor, x: Tensor) -> bool:
         with removed([removal]):
             try:
                 got = _run(model, x)
-            except (TypeError, AttributeError):  # the module around calls it, whatever it is
+            except (TypeError, AttributeError):  # the module around it calls it unchecked
                 continue
             allowed = _ROUNDINGS * _rounding(model, removal, got, x)
-        if (got - wanted).abs().max() <= allowed:  # False for what is not a number, too
+        if (got - wanted).abs().max() <= allowed:  # False for NaN too
             return True
     return False
 
 
 def _rounding(model: nn.Module, removal: Removal, output: Tensor, x: Tensor) -> float:
-    """How far roundings move the output: of the edited weights, and its own."""
+    """Return how far roundings move the output: those of the edited weights, and its own."""
     generator = torch.Generator().manual_seed(0)
     eps = torch.finfo(x.dtype).eps
     moved = [eps * float(output.abs().max())]

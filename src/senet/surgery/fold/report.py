@@ -1,4 +1,4 @@
-"""What folding found in a network, and what it did: one row a block."""
+"""The report on folding: what was found in a network and what was done, one row per block."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from senet.surgery.fold.trial import Trial
 
 @dataclass(eq=False)
 class FoldedBlock:
-    """What was found out about one block, and whether it was folded.
+    """The findings about one block, and whether it was folded.
 
     Attributes:
         path: the path of the block in the network.
         module: the block itself.
-        gates: its gates over the images; ``None`` where they are not one number an image and
+        gates: its gates over the images; ``None`` where they are not one number per image and
             channel.
         removal: how it is taken out; ``None`` where it cannot be.
-        alone: the network with this block folded and no other; ``None`` where that was not tried.
+        alone: the network with only this block folded; ``None`` where that was not tried.
         why: why it was not folded; empty where it was.
     """
 
@@ -41,7 +41,7 @@ class FoldedBlock:
 
     @property
     def into(self) -> tuple[str, ...]:
-        """The modules whose weights take the gates, or could."""
+        """The modules whose weights take the gates, or could take them."""
         edits = () if self.removal is None else self.removal.edits
         return tuple(dict.fromkeys(edit.name.rpartition(".")[0] for edit in edits))
 
@@ -53,12 +53,12 @@ class FoldedBlock:
 
 @dataclass
 class FoldReport(Report):
-    """What :func:`~senet.surgery.fold_gates` found and did; it prints itself.
+    """The report of :func:`~senet.surgery.fold_gates`; it prints itself.
 
     Attributes:
         blocks: all blocks of the network, in its order.
         before: the network as it was.
-        together: the network with all these blocks folded; ``None`` if none was.
+        together: the network with all folded blocks; ``None`` if there are none.
     """
 
     blocks: list[FoldedBlock] = field(default_factory=list)
@@ -78,7 +78,7 @@ class FoldReport(Report):
                     block.removal.revert()
 
     def write(self, blocks: list[FoldedBlock], before: Trial, together: Trial | None) -> None:
-        """Enter what was found, a row a block."""
+        """Enter what was found, one row per block."""
         self.blocks, self.before, self.together = blocks, before, together
         for block in blocks:
             done = f"folded into {', '.join(block.into)}" if block.folded else ""
@@ -106,7 +106,7 @@ _HEAD = ("gates vary", "by class", "output off", "accuracy", "parameters", "ms s
 
 
 def _row(block: FoldedBlock, finding: Finding) -> tuple[str, ...]:
-    """The gates of a block, and what folding it alone does."""
+    """Return the row of a block: its gates, and what folding it alone does."""
     vary = by_class = ""
     if block.gates is not None:
         vary = f"{block.gates.variation:.2%}"

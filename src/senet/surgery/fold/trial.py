@@ -1,4 +1,4 @@
-"""A network beside changed forms of itself: what becomes of its output, accuracy and time."""
+"""Comparison of a network with changed forms of itself: output, accuracy and time."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ class Calibration:
 
     Attributes:
         sample: the first two images.
-        labelled: whether the loader gives labels.
+        labelled: whether the loader yields labels.
         classes: number of outputs of the network, or 1 without labels.
-        images: the number of images; known after the first pass.
+        images: the number of images; known after the first round.
 
     Raises:
-        ValueError: if the loader can be gone through only once, is empty, or gives something else.
+        ValueError: if the loader can be iterated over only once, is empty, or yields something
+            else.
     """
 
     def __init__(self, model: nn.Module, loader: Iterable[Any]) -> None:
         if isinstance(loader, Iterator):
             raise ValueError(
-                f"the images are gone through several times, and a {type(loader).__name__} can be "
-                "gone through once: give the DataLoader itself, or a list of batches"
+                f"the images are used several times, and a {type(loader).__name__} can be iterated "
+                "over only once: give the DataLoader itself, or a list of batches"
             )
         self.loader = loader
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         self.device, self.dtype = like.device, like.dtype
         first = next(iter(loader), None)
         if first is None:
-            raise ValueError("no images: what the gates do is seen on images only")
+            raise ValueError("no images: what the gates do shows only on images")
         x, labels = self._parts(first)
         self.sample = x[:2]
         self.labelled = labels is not None
@@ -51,7 +52,7 @@ class Calibration:
         self.images = 0
 
     def batches(self, what: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images on the device and labels, 0 where there are none; a terminal shows a bar."""
+        """Yield images on the device and labels, or zeros; a terminal shows a progress bar."""
         from rich.console import Console
         from rich.progress import track
 
@@ -65,7 +66,7 @@ class Calibration:
                 labels = torch.zeros(len(x), dtype=torch.int64)
             elif not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
                 raise ValueError(
-                    f"class numbers must be 0 … {self.classes - 1}, for the network has "
+                    f"class numbers must be 0 … {self.classes - 1}, since the network has "
                     f"{self.classes} outputs; got {int(labels.min())} … {int(labels.max())}"
                 )
             self.images += len(x)
@@ -82,8 +83,8 @@ class Calibration:
         labels = rest[0] if rest else None
         if labels is not None and not _are_classes(labels, x):
             raise ValueError(
-                f"labels must be class numbers [B], {len(x)} integers in this batch: give such, or "
-                "images alone"
+                f"labels must be class numbers [B], {len(x)} integers in this batch: give these, "
+                "or only images"
             )
         return x.to(self.device, self.dtype), labels
 
@@ -98,21 +99,21 @@ def _classes(output: Any) -> int:
         what = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
             f"labels are for a classifier, whose output is [B, classes], and this network's is "
-            f"{what}: give images alone"
+            f"{what}: give only images"
         )
     return output.shape[1]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a change does to a network.
+    """The effect of a change on a network.
 
     Attributes:
         change: the change of the output, ‖y' − y‖ / ‖y‖ over all images.
-        accuracy: share of images classified right; ``None`` without labels.
-        ms: milliseconds that a batch takes with it; the median over the batches.
-        saved_ms: milliseconds that a batch takes less with it; the median over the batches, in each
-            of which all forms take their turn.
+        accuracy: share of images classified correctly; ``None`` without labels.
+        ms: milliseconds per batch with the change; the median over the batches.
+        saved_ms: milliseconds that the change saves per batch; the median over the batches, in each
+            of which all forms take turns.
     """
 
     change: float
@@ -156,19 +157,19 @@ def try_out(
     """Run the images through ``model`` as it is and in other forms, batch by batch in turn.
 
     Args:
-        model: in evaluation mode.
-        images: that it sees.
-        forms: contexts within which the model is another, by names.
-        what: is being done, for the progress bar.
+        model: the network, in evaluation mode.
+        images: the images that it sees.
+        forms: contexts that give the network another form, by name.
+        what: what is being done, for the progress bar.
 
     Returns:
-        The network as it is, and in each of the forms.
+        The trials of the network as it is, and of each form.
     """
     calls = {None: nullcontext, **forms}
     tallies = {name: _Tally() for name in calls}
     for number, (x, labels) in enumerate(images.batches(what)):
         usual = model(x)
-        # Which runs first in a batch, and which after which, changes with the batch.
+        # Another form runs first in each batch.
         first = number % len(calls)
         for name in [*list(calls)[first:], *list(calls)[:first]]:
             with calls[name]():
@@ -180,7 +181,7 @@ def try_out(
 
 
 def accuracy(model: nn.Module, images: Calibration, what: str) -> float:
-    """Return the share of images that ``model`` classifies right."""
+    """Return the share of images that ``model`` classifies correctly."""
     right = sum(int((model(x).argmax(1) == y).sum()) for x, y in images.batches(what))
     return right / images.images
 

@@ -1,1 +1,1 @@
-"""SE put into a network: where (``places``), and how it starts (``insert``)."""
+"""The insertion of SE into a network: where (``places``), and how it starts (``insert``)."""

@@ -25,20 +25,20 @@ def insert_se(
 ) -> Report:
     """Put SE into ``model`` where the paper puts it, by default without changing what it computes.
 
-    At the end of residual branches, before the addition; after the concatenation of Inception
-    modules; on the wide map of inverted residuals; and in blocks that keep an empty place ``se``
-    for it, as timm's and ours do, at that place. The network is read, not run, and what cannot be
+    SE goes to the end of residual branches, before the addition; after the concatenation of
+    Inception modules; on the wide map of inverted residuals; and into the empty place ``se`` of
+    blocks that keep one, as timm's and ours do. The network is read, not run, and what cannot be
     read is left alone with the reason; :mod:`senet.surgery.insert.places` has the rules.
 
     Nothing is rewritten. A block is put into the empty place, or becomes a child ``se`` of the
     module whose output it rescales, whose class is swapped for one that derives from the old:
     old keys of the state dict stay, new ones are ``<path>.se.fc1.weight`` and so on. Parameters,
-    hooks, mode, device and type stay what they are; a hook on such a module sees its rescaled
-    output. What makes new modules of old ones (conversion to SyncBatchNorm, quantisation, folding
-    of norms) has to be done before.
+    hooks, mode, device and type stay as they are; a hook on such a module sees its rescaled
+    output. Anything that makes new modules from old ones (conversion to SyncBatchNorm,
+    quantisation, folding of norms) has to be done before.
 
-    Parameters that are new are unknown to an optimizer that was made before, which goes on
-    training the old: add a parameter group, or make a new one.
+    An optimizer that was made before does not know the new parameters, and continues to train the
+    old ones: add a parameter group, or make a new optimizer.
 
     Args:
         model: any network. An accelerated one stays accelerated; elsewhere
@@ -47,18 +47,19 @@ def insert_se(
         where: ``"auto"``; a name or shell pattern of paths as ``named_modules`` gives them, such as
             ``"layer4.*.bn3"``, or several of them; or a function of path and module that says
             whether the output of that module gets SE.
-        start: ``"identity"``: gates 2σ whose last layer is zero, and so exactly 1: outputs stay
-            what they were, to the bit where the same kernels run, and training moves the gates
-            from there. ``"paper"``: the usual gates, near 0.5, for training from the beginning.
+        start: ``"identity"`` for gates 2σ whose last layer is zero, so that they are exactly 1:
+            outputs stay as they were, to the bit where the same kernels run, and training moves the
+            gates from there. ``"paper"`` for the usual gates, near 0.5, to train from the
+            beginning.
         inplace: change ``model`` itself; otherwise a copy, which is the report's ``model``.
 
     Returns:
         For every place the channels and the new parameters, or why it was left alone. Blocks that
-        have channel attention, of any make, are left alone, and so inserting twice is inserting
-        once.
+        have channel attention, of any make, are left alone, so that a second insertion changes
+        nothing.
 
     Raises:
-        ValueError: if the network is wrapped for parallel training, or an argument is not as said.
+        ValueError: if the network is wrapped for parallel training, or an argument is invalid.
 
     Example:
         >>> from senet import create_model
@@ -95,12 +96,12 @@ def insert_se(
 
 
 def _identity(channels: int, reduction: int) -> SqueezeExcitation:
-    """2 σ(0) = 1. The first step moves the last layer, and from the second on both learn.
+    """Return SE whose gates are 2 σ(0) = 1; its last layer learns first, then both do.
 
-    That takes hidden units that are awake, and a map at the end of a trained branch is seldom like
-    the noise that the usual start is made for: of the hidden units in the CIFAR ResNets of the
-    benchmark 5 to 30 % slept on all images, in some blocks every one. Behind a last layer of zeros
-    nothing could wake them, so they start well above the corner of the ReLU.
+    This needs hidden units that are active, and a feature map at the end of a trained branch is
+    rarely like the noise that the usual start is made for: in the CIFAR ResNets of the benchmark 5
+    to 30 % of the hidden units were inactive on all images, in some blocks every one. Before a last
+    layer of zeros nothing could activate them, so they start well above the corner of the ReLU.
     """
     se = SqueezeExcitation(channels, reduction, gate="scaled_sigmoid")
     assert se.fc1.bias is not None

@@ -1,11 +1,11 @@
-"""Where SE goes in a network that somebody else wrote: the places of the paper, found by structure.
+"""The places for SE in any network: those of the paper, found by structure.
 
-In the order in which they are looked for; what is found by one rule is left to it by the next:
+The rules apply in this order; what one rule finds, the next ones leave alone:
 
 own place          a block that keeps an empty place for SE, as timm's and ours do
 inverted residual  on the wide map, after the depthwise convolution, its norm and its activation
                    (MnasNet, arXiv 1807.11626, Figure 7; MobileNetV3)
-concatenation      on what an Inception module makes (Figure 2 of arXiv 1709.01507v4)
+concatenation      on the output of an Inception module (Figure 2 of arXiv 1709.01507v4)
 residual branch    at its end, after its last convolution and norm, before the addition (Figure 3)
 """
 
@@ -47,7 +47,7 @@ class Place:
         path: the path of the module whose output is to be rescaled, or of the block that keeps the
             place.
         found: what is there.
-        channels: the channels of the map.
+        channels: the channels of the feature map.
         why: why nothing can be put there; empty where something can.
         own: whether it is the block's own place.
     """
@@ -63,8 +63,8 @@ def find(model: nn.Module, where: Where = "auto") -> list[Place]:
     """Return the places for SE in ``model``, in the order of the network.
 
     Args:
-        model: is left as it was.
-        where: ``"auto"`` for those of the paper; or what modules: see
+        model: any network; it is left unchanged.
+        where: ``"auto"`` for those of the paper, or the modules that are meant: see
             :func:`~senet.surgery.insert_se`.
 
     Raises:
@@ -90,20 +90,20 @@ def _of_the_paper(reading: Reading) -> Iterator[Place]:
         *(place for region in reading.regions for place in rules.residual_branches(region)),
     ]
     for path, module in reading.attention.items():
-        found.append(Place(path, type(module).__name__, why="is there already"))
+        found.append(Place(path, type(module).__name__, why="it is there already"))
     for path, why in reading.unreadable.items():
         found.append(Place(path, type(reading.modules[path]).__name__, why=why))
     if not found:
         why = (
-            "it has no residual branch, no inverted residual and no Inception module: name with "
-            "`where` what gets SE"
+            "it has no residual branch, no inverted residual and no Inception module: give the "
+            "modules that get SE as `where`"
         )
         found.append(Place("", type(reading.model).__name__, why=why))
     yield from found
 
 
 def _asked(reading: Reading, where: Where) -> Iterator[Place]:
-    """The modules that somebody asked for."""
+    """Yield the places for which ``where`` asks."""
     blocks = reading.attention
     known = {
         path: module
@@ -115,7 +115,7 @@ def _asked(reading: Reading, where: Where) -> Iterator[Place]:
         patterns = [where] if isinstance(where, str) else list(where)
         hint = "".join(near(pattern, known) for pattern in patterns)
         raise ValueError(
-            f"where={where!r} names no module of {type(reading.model).__name__}.{hint} Take "
+            f"where={where!r} names no module of {type(reading.model).__name__}.{hint} Use "
             '"auto", names or shell patterns of `named_modules()`, or a function of path and module'
         )
     for path in chosen:
@@ -130,7 +130,7 @@ def _is_meant(path: str, module: nn.Module, where: Where) -> bool:
 
 
 def _last(path: str, module: nn.Module) -> tuple[str, str]:
-    """The path of the module that makes the output, and its name: in a sequence, the last one."""
+    """Return path and class of the module that makes the output: in a sequence, the last one."""
     while isinstance(module, nn.Sequential) and len(module):
         name, module = list(module._modules.items())[-1]
         path = joined(path, name)
@@ -138,12 +138,12 @@ def _last(path: str, module: nn.Module) -> tuple[str, str]:
 
 
 def _at(reading: Reading, path: str, found: str) -> Place:
-    """The output of the module at ``path`` as a place, or why it cannot be one."""
+    """Return the output of the module at ``path`` as a place, or why it cannot be one."""
     module = reading.modules[path]
     uses = max(sum(m is module for m in reading.modules.values()), reading.calls[id(module)])
     channels, why = reading.channels(path), ""
     if isinstance(module, WithSE):
-        why = "has SE already"
+        why = "it has SE already"
     elif is_container(module):
         why = "it is never called: name the modules in it"
     elif uses > 1:
@@ -153,12 +153,12 @@ def _at(reading: Reading, path: str, found: str) -> Place:
     elif reading.calls_guests(path):
         why = "it runs through all modules in it, and SE would be one of them"
     elif channels is None:
-        why = "how many channels it makes is not known: name its last norm or convolution"
+        why = "its number of channels is not known: name its last norm or convolution"
     return Place(path, found, channels or 0, why)
 
 
 class _Rules:
-    """The four rules; each leaves alone what those before it have taken."""
+    """The four rules, each of which leaves alone what those before it have taken."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
@@ -222,7 +222,7 @@ class _Rules:
             yield Place(region.at(last).rpartition(".")[0], "residual branch", why=why)
 
     def _first(self, region: Region, ends: list[fx.Node], found: str) -> Place:
-        """The first of some places, one behind the other, where nothing is in the way."""
+        """Return the first of successive places where nothing is in the way."""
         places = [_at(self.reading, region.at(end), found) for end in ends]
         return next((place for place in places if not place.why), places[-1])
 
@@ -235,9 +235,9 @@ class _Rules:
 
 
 def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
-    """The modules at the end of a branch, the last first: (activation), and norm or convolution.
+    """Return the modules at the end of a branch, the last first: (activation), norm or convolution.
 
-    Empty if it ends in something else.
+    The list is empty if the branch ends in something else.
     """
     ends = []
     if region.is_activation(node):
@@ -248,11 +248,12 @@ def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
 
 
 def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
-    """The activation and the norm after ``node``, if it is the depthwise convolution of a block.
+    """Return the activation and norm after ``node``, if it is the depthwise convolution of a block.
 
     The block is wide inside and narrow outside: (1×1 → norm → activation) → depthwise → norm →
     (activation) → 1×1 → (norm), and no activation after that. If it is as wide outside, it begins
-    with the depthwise convolution. Empty if it is something else, or has SE there already.
+    with the depthwise convolution. The list is empty if ``node`` is something else, or has SE
+    there already.
     """
     depthwise, norm = region.called(node), only_user(node, region.module)
     if not isinstance(depthwise, CONVOLUTIONS) or not 1 < depthwise.in_channels == depthwise.groups:
@@ -275,7 +276,7 @@ def _wide_ends(region: Region, node: fx.Node) -> list[fx.Node]:
 
 
 def _is_linear_after(region: Region, conv: fx.Node) -> bool:
-    """Whether no activation follows a convolution and its norm."""
+    """Return whether no activation follows a convolution and its norm."""
     following = only_user(conv, region.module)
     if following is not None and is_norm_module(region.called(following)):
         if not is_linear_norm(region.called(following)):
@@ -285,7 +286,7 @@ def _is_linear_after(region: Region, conv: fx.Node) -> bool:
 
 
 def _begins_a_block(region: Region, node: fx.Node) -> bool:
-    """Whether no 1×1 convolution with its activation comes before ``node``, as within a block."""
+    """Return whether no 1×1 convolution with an activation precedes ``node``, as in a block."""
     active = False
     while len(node.all_input_nodes) == 1:
         (node,) = node.all_input_nodes
@@ -302,7 +303,7 @@ def _returns_pieces(graph: fx.Graph) -> bool:
 
 
 def _is_made(region: Region, piece: fx.Node) -> bool:
-    """Whether a piece of a concatenation is what a module or pooling of this block has made."""
+    """Return whether a module or pooling of this block has made a piece of a concatenation."""
     pooled = is_called(piece, ("pool",), region.module)
     made = pooled or bool(concatenated(piece)) or bool(_ends(region, piece))
     return made or (
@@ -311,12 +312,12 @@ def _is_made(region: Region, piece: fx.Node) -> bool:
 
 
 def _is_part(node: fx.Node) -> bool:
-    """Whether it is one of several parts, as those that Res2Net adds within its branches."""
+    """Return whether ``node`` is one of several parts, like those that Res2Net adds in branches."""
     return node.target is operator.getitem and isinstance(node.args[1], int)
 
 
 def _before_nothing(region: Region, node: fx.Node) -> fx.Node:
-    """What was before ``node``, if that does nothing in evaluation, or multiplies with a number."""
+    """Return ``node``, or what precedes it if it is idle in evaluation or scales by a number."""
     while len(node.all_input_nodes) == 1 and (
         is_called(node, NOTHING_IN_EVALUATION, region.module)
         or (is_product(node) and any(isinstance(a, int | float) for a in node.args))
@@ -326,7 +327,7 @@ def _before_nothing(region: Region, node: fx.Node) -> fx.Node:
 
 
 class _Past:
-    """What each call of a region is computed from; a set of calls is the bits of a number."""
+    """The calls that each call of a region is computed from, as the bits of a number."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -339,7 +340,7 @@ class _Past:
         self.inputs = [i for i, op in ops if op == "placeholder"]
 
     def own(self, node: fx.Node, other: fx.Node) -> list[fx.Node]:
-        """What ``node`` is computed from and ``other`` is not, in the order of the calls."""
+        """Return what ``node`` is computed from and ``other`` is not, in the order of the calls."""
         bits = self.upstream[node] & ~self.upstream[other]
         return [n for i, n in enumerate(self.upstream) if bits >> i & 1]
 
@@ -348,7 +349,7 @@ class _Past:
         return [(n, module) for n, module in found if isinstance(module, CONVOLUTIONS)]
 
     def sides(self, addition: fx.Node) -> list[tuple[fx.Node, int]]:
-        """The two maps that are added, and how many convolutions of its own each has; few first."""
+        """Return the two added maps, each with its number of own convolutions; the fewer first."""
         a, b = addition.args
         assert isinstance(a, fx.Node)
         assert isinstance(b, fx.Node)
@@ -356,24 +357,24 @@ class _Past:
         return sorted(counts, key=lambda side: side[1])
 
     def sees_input(self, node: fx.Node) -> bool:
-        """Whether it is computed from the input, as a table of positions, say, is not."""
+        """Return whether ``node`` is computed from the input, unlike a table of positions, say."""
         return any(self.upstream[node] >> i & 1 for i in self.inputs)
 
     def has_attention(self, node: fx.Node, other: fx.Node) -> bool:
-        """Whether there is a block of attention, SE or other, on the way to ``node``."""
+        """Return whether there is a block of attention, SE or other, on the way to ``node``."""
         return any(self.region.is_attention(n) for n in self.own(node, other))
 
     def unlike_a_branch(self, node: fx.Node, other: fx.Node) -> str:
-        """Why SE should not be put at the end of what leads to ``node``; empty if it can be."""
+        """Return why SE should not go at the end of what leads to ``node``; empty if it may."""
         own = self.own(node, other)
         if any(self._is_gated(n) for n in own):
             return "it rescales its map already"
         if any(is_called(n, LOOK_AT_ALL, self.region.module) for n in own):
-            return "it looks at the whole map, and not by convolutions alone"
+            return "it looks at the whole map, not by convolutions alone"
         return ""
 
     def _is_gated(self, product: fx.Node) -> bool:
-        """Whether it is a map times what layers have made of that map."""
+        """Return whether ``product`` is a map times what layers have made from that map."""
         factors = product.all_input_nodes
         if not is_product(product) or len(factors) != 2:
             return False

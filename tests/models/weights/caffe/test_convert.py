@@ -37,7 +37,7 @@ PUBLISHED = {
     "SE-ResNeXt-101": ("SE-ResNeXt", (3, 4, 23, 3), "se_resnext101_32x4d"),
     "SENet-154": ("SENet", (3, 8, 36, 3), "senet154"),
 }
-# How the definitions differ from what ours are by default.
+# Differences of the definitions from our defaults.
 OPTIONS = {
     "SE-ResNet": {"stem_pool": "ceil", "stride_on": "1x1"},
     "SE-ResNeXt": {"stem_pool": "ceil"},
@@ -50,7 +50,7 @@ def learnt(layers):
 
 
 def prepared(rgb, preprocessing=PREPROCESSING):
-    """Images of RGB in 0 … 255, normalised."""
+    """Return RGB images in 0 … 255, normalised."""
     mean, std = (
         torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
         for values in (preprocessing.mean, preprocessing.std)
@@ -59,9 +59,9 @@ def prepared(rgb, preprocessing=PREPROCESSING):
 
 
 def distance(logits, wanted):
-    """The largest difference, relative to the largest logit.
+    """Return the largest difference, relative to the largest logit.
 
-    In float64 what is left is the rounding of the statistics to float32: some 1e-6.
+    In float64 only the rounding of the statistics to float32 is left: some 1e-6.
     """
     return ((logits - wanted).abs().max() / wanted.abs().max()).item()
 
@@ -80,7 +80,7 @@ def small():
 
 @pytest.fixture
 def fitting():
-    """The network that ``small`` is."""
+    """The network whose weights are ``small``."""
     return small_model("se_resnet50", **OPTIONS["SE-ResNet"])
 
 
@@ -101,7 +101,7 @@ def test_small_networks_compute_what_caffe_computes(published, rgb):
     wanted = run(layers, rgb.flip(1))
     with torch.inference_mode():
         assert distance(model(prepared(rgb)), wanted) < 1e-5
-        # What would be seen if colours were taken for each other.
+        # The difference if two colours were swapped.
         assert distance(model(prepared(rgb.flip(1))), wanted) > 1e-2
 
 
@@ -125,7 +125,7 @@ def test_a_file_alone_makes_the_network(name, definition, rgb, tmp_path):
     with torch.inference_mode():
         logits = model.double().eval()(prepared(rgb, preprocessing))
     assert distance(logits[:, list(USUAL)], wanted) < 1e-5
-    assert distance(logits, wanted) > 1e-2  # as the order of the classes were
+    assert distance(logits, wanted) > 1e-2  # in the original order of the classes
 
 
 def test_weights_can_be_named_by_their_file(tmp_path):
@@ -152,7 +152,7 @@ def test_every_published_network_is_recognised_and_complete(published):
 
 
 def test_old_files_give_the_same_state(small, tmp_path):
-    """Of four dimensions each; there is no published network in this form."""
+    """Their arrays have four dimensions each; no published network has this form."""
     path = tmp_path / "old.caffemodel"
     path.write_bytes(encode(small, "V1"))
     state, wanted = translate(read_caffemodel(path)), translate(learnt(small))
@@ -207,7 +207,7 @@ def test_another_network_is_refused_with_its_file(tmp_path):
         path = tmp_path / f"{name}.caffemodel"
         path.write_bytes(encode(layers))
         with pytest.raises(
-            ValueError, match=rf"{name}.caffemodel: the layers are of none of .*senet154.*\)"
+            ValueError, match=rf"{name}.caffemodel: the layers are not of any .*senet154.*\)"
         ):
             from_caffe(path)
 

@@ -1,7 +1,7 @@
-"""As much of Caffe as the authors' networks need: their definitions, their arithmetic, its files.
+"""The part of Caffe that the authors' networks need: their definitions, arithmetic and files.
 
-Written from the prototxt files of https://github.com/hujie-frank/SENet, and independent of what is
-tested with it.
+It is written from the prototxt files of https://github.com/hujie-frank/SENet, and independent of
+what is tested with it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ class Definition:
     """A prototxt in the making.
 
     Args:
-        draw: makes the array of a shape, given what it is.
+        draw: a function that makes an array from what it is and its shape.
     """
 
     def __init__(self, draw):
@@ -75,7 +75,7 @@ class Definition:
         self.add(name, "ReLU", (top,), top)
 
     def excitation(self, name, map):
-        """The gates of ``map``, in ``{name}_1x1_up``."""
+        """Add the gates of ``map``, as ``{name}_1x1_up``."""
         self.pool(f"{name}_global_pool", map, "GlobalPooling")
         channels = self.channels[map]
         self.conv(f"{name}_1x1_down", f"{name}_global_pool", channels // 16, 1, bias=True)
@@ -84,7 +84,7 @@ class Definition:
         self.add(f"{name}_prob", "Sigmoid", (f"{name}_1x1_up",), f"{name}_1x1_up")
 
     def block(self, name, bottom, width, stride, family):
-        """SE in a bottleneck: of conv2_1, say, where there was ``bottom``."""
+        """Add a bottleneck with SE after ``bottom``, named ``conv2_1``, say."""
         first, second = (stride, 1) if family.stride_on == "1x1_reduce" else (1, stride)
         reduced = self.conv_norm_relu(f"{name}_1x1_reduce", bottom, family.reduce * width, 1, first)
         inner = f"{name}_3x3"
@@ -97,7 +97,7 @@ class Definition:
         self.excitation(name, outer)
         shortcut = bottom
         if name.endswith("_1"):
-            shortcut = f"{name}_1x1_proj"  # called so in SENet-154 too, where most are 3×3
+            shortcut = f"{name}_1x1_proj"  # also in SENet-154, where most are 3×3
             kernel = 3 if family.deep and stride == 2 else 1
             self.conv(shortcut, bottom, 4 * width, kernel, stride)
             self.norm(shortcut)
@@ -117,7 +117,7 @@ class Definition:
         return name
 
     def module(self, name, bottom, one, three, double, pool, average=True):
-        """SE after an Inception module; without ``pool`` one that halves the map."""
+        """Add an Inception module with SE after it; without ``pool`` it halves the map."""
         stride = 1 if pool else 2
         made = [self.conv_norm_relu(f"{name}/1x1", bottom, one)] if one else []
         reduced = self.conv_norm_relu(f"{name}/3x3_reduce", bottom, three[0])
@@ -148,7 +148,7 @@ class Definition:
 
 
 def define(family, blocks, draw, widths=(64, 128, 256, 512), stem=64, classes=1000):
-    """The layers of a residual network; ``stem`` is the width of its first convolution."""
+    """Return the layers of a residual network; ``stem`` is its first convolution's width."""
     family, net = FAMILIES[family], Definition(draw)
     convs = [("conv1/7x7_s2", stem, 7, 2)]
     if family.deep:
@@ -171,7 +171,7 @@ def define(family, blocks, draw, widths=(64, 128, 256, 512), stem=64, classes=10
 
 
 def define_inception(draw):
-    """The layers of SE-BN-Inception."""
+    """Return the layers of SE-BN-Inception."""
     net = Definition(draw)
     net.conv_norm_relu("conv1/7x7_s2", "data", 64, 7, 2)
     net.pool("pool1/3x3_s2", "conv1/7x7_s2", "MaxPooling", kernel=3, stride=2)
@@ -193,11 +193,11 @@ def define_inception(draw):
 
 
 def random(seed):
-    """Arrays of all sorts of numbers."""
+    """Return a function that draws arrays of random numbers."""
     rng = np.random.default_rng(seed)
 
     def draw(what, shape):
-        if what == "factor":  # of the moving averages: 1 + 0.999 + 0.999² ..., at most 1000
+        if what == "factor":  # that of the moving averages: 1 + 0.999 + 0.999² ..., at most 1000
             return np.full(shape, 999.98236, np.float32)
         if what == "scale":
             return rng.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -208,12 +208,12 @@ def random(seed):
 
 
 def blank(what, shape):
-    """Arrays of a shape that take no memory."""
+    """Return an array of this shape that takes no memory."""
     return np.broadcast_to(np.float32(1), shape)
 
 
 def run(layers, bgr):
-    """The logits, as Caffe computes them, in float64, for images of BGR in 0 … 255."""
+    """Return the logits as Caffe computes them, in float64, for BGR images in 0 … 255."""
     maps = {"data": _centred(bgr)}
     for layer in layers:
         maps[layer.top] = _forward(layer, maps)
@@ -221,9 +221,9 @@ def run(layers, bgr):
 
 
 def trained(layers, bgr):
-    """The same layers, their batch norms with the statistics that these images have.
+    """Return the same layers, whose batch norms have the statistics of these images.
 
-    As training leaves them; without, what the image says fades from layer to layer.
+    Training leaves them so; without that, the signal of the image fades from layer to layer.
     """
     maps, settled = {"data": _centred(bgr)}, []
     for layer in layers:
@@ -258,7 +258,7 @@ def _batch_norm(x, mean, variance, factor):
 
 
 def _max_pooling(x, *, kernel, stride, pad=0):
-    """Windows start at the corner of the padded map, and the last may reach over the edge."""
+    """Pool by windows from the padded map's corner on; the last may reach over the edge."""
     over = [-(side + 2 * pad - kernel) % stride for side in x.shape[2:]]
     x = F.pad(x, (pad, pad + over[1], pad, pad + over[0]), value=-torch.inf)
     return F.max_pool2d(x, kernel, stride)
@@ -275,16 +275,16 @@ _FORWARD = {
     "GlobalPooling": lambda x: x.mean((2, 3), keepdim=True),
     "InnerProduct": lambda x, weight, bias: x.flatten(1) @ weight.T + bias,
     "Concat": lambda *maps: torch.cat(maps, 1),
-    "ChannelScale": lambda x, scale: x * scale,  # called Scale there, after a Reshape
+    "ChannelScale": lambda x, scale: x * scale,  # named Scale there, after a Reshape
     "Axpy": lambda scale, x, shortcut: scale * x + shortcut,
 }
 
 
 def encode(layers, form="current"):
-    """The bytes of a ``.caffemodel`` with these layers.
+    """Return the bytes of a ``.caffemodel`` with these layers.
 
-    Forms: ``"current"``; ``"V1"``, of before 2015, where all arrays have four dimensions; and what
-    the format allows too: ``"unpacked"`` numbers, one by one; and ``"double"`` ones.
+    Forms: ``"current"``; ``"V1"``, from before 2015, where all arrays have four dimensions; and,
+    which the format also allows, ``"unpacked"`` numbers, one by one, and ``"double"`` ones.
     """
     of_net = 2 if form == "V1" else 100
     return _text(1, "a network") + b"".join(_piece(of_net, _layer(v, form)) for v in layers)
@@ -292,7 +292,7 @@ def encode(layers, form="current"):
 
 def _layer(layer, form):
     blobs = [_blob(array.astype(np.float32), form) for array in layer.arrays]
-    if form == "V1":  # types are numbers there, and name and arrays have others
+    if form == "V1":  # types are numbers there, and name and arrays have other field numbers
         parts = [_text(2, name) for name in layer.bottoms] + [_text(3, layer.top)]
         return b"".join(
             [*parts, _text(4, layer.name), _number(5, 4), *(_piece(6, b) for b in blobs)]

@@ -7,7 +7,7 @@ Their definitions and weights are at https://github.com/hujie-frank/SENet. Caffe
 images of BGR in 0 … 255             the first convolution's channels are reversed
 minus 104, 117, 123                  :data:`PREPROCESSING`, exactly
 max pooling from the map's corner    the option ``stem_pool="ceil"``
-stride on the first 1×1 of a block   the option ``stride_on="1x1"``, in the SE-ResNets alone
+stride on the first 1×1 of a block   the option ``stride_on="1x1"``, only in the SE-ResNets
 classes as the kits number them      the classifier's rows are put into the usual order
 ===================================  ==============================================================
 """
@@ -67,7 +67,7 @@ def from_caffe(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such a file, is damaged, or is of another network.
+        ValueError: if it is not such a file, is damaged, or belongs to another network.
 
     Example:
         ::
@@ -92,7 +92,7 @@ def recognise(layers: Layers) -> Architecture:
     Example:
         >>> recognise({"fc8": (np.zeros((1000, 4096)), np.zeros(1000))})
         Traceback (most recent call last):
-        ValueError: the layers are of none of the networks that the authors published (se_resn...
+        ValueError: the layers are not of any network that the authors published (se_resnet50,...
     """
     found = [name[4] for name in layers if (residual(name) or "").endswith(".conv2")]
     blocks = tuple(found.count(stage) for stage in "2345")
@@ -101,8 +101,8 @@ def recognise(layers: Layers) -> Architecture:
     if network is None or "classifier" not in layers:
         known = ", ".join(name for name, _ in (*_RESIDUAL.values(), _INCEPTION))
         raise ValueError(
-            f"the layers are of none of the networks that the authors published ({known}): they "
-            f"have {blocks} residual blocks in stages 2 to 5, conv2_1_3x3 has the shape {shape}, "
+            f"the layers are not of any network that the authors published ({known}): they have "
+            f"{blocks} residual blocks in stages 2 to 5, conv2_1_3x3 has the shape {shape}, "
             f"and there is {'a' if 'classifier' in layers else 'no'} classifier"
         )
     name, options = network
@@ -114,13 +114,13 @@ def _is_inception(layers: Layers) -> bool:
 
 
 def translate(layers: Layers) -> dict[str, Tensor]:
-    """Return the state dict that these layers are, under our names and in our order.
+    """Return the state dict that these layers hold, under our names and in our order.
 
-    A layer that the authors' networks do not have keeps its name. 1000 classes are taken for
+    A layer that the authors' networks do not have keeps its name. 1000 classes are taken to be
     ImageNet's, in the order of :mod:`~senet.models.weights.ilsvrc`.
 
     Raises:
-        ValueError: if a layer has another number of arrays than it should, or comes twice.
+        ValueError: if a layer has the wrong number of arrays, or occurs twice.
 
     Example:
         >>> layers = {"conv2_1_1x1_reduce/bn": (np.array([3.0]), np.array([6.0]), np.array([2.0]))}
@@ -140,7 +140,7 @@ def translate(layers: Layers) -> dict[str, Tensor]:
 def _named(
     layer: str, arrays: tuple[np.ndarray, ...], module_of: Callable[[str], str | None]
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of a layer of Caffe under our names."""
+    """Return the arrays of a Caffe layer under our names."""
     convolution = layer.removesuffix("/scale").removesuffix("/bn")
     module = "fc" if layer == "classifier" else module_of(convolution)
     if module is None:
@@ -156,14 +156,14 @@ def _statistics(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndar
     if len(arrays) != 3:
         raise ValueError(f"layer {layer!r} has {len(arrays)} arrays, wanted 3")
     mean, variance, factor = arrays
-    scale = 1 / factor.item() if factor.item() else 0.0  # nothing seen yet; Caffe takes 0 too
+    scale = 1 / factor.item() if factor.item() else 0.0  # nothing seen yet; Caffe uses 0 too
     return {"running_mean": mean.ravel() * scale, "running_var": variance.ravel() * scale}
 
 
 def _weights(layer: str, arrays: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
     """Return the weight, and perhaps the bias, of a layer that is not a batch norm.
 
-    In files from before 2015 every array has four dimensions, also where one or two are meant.
+    In files from before 2015 every array has four dimensions, even where one or two are meant.
     """
     if len(arrays) not in (1, 2):
         raise ValueError(f"layer {layer!r} has {len(arrays)} arrays, wanted 1 or 2")
