@@ -93,7 +93,7 @@ def raising(error):
         (["compare", "--resume", "gone"], "it has no comparison.json"),
         (["compare", "--vary", "reducton=4"], "to vary. Did you mean reduction?"),
         (["compare", "--vary", "lr=0.1,0.2"], "lr is a setting of the training"),
-        (["compare", "--vary", "reduction="], "must be different ones, at least one"),
+        (["compare", "--vary", "reduction="], "needs one or more values, all different"),
         (["compare", "--vary", "reduction=8,99"], "reduction=99 cannot be built: reduction=99"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
@@ -158,9 +158,9 @@ def test_whatever_stops_a_training_has_its_exit_code(monkeypatch, error, code, m
 def test_a_signal_ends_a_training_with_its_own_code(monkeypatch):
     from senet.training.fit import Interrupted
 
-    error = Interrupted("Go on with `senet train --resume x`.", exit_code=143)
+    error = Interrupted("Resume with `senet train --resume x`.", exit_code=143)
     monkeypatch.setattr("senet.training.fit.fit", raising(error))
-    assert senet("train", code=143).output == "Go on with `senet train --resume x`.\n"
+    assert senet("train", code=143).output == "Resume with `senet train --resume x`.\n"
 
 
 def test_mistakes_in_our_code_are_not_hidden(monkeypatch):

@@ -72,9 +72,7 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     written = senet("predict", "run/model.safetensors", "new", "--out", "answers.csv")
     assert "20 of 21 images predicted, written to answers.csv" in written.stdout
     assert len(Path("answers.csv").read_text().splitlines()) == 22
-    assert (
-        "is there already" in senet("predict", "run", "new", "--out", "answers.csv", code=1).output
-    )
+    assert "already exists" in senet("predict", "run", "new", "--out", "answers.csv", code=1).output
     assert "not an image" in said(senet("predict", "run", "new/upright/bad.jpg", code=1))
 
     # Fine-tuning takes the network and its options from the weights.
@@ -83,7 +81,7 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
         *("--set", "size=32", "--epochs", "1", "--batch-size", "16", "--workers", "0"),
     )
     assert (
-        "starting from run/model.safetensors: the classifier keeps its rows of all 2"
+        "starting from run/model.safetensors: the classifier keeps its rows for all 2"
         in tuned.stdout
     )
     config = json.loads(Path("tuned/config.json").read_text())["config"]
