@@ -1,4 +1,4 @@
-"""The program: help, errors, and how it ends."""
+"""The program: help, errors and exit codes."""
 
 import os
 import re
@@ -26,8 +26,8 @@ COMMANDS = [
 
 
 def test_help_answers_at_once_and_loads_nothing():
-    # Processor time, not time on the clock: whoever else works on this machine does not count.
-    # Half a second is the promise; on a quiet machine this is what the clock would show.
+    # Processor time instead of elapsed time, so that other load on this machine does not count.
+    # The promise is half a second; on a quiet machine that is the elapsed time.
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -42,7 +42,7 @@ def test_help_answers_at_once_and_loads_nothing():
     assert statistics.median(times) < 0.5
     assert "Squeeze-and-excitation networks" in done.stdout
     loaded = set(re.findall(r"\| +(\w+)", done.stderr))
-    assert "typer" in loaded  # or the line above reads nothing
+    assert "typer" in loaded  # otherwise the line above finds nothing
     assert not loaded & {"torch", "numpy", "pytorch_lightning", "torchvision", "timm", "PIL"}
 
 
@@ -83,7 +83,7 @@ def raising(error):
     ("words", "message"),
     [
         (["summary", "se_resnet5"], "no network 'se_resnet5'. Did you mean se_resnet50"),
-        (["models", "se_resnet500"], "no network fits 'se_resnet500'. Did you mean se_resnet50"),
+        (["models", "se_resnet500"], "no network matches 'se_resnet500'. Did you mean se_resnet50"),
         (["summary", "resnet8_cifar", "--set", "stem=cifer"], "stem must be one of"),
         (["train", "--recipe", "cifr"], "no recipe 'cifr'. Did you mean cifar?"),
         (["train", "--data", "./gone"], "there is no folder './gone'"),
@@ -98,7 +98,10 @@ def raising(error):
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
         (["report", "gone"], "no run folder gone"),
-        (["predict", "gone", "a.jpg", "--out", "p.xlsx"], "not written as .xlsx, but as .csv"),
+        (
+            ["predict", "gone", "a.jpg", "--out", "p.xlsx"],
+            "cannot be written as .xlsx, only as .csv",
+        ),
     ],
 )
 def test_what_the_library_refuses_is_one_message(words, message):
@@ -180,7 +183,7 @@ def test_the_script_is_installed():
 
 
 def test_completion_comes_with_it():
-    # Which shell stands above the tests is not what is tested.
+    # The shell that runs the tests does not matter here.
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "senet", "--show-completion", "bash"],
