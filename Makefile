@@ -14,7 +14,7 @@ ALONE   := tests/fuse/test_wrapped.py
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
 
-demo: $(VENV)/installed  ## train a network with and without SE on bundled images, and write a report
+demo: $(VENV)/installed  ## train with and without SE on bundled images, and write a report
 	$(BIN)/senet compare $(if $(wildcard $(OUT)/comparison.json),--resume,--out) $(OUT)
 
 test: check  ## lint, types, and all tests
@@ -40,7 +40,7 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 
-gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## on a GPU: tests, timings, trainings within MINUTES=25; repeat it to continue
+gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings; MINUTES=25; repeat to continue
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.document
 
@@ -50,7 +50,7 @@ docs: $(VENV)/installed  ## write the tables of the documents from the newest re
 catalogue: $(VENV)/installed  ## recount the networks, after one was added or changed
 	$(BIN)/python -m senet.models.describe.catalogue
 
-insertion: $(VENV)/installed  ## put SE into trained CIFAR-10 networks and train on; needs the development data
+insertion: $(VENV)/installed  ## fine-tune networks with SE inserted; needs the development data
 	$(BIN)/python -m benchmarks.insertion
 	$(BIN)/python -m benchmarks.document
 
