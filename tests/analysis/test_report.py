@@ -195,7 +195,7 @@ def _again(monkeypatch, page, module, name):
         raise ValueError("started")
 
     monkeypatch.setattr(module, name, instead)
-    command = re.search(r"whatever the defaults are: (senet .*?) Run networks?", page.text)
+    command = re.search(r"which writes out every setting: (senet .*?) Run networks?", page.text)
     assert command is not None
     words = shlex.split(command[1])[1:]
     CliRunner().invoke(app, words)
@@ -221,7 +221,7 @@ def test_a_single_run_with_se(tmp_path, source):
     page = written(tmp_path / "run")
     assert page.sections == [s for s in EVERYTHING if s != "cost"]
     assert f"{SE} was right on " in page.text
-    assert "Mistakes it was surest of" in page.text
+    assert "Its most confident mistakes" in page.text
     assert "McNemar" not in page.text
 
 
@@ -372,7 +372,7 @@ def page_of_family(family):
 
 def table(page):
     """Return the cells of the page's table, row by row, by the names of the networks."""
-    found = re.search(r"multiply-adds step image (.*?) Differences are to", page.text)
+    found = re.search(r"multiply-adds step image (.*?) Differences are from", page.text)
     assert found is not None
     return found[1]
 
@@ -417,11 +417,11 @@ def test_accuracy_is_drawn_against_parameters_and_time(family, page_of_family):
 
 
 def test_the_page_of_a_family_is_honest_of_its_many_comparisons(page_of_family):
-    assert "There are 3 of them: if SE made no difference at all, one or more would still" in (
+    assert "There are 3 intervals: if SE made no difference at all, at least one would still" in (
         page_of_family.text
     )
     assert "in up to 15 % of experiments" in page_of_family.text
-    assert "Whoever picks the best of several networks" in page_of_family.text
+    assert "The best of several networks by its accuracy here" in page_of_family.text
     assert "Of the networks with SE, the most accurate, reduction=" in page_of_family.text
 
 

@@ -755,7 +755,7 @@ def test_rows_of_the_classifier_go_by_the_names_of_classes(config, source, tmp_p
     fit(config, tmp_path / "second", other)
     said = capsys.readouterr().out
     assert "keeps its rows for 3 classes ('south-west', 'north-west', 'south-east')" in said
-    assert "has new ones of 1 ('zenith')" in said
+    assert "has new ones for 1 ('zenith')" in said
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     fresh = bare.start(config, other).state_dict()
     for name in "fc.weight", "fc.bias":

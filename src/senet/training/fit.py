@@ -338,7 +338,7 @@ def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFold
     config = module.config
     lr = learning_rate(config, error.step, module.steps)
     steps = _steps_done(folder)
-    kept = f"{folder.last}, at step {steps}" if steps else "none, this is the first epoch"
+    kept = f"{folder.last}, of step {steps}" if steps else "none, this is the first epoch"
     remedies = [f"a lower learning rate (lr={config.lr / 3:.2g})"]
     if not config.warmup:
         remedies.append("a warm-up (warmup=1)")
