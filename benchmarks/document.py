@@ -167,13 +167,8 @@ def insertion() -> str:
     return markdown(head, body) + where
 
 
-_PASSES = (
-    "moments",
-    "affine",
-    "grad_moments",
-    "grad_scale",
-    "grad_affine",
-)  # of older and newer records
+# In older and newer records.
+_PASSES = ("moments", "affine", "grad_moments", "grad_scale", "grad_affine")
 
 
 def passes() -> str:

@@ -35,7 +35,7 @@ GATE_IMAGES = 2000
 
 
 def write(run_folder: str | os.PathLike[str]) -> Path:
-    """Write ``report.html`` into a run folder; an older one is replaced once it is complete.
+    """Write ``report.html`` into a run folder; only a complete page replaces an older one.
 
     The report covers a comparison of two networks or of a family (``senet compare``), a single
     training (``senet train``), or what either has finished so far. It is made from the files of the

@@ -84,9 +84,7 @@ def main(
       senet predict runs/photos new/*.jpg
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(
-            stream, "reconfigure"
-        ):  # a terminal that lacks × or … shows ? instead of failing
+        if hasattr(stream, "reconfigure"):  # a terminal without × or … shows ? instead of failing
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.showwarning = _show_warning
     _prepare()

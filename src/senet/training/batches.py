@@ -63,7 +63,7 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
 
 
 def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
-    """Return the full batches per epoch; a resumed run keeps the number it began with."""
+    """Return the number of full batches per epoch; a resumed run keeps its own."""
     return len(source.train) // config.batch_size if resumed is None else recorded_steps(resumed)
 
 
