@@ -1,4 +1,4 @@
-# `make demo` and `make test` do everything on a fresh machine with python3, pip, make and gcc.
+# On a fresh machine, `make demo` and `make test` need only python3, pip, make and gcc.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -6,15 +6,15 @@ BIN    := $(VENV)/bin
 REFERENCE := $(VENV)/world
 OUT    ?= runs/demo
 MINUTES ?= 25
-# Starts processes of its own, which wait for one another.
+# Starts its own processes, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
 .PHONY: demo test quick check bench gpu-evidence insertion experiments catalogue docs clean help
 
-help:  ## say what there is to make
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
 
-demo: $(VENV)/installed  ## train a network with and without SE on bundled images, and write a report
+demo: $(VENV)/installed  ## train with and without SE on bundled images, and write a report
 	$(BIN)/senet compare $(if $(wildcard $(OUT)/comparison.json),--resume,--out) $(OUT)
 
 test: check  ## lint, types, and all tests
@@ -40,24 +40,24 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 
-gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## on a GPU: tests, timings, trainings within MINUTES=25; repeat it to go on
+gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings; MINUTES=25; repeat to continue
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.document
 
 docs: $(VENV)/installed  ## write the tables of the documents from the newest records
 	$(BIN)/python -m benchmarks.document
 
-catalogue: $(VENV)/installed  ## count the networks again, after one was added or changed
+catalogue: $(VENV)/installed  ## recount the networks, after one was added or changed
 	$(BIN)/python -m senet.models.describe.catalogue
 
-insertion: $(VENV)/installed  ## put SE into trained CIFAR-10 networks and train on; needs the development data
+insertion: $(VENV)/installed  ## fine-tune networks with SE inserted; needs the development data
 	$(BIN)/python -m benchmarks.insertion
 	$(BIN)/python -m benchmarks.document
 
-experiments: $(VENV)/installed  ## what docs/experiments.md records; hours
+experiments: $(VENV)/installed  ## repeat the experiments of docs/experiments.md; hours
 	$(BIN)/python -m benchmarks.experiments
 
-clean:  ## remove the environment and what was built
+clean:  ## remove the environment and all build outputs
 	rm -rf $(VENV) build *.egg-info src/*.egg-info
 	find src -name '*.so' -delete
 
@@ -74,9 +74,9 @@ $(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Real timm and torchvision, which benchmarks/reference_libraries.py loads. Outside the environment:
-# torchvision's compiled operators are missing beside a CPU build of torch, and libraries that find it
-# there break.
+# The real timm and torchvision, which benchmarks/reference_libraries.py loads. They stay outside the
+# environment: with a CPU build of torch, torchvision lacks its compiled operators, and libraries that
+# find it there break.
 $(REFERENCE)/installed: $(BIN)/python constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(REFERENCE) --upgrade timm torchvision
 	touch $@

@@ -1,7 +1,7 @@
 """Time the passes, the tails and whole networks: ``python -m benchmarks`` (``make bench``).
 
-Everything that is compared is compared within one run, in turn, by medians. Let the machine be
-quiet. The record goes to ``benchmarks/results``; the tables in docs/free-se.md are made from it.
+Whatever is compared is measured within one run, in turn, by medians. Keep the machine quiet. The
+record goes to ``benchmarks/results``; the tables in docs/free-se.md are made from it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from benchmarks.ops import tails
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch (2)")
     parser.add_argument("--repeats", type=int, default=9, help="rounds; the median is kept (9)")
-    parser.add_argument("--only", choices=["tails", "networks"], help="part of it; not recorded")
+    parser.add_argument("--only", choices=["tails", "networks"], help="one part; not recorded")
     options = parser.parse_args()
     record.keep_memory("benchmarks")
     torch.set_num_threads(options.threads)

@@ -1,7 +1,7 @@
 """Write the tables of the documents from the records: ``python -m benchmarks.document``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, and is made from the newest
-record that has it, or counted from the networks. No figure of ours is typed by hand.
+A table goes between ``<!-- table: NAME -->`` and ``<!-- end -->``; it is made from the newest
+record that has it, or counted from the networks. None of our figures is typed by hand.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _ms(value: float) -> str:
 
 
 def _times(slow: float, fast: float) -> str:
-    """How many times faster ``fast`` is."""
+    """Return how many times faster ``fast`` is."""
     return f"{slow / fast:.2f}×"
 
 
@@ -167,7 +167,8 @@ def insertion() -> str:
     return markdown(head, body) + where
 
 
-_PASSES = ("moments", "affine", "grad_moments", "grad_scale", "grad_affine")  # then and now
+# In older and newer records.
+_PASSES = ("moments", "affine", "grad_moments", "grad_scale", "grad_affine")
 
 
 def passes() -> str:
@@ -214,7 +215,7 @@ PAPER: dict[str, tuple[float, float, dict[str, Any]]] = {
 
 
 def counts() -> str:
-    """Counted when this is called: nothing here is measured."""
+    """Return the table of counts, computed at the call: nothing here is measured."""
     body = []
     for name, (plain, se, options) in PAPER.items():
         twin = entry(name).twin
@@ -248,7 +249,7 @@ def counts() -> str:
 
 
 def _squeezed(model: nn.Module, side: int) -> int:
-    """The numbers that the squeezes of a network add up."""
+    """Return how many numbers the squeezes of a network add up."""
     numbers: list[int] = []
     for block in model.modules():
         if isinstance(block, ChannelAttention):
@@ -275,7 +276,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def _renewed(found: re.Match[str]) -> str:
-    """A block with its table; as it stands, where nothing has been recorded yet."""
+    """Return a block with its new table, or unchanged if nothing has been recorded yet."""
     try:
         return found[1] + TABLES[found[2]]() + found[3]
     except FileNotFoundError as missing:

@@ -1,8 +1,9 @@
-"""How the default of ``senet compare`` was chosen: ``make experiments``; docs/experiments.md tells.
+"""The experiments that chose the default of ``senet compare``: ``make experiments``.
 
 Every study trains a network and its plain twin, or a few settings of it, over several seeds on the
-bundled images. What to choose is read off the validation images; the test images are only reported.
-Finished runs are kept, so that it can be stopped and started again at any time.
+bundled images. The choice is made on the validation images; the test images are only reported.
+Finished runs are kept, so that it can be stopped and started again at any time. See
+docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from senet.training.fit import fit
 from senet.training.recipes import quick
 
 FOLDER = Path("runs/experiments")
-# What the studies vary; as quick() was before they were made.
+# The base that the studies vary: quick() as it was before them.
 BASE = replace(quick(), options={}, epochs=8, lr=0.1)
 
 
 def plain(model: str, **changes: Any) -> tuple[str, TrainConfig]:
-    """The network without SE."""
+    """Return the name and configuration of the network without SE."""
     name = entry(model).twin
     return name, replace(BASE, model=name, **changes)
 
 
 def gated(model: str, bias: float = 2.0, **changes: Any) -> tuple[str, TrainConfig]:
-    """The network with SE, its gates starting at the sigmoid of ``bias``."""
+    """Return those of the network with SE, whose gates start at the sigmoid of ``bias``."""
     options = {**changes.pop("options", {}), "gate_bias": bias}
     return f"{model}, gate bias {bias:g}", replace(BASE, model=model, options=options, **changes)
 
 
-# Study: settings, each a name and a configuration.
+# The settings of each study, as names and configurations.
 STUDIES: dict[str, list[tuple[str, TrainConfig]]] = {
     # Where should the gates start, in short training? From half open to nearly one.
     "gate": [
@@ -50,7 +51,7 @@ STUDIES: dict[str, list[tuple[str, TrainConfig]]] = {
         for lr in (0.05, 0.2, 0.4)
         for name, config in (plain("se_resnet8_cifar"), gated("se_resnet8_cifar"))
     ],
-    # What is the best use of the time? Trainings about equally long: small and long, deep, wide.
+    # What is the best use of the time? Trainings of about equal duration: long, deep, wide.
     "size": [
         (f"{name}, {text}", config)
         for model, text, changes in (
@@ -65,9 +66,9 @@ STUDIES: dict[str, list[tuple[str, TrainConfig]]] = {
 
 
 def run(study: str, seeds: int) -> list[dict[str, object]]:
-    """One row a setting: mean and deviation of the accuracies over the seeds."""
+    """Return a row per setting: mean and deviation of the accuracies over the seeds."""
     found: dict[str, list[dict[str, float]]] = {}
-    for seed in range(seeds):  # the outer loop: whenever it is stopped, settings are level
+    for seed in range(seeds):  # the outer loop, so that no setting is ahead when it is stopped
         for name, config in STUDIES[study]:
             place = FOLDER / study / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
             result = fit(replace(config, seed=seed), place, resume=place.exists(), progress=False)

@@ -1,11 +1,12 @@
-"""SE put into trained networks: what they compute before, and what a short fine-tune makes of it.
+"""SE inserted into trained networks: what they compute before and after a short fine-tuning.
 
-``make insertion`` (minutes; needs the development data): akamaster's plain CIFAR-10 ResNet-20 and
-ResNet-56, each as it is and with :func:`senet.surgery.insert_se`. All 10,000 test images before any
-training, the logits of the first 1,000 beside those without SE, and all after a fine-tune of the
-same steps, images, order and chances, at two learning rates: both are reported, so that none is
-chosen. Finished runs are kept in ``runs/insertion``, so that it can be done in pieces: ``python -m
-benchmarks.insertion resnet20_cifar plain --lr 0.01``. The record is written once all are there.
+``make insertion`` (minutes; needs the development data) takes akamaster's plain CIFAR-10 ResNet-20
+and ResNet-56, each as it is and with :func:`senet.surgery.insert_se`. It evaluates them on all
+10,000 test images before any training, compares the logits of the first 1,000 with those without
+SE, and evaluates again after fine-tuning with the same steps, images, order and augmentation, at
+two learning rates: both are reported, so that none is chosen. Finished runs are kept in
+``runs/insertion``, so that it can be done in pieces: ``python -m benchmarks.insertion
+resnet20_cifar plain --lr 0.01``. The record is written once all are there.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from senet.training.recipes import cifar
 from senet.training.schedule import learning_rate
 
 FOLDER = Path("runs/insertion")
-# The weights, the share of test images that they are published to get right, and the steps of 128
-# images to train: one epoch has 390.
+# The weights, their published test accuracy, and the steps of 128 images to train: one epoch has
+# 390.
 NETWORKS = {
     "resnet20_cifar": ("resnet20-12fca82f.th", 0.9173, 390),
     "resnet56_cifar": ("resnet56-4bfd9763.th", 0.9339, 130),
@@ -51,7 +52,7 @@ RATES = (0.01, 0.001)
 
 
 def make(name: str, form: str) -> tuple[nn.Module, int]:
-    """The published network, and the parameters that SE adds to it."""
+    """Return the published network, and the number of parameters that SE adds to it."""
     model = create_model(name)
     load_state(model, read_state(DEVELOPMENT_DATA / "weights" / NETWORKS[name][0]))
     before = sum(p.numel() for p in model.parameters())
@@ -86,7 +87,7 @@ def run(name: str, lr: float, form: str, source: Source) -> dict[str, Any]:
 
 
 def fine_tune(model: nn.Module, config: TrainConfig, source: Source, steps: int) -> float:
-    """Train ``steps`` steps of one epoch, the rate falling along a cosine; the seconds it took."""
+    """Train ``steps`` steps of one epoch, with a cosine schedule; return the seconds it took."""
     task = Classifier(model.train(), len(source.classes), config, source.preprocessing, steps)
     optimizer = task.configure_optimizers()
     batches = loader(
@@ -104,7 +105,7 @@ def fine_tune(model: nn.Module, config: TrainConfig, source: Source, steps: int)
 
 
 def evaluate(model: nn.Module, source: Source) -> tuple[np.ndarray, dict[str, float]]:
-    """The logits of all test images, and the accuracy and loss that they make."""
+    """Return the logits of all test images, and their accuracy and loss."""
     labels, logits = predict_split(model, source.test, source.preprocessing, device="cpu")
     found = metrics(labels, logits, source.classes)
     return logits, {"accuracy": found["accuracy"], "loss": found["loss"]}
@@ -112,7 +113,7 @@ def evaluate(model: nn.Module, source: Source) -> tuple[np.ndarray, dict[str, fl
 
 @torch.inference_mode()
 def gates_off_1(model: nn.Module, source: Source) -> float:
-    """Mean of |s − 1| over all gates, on 256 test images: how far training has moved them."""
+    """Return the mean of |s − 1| over all gates on 256 test images: how far training moved them."""
     images, _ = next(iter(Batches(source.test, source.preprocessing)))
     with recording(model) as latest:
         model.eval()(images)
@@ -125,18 +126,19 @@ def kept(name: str, lr: float, form: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.insertion", description="SE put into trained networks."
+        prog="python -m benchmarks.insertion",
+        description="Insert SE into trained networks and fine-tune them.",
     )
-    parser.add_argument("network", nargs="?", choices=NETWORKS, help="one of them")
-    parser.add_argument("form", nargs="?", choices=FORMS, help="one form of it")
-    parser.add_argument("--lr", type=float, choices=RATES, help="one learning rate")
+    parser.add_argument("network", nargs="?", choices=NETWORKS, help="only this network")
+    parser.add_argument("form", nargs="?", choices=FORMS, help="only this form")
+    parser.add_argument("--lr", type=float, choices=RATES, help="only this learning rate")
     options = parser.parse_args()
     if not DEVELOPMENT_DATA.is_dir():
-        parser.error(f"this needs the development data, and there is no {DEVELOPMENT_DATA}")
+        parser.error(f"this needs the development data, but there is no {DEVELOPMENT_DATA}")
     record.keep_memory("benchmarks.insertion")
     torch.set_num_threads(2)
     environment = record.environment()
-    preprocessing = replace(IMAGENET, size=32, crop=1.0)  # akamaster's: the numbers of ImageNet
+    preprocessing = replace(IMAGENET, size=32, crop=1.0)  # akamaster's, which are ImageNet's
     source = open_mosaic(DEVELOPMENT_DATA / "cifar10", val_share=0.0, preprocessing=preprocessing)
     FOLDER.mkdir(parents=True, exist_ok=True)
     names = [options.network] if options.network else NETWORKS

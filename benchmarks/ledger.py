@@ -1,4 +1,4 @@
-"""A record that grows row by row: whatever ends a benchmark, what it has measured is kept."""
+"""A record that grows row by row: whatever ends a benchmark, its measurements are kept."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Row = dict[str, Any]
 
 
 class Ledger:
-    """The rows of one table: those that are in its record already, and those that come.
+    """The rows of one table: those already in its record, and those to come.
 
-    A row is known by its key. One that was begun and never ended, since the machine was taken away
-    or the program killed, stands there as begun, and is not tried again by itself: else a piece of
-    work that is too long for the machine would be begun for ever.
+    A key identifies a row. A row that was begun and never finished, because the machine was taken
+    away or the program killed, stays marked as begun and is not retried by itself: otherwise work
+    that is too long for the machine would be begun forever.
 
     Args:
-        folder: of the records.
+        folder: the folder of the records.
         table: name of the table. The record is ``<date>-<device>-<table>.json``.
-        environment: what the record says of where it was made; its date is the record's. What
-            other code has left in a record of the same day is not added to: it is replaced.
+        environment: what the record says about where it was made; its date is the record's. A
+            record that other code made on the same day is replaced, not extended.
         device: the device in the name of the record.
         earlier: take over the rows of all records of this table, of any day and device.
 
@@ -70,15 +70,15 @@ class Ledger:
         return next((row for row in self.rows if _is(row, key)), None)
 
     def put(self, row: Row, key: Row) -> None:
-        """Write a row, in place of what stands under its key."""
+        """Write a row, replacing any row with its key."""
         self.rows = [r for r in self.rows if not _is(r, key)] + [row]
         self.write()
 
     def measure(self, key: Row, what: Callable[[], Row]) -> Row:
-        """Measure a row and write it; it stands as begun meanwhile.
+        """Measure a row and write it; meanwhile it is marked as begun.
 
-        What does not fit into memory, or fails, is a result too: the row says so. Not when the
-        device itself is no longer usable after it.
+        Running out of memory, or failing, is a result too: the row says so, unless the device
+        itself is unusable afterwards.
         """
         self.put({**key, "begun": True}, key)
         row = {**key, **_outcome(what)}
@@ -86,7 +86,7 @@ class Ledger:
         return row
 
     def forget_begun(self) -> None:
-        """Let rows that were begun and never ended be tried again."""
+        """Allow rows that were begun and never finished to be retried."""
         self.rows = [row for row in self.rows if "begun" not in row]
 
     def write(self) -> None:
@@ -98,10 +98,10 @@ def _outcome(what: Callable[[], Row]) -> Row:
         return what()
     except torch.OutOfMemoryError:
         found: Row = {"out_of_memory": True}
-    except Exception as error:  # compilers raise all there is
+    except Exception as error:  # compilers raise anything
         said = next(iter(str(error).splitlines()), "")
         found = {"failed": f"{type(error).__name__}: {said}"}
-    gc.collect()  # out here nothing holds what the attempt has made
+    gc.collect()  # nothing out here refers to what the attempt made
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.empty_cache()

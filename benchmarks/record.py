@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and where its figures are kept."""
+"""The environment of a benchmark, and the files that keep its figures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from senet.files import write_text
 from senet.ops import backend
 
 RESULTS = Path(__file__).parent / "results"
-# With these in the environment glibc gives no memory back.
+# With these in the environment, glibc returns no memory to the system.
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11)}
 
 
 def environment() -> dict[str, Any]:
-    """Device, versions and threads: without them a figure means nothing."""
+    """Return device, versions and threads, without which a figure means nothing."""
     found = {
         "date": datetime.date.today().isoformat(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, its widest vectors and its cores."""
+    """Return the processor's name, widest vectors and number of cores."""
     facts = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines() if os.name == "posix" else ():
         name, _, value = line.partition(":")
@@ -51,11 +51,11 @@ def _processor() -> str:
 
 
 def keep_memory(module: str) -> None:
-    """Start ``python -m module`` again with an allocator that gives no memory back.
+    """Restart ``python -m module`` with an allocator that returns no memory to the system.
 
-    As glibc is set up, every large map is fresh memory, and each page of it a fault: on a virtual
-    machine that can be half of the time of everything, and it is the same for all forms. PyTorch's
-    own guide to speed on CPUs advises an allocator that keeps its memory; this makes glibc's one.
+    By default glibc takes fresh memory for every large map, with a fault for each page: on a
+    virtual machine that can be half of all time, the same for all forms. PyTorch's own guide to
+    speed on CPUs advises an allocator that keeps its memory; this turns glibc's into one.
     """
     if any(os.environ.get(name) != value for name, value in KEEPING.items()):
         os.environ.update(KEEPING)
@@ -63,14 +63,14 @@ def keep_memory(module: str) -> None:
 
 
 def write(name: str, tables: dict[str, Any], environment: dict[str, Any]) -> Path:
-    """Keep ``tables`` in ``results/<date>-<name>.json``; a record of the same day is replaced."""
+    """Write ``tables`` to ``results/<date>-<name>.json``, replacing a record of the same day."""
     path = RESULTS / f"{environment['date']}-{name}.json"
     keep(path, tables, environment)
     return path
 
 
 def keep(path: Path, tables: dict[str, Any], environment: dict[str, Any]) -> None:
-    """Write a record, so that whatever happens meanwhile, the old one or the new one is there."""
+    """Write a record so that, whatever happens meanwhile, either the old or the new one exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"environment": environment, "tables": tables}, indent=1) + "\n"
     write_text(path, content)

@@ -1,10 +1,9 @@
-"""Real timm and torchvision, to compare with in tests and benchmarks, never in the library.
+"""The real timm and torchvision, to compare with in tests and benchmarks, never in the library.
 
-torchvision's compiled operators are missing beside a CPU build of torch, and importing it then
-fails on the schemas of two of them; with the schemas declared, all of it that is plain PyTorch
-works. Beside a CUDA build they load, and must not be declared a second time. ``make`` keeps both
-out of the environment itself: other libraries that find a torchvision there would import it, and
-break.
+With a CPU build of torch, torchvision lacks its compiled operators, and importing it fails on the
+schemas of two of them; with the schemas declared, everything in plain PyTorch works. With a CUDA
+build they load, and must not be declared a second time. ``make`` keeps both libraries out of the
+environment itself: other libraries that find torchvision there would import it, and break.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PLACE = Path(__file__).parent.parent / ".venv" / "world"
 
 @functools.cache
 def load() -> SimpleNamespace:
-    """``timm`` and ``torchvision``, imported. Raises ImportError where they are not installed."""
+    """Import ``timm`` and ``torchvision``, or raise an ImportError if they are not installed."""
     if PLACE.is_dir() and str(PLACE) not in sys.path:
         sys.path.append(str(PLACE))
     library = None
@@ -38,7 +37,7 @@ def load() -> SimpleNamespace:
 
 
 def _has_operators() -> bool:
-    """Whether torchvision's compiled operators are there, after loading them if they can be."""
+    """Load torchvision's compiled operators if possible, and return whether they are there."""
     found = importlib.util.find_spec("torchvision")
     places = found.submodule_search_locations if found else None
     for place in places or ():

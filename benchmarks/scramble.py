@@ -1,4 +1,4 @@
-"""Networks whose norms and biases have values of their own; for benchmarks and tests."""
+"""Random values for norms and biases of networks, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def scramble(model: nn.Module) -> None:
-    """Give every norm and bias a value of its own: at their usual start (1, 0) errors hide."""
+    """Give every norm and bias random values: at their usual start (1, 0) errors stay hidden."""
     with torch.no_grad():
         for name, value in [*model.named_parameters(), *model.named_buffers()]:
             if value.dim() == 1 and ("var" in name or "weight" in name):

@@ -1,9 +1,9 @@
-"""A training step beside other programs, by how long threads spin.
+"""A training step next to other programs, by how long threads spin.
 
 ``python -m benchmarks.shared``.
 
-Every setting runs in a process of its own, with PyTorch's runtime as it would start there: alone,
-and beside one competitor a core, which this starts itself.
+Every setting runs in its own process, with PyTorch's runtime as it would start there: alone, and
+next to one competitor per core, which this starts itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUSY = "while True: pass"
 
 
 def step_ms(model: str, batch: int, size: int, steps: int) -> float:
-    """Median milliseconds of a training step of a network, accelerated, in this process."""
+    """Return the median milliseconds of an accelerated training step, in this process."""
     from benchmarks.models import networks
 
     images = networks._images(batch, size)
@@ -35,7 +35,7 @@ def step_ms(model: str, batch: int, size: int, steps: int) -> float:
 
 
 def measure(setting: dict[str, str], *of: object) -> float:
-    """:func:`step_ms` in a process with these settings."""
+    """Call :func:`step_ms` in a process with these settings."""
     environment = {k: v for k, v in os.environ.items() if k not in CHOSEN} | setting
     code = f"from benchmarks.shared import step_ms; print(step_ms(*{of!r}))"
     done = subprocess.run(
@@ -45,7 +45,7 @@ def measure(setting: dict[str, str], *of: object) -> float:
 
 
 def table(rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of a step, alone and beside competitors, by setting; taken in turn."""
+    """Return the milliseconds of a step, alone and next to competitors, by setting, in turn."""
     of = ("se_resnet8_cifar", 128, 28, 40)
     found: dict[str, dict[str, list[float]]] = {
         name: {"alone": [], "shared": []} for name in SETTINGS

@@ -1,4 +1,4 @@
-"""Tables of the records, as the documents show them."""
+"""Tables from the records, as the documents show them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks import record
 
 
 def newest(table: str) -> tuple[Any, dict[str, Any], str]:
-    """A table, the environment it was measured in, and the name of its record."""
+    """Return a table, the environment it was measured in, and the name of its record."""
     for path in sorted(record.RESULTS.glob("*.json"), reverse=True):
         found = json.loads(path.read_text())
         if table in found["tables"]:
             return found["tables"][table], found["environment"], path.name
     raise FileNotFoundError(
-        f"no record in {record.RESULTS} has a table {table!r}: `make bench` makes those of a CPU, "
-        "`make gpu-evidence` those of a GPU"
+        f"no record in {record.RESULTS} has a table {table!r}: `make bench` makes those for a CPU, "
+        "`make gpu-evidence` those for a GPU"
     )
 
 

@@ -1,8 +1,8 @@
 """Other people's tools on our networks, plain and accelerated: ``python -m benchmarks.tools``.
 
-Pruning, counting, attribution, feature extraction and adapters. The libraries are no dependency of
-senet: ``--path`` is a folder that they were installed into, beside the environment. What is missing
-is said, with the command that installs it, and the other tools run. The table goes to
+They prune, count, attribute, extract features and add adapters. The libraries are not dependencies
+of senet: ``--path`` is a folder into which they were installed, outside the environment. For a
+missing one, the command that installs it is printed, and the other tools run. The table goes to
 docs/surgery.md.
 """
 
@@ -46,7 +46,7 @@ class Tool(NamedTuple):
     """A library, and what is tried with it."""
 
     needs: str
-    """What ``pip`` calls it, with what else it imports; empty: it is here already."""
+    """The arguments of ``pip`` that install it and what it imports; empty if it is here already."""
     imports: tuple[str, ...]
     rows: Callable[[], list[Row]]
 
@@ -56,7 +56,7 @@ def version(distribution: str) -> str:
 
 
 def prepared(name: str, seed: int = 0) -> nn.Module:
-    """The network in evaluation, with every norm and bias off its usual start."""
+    """Return a network in evaluation mode, with every norm and bias away from its usual start."""
     torch.manual_seed(seed)
     model = create_model(name)
     with torch.no_grad():
@@ -78,12 +78,12 @@ def figure(difference: float) -> str:
 
 
 def apart(found: Tensor, wanted: Tensor) -> float:
-    """The largest difference, beside the largest of what is wanted."""
+    """Return the largest difference, relative to the largest wanted value."""
     return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def step(model: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The output of a forward pass and the gradients that its backward leaves."""
+    """Return the output of a forward pass, and the gradients of its backward pass."""
     model.zero_grad()
     y = model(x)
     y.square().mean().backward()
@@ -91,12 +91,12 @@ def step(model: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def on_the_passes(model: nn.Module) -> int:
-    """How many tails of an accelerated network run on the passes by now."""
+    """Return how many tails of a network run on the passes once it is accelerated."""
     return len(accelerate(model).changed)
 
 
 def farthest(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
-    """The largest difference of any gradient, beside the largest gradient of all."""
+    """Return the largest difference of any gradient, relative to the largest gradient."""
     if found.keys() != wanted.keys():
         raise AssertionError(f"gradients of {sorted(found.keys() ^ wanted.keys())} differ")
     scale = max(g.abs().max().item() for g in wanted.values())
@@ -104,7 +104,7 @@ def farthest(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
 
 
 def prune() -> list[Row]:
-    """torch-pruning takes half of the channels of a network out."""
+    """Remove half of the channels of a network with torch-pruning."""
     tp = importlib.import_module("torch_pruning")
     rows = []
     for name in ("se_resnet18", "se_resnet50"):
@@ -173,7 +173,7 @@ def _count_senet(model: nn.Module, x: Tensor) -> float:
 
 
 def count(tool: str, distribution: str, counter: Callable[..., float], why: str) -> list[Row]:
-    """The multiply-adds of se_resnet50 for one image, plain and accelerated."""
+    """Count the multiply-adds of se_resnet50 for one image, plain and accelerated."""
     found = {}
     for form in ("plain", "accelerated"):
         model, x = prepared("se_resnet50"), images(1, 224)
@@ -194,7 +194,7 @@ def count(tool: str, distribution: str, counter: Callable[..., float], why: str)
 
 
 def explain() -> list[Row]:
-    """captum's attributions of an accelerated network are the plain network's."""
+    """Compare captum's attributions of an accelerated network with those of the plain one."""
     attr = importlib.import_module("captum.attr")
     plain, x = prepared("se_resnet18"), images()
     fast = copy.deepcopy(plain)
@@ -222,7 +222,7 @@ def explain() -> list[Row]:
 
 
 def extract() -> list[Row]:
-    """torchvision's two ways to the maps inside."""
+    """Extract feature maps in torchvision's two ways."""
     reference_libraries.load()
     extraction = importlib.import_module("torchvision.models.feature_extraction")
     backbone = importlib.import_module("torchvision.models.detection.backbone_utils")
@@ -268,7 +268,7 @@ def extract() -> list[Row]:
 
 
 def adapt() -> list[Row]:
-    """peft's LoRA, put into an accelerated network."""
+    """Add LoRA adapters to an accelerated network with peft."""
     peft = importlib.import_module("peft")
     x = images()
 
@@ -375,7 +375,7 @@ def main() -> None:
         sys.path.append(options.path)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    backend.LEAST = backend.LEAST_WITHOUT_GATE = 0  # small images; the passes are what is tried
+    backend.LEAST = backend.LEAST_WITHOUT_GATE = 0  # take the passes even for small images
     rows = []
     for tool in TOOLS:
         missing = [name for name in tool.imports if importlib.util.find_spec(name) is None]

@@ -1,8 +1,8 @@
 """An SE network as the backbone of a detector: torchvision's Faster R-CNN with a feature pyramid.
 
-Needs torchvision with its compiled operators: ``pip install torchvision``, then
-``python examples/detection.py``. It finds one object of one class in random images for a few steps,
-to show that all of it trains; put your own images and boxes in its place.
+It needs torchvision with its compiled operators: ``pip install torchvision``, then
+``python examples/detection.py``. It trains for a few steps on random images with one object of one
+class, to show that all of it trains; replace them with your own images and boxes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import senet
 
 
 class Backbone(nn.Module):
-    """The maps of an SE network, brought to one width by a feature pyramid (arXiv 1612.03144)."""
+    """The maps of an SE network, made equally wide by a feature pyramid (arXiv 1612.03144)."""
 
     def __init__(self, name: str, width: int = 256) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Backbone(nn.Module):
 
 
 def detector(name: str, classes: int) -> nn.Module:
-    """A Faster R-CNN on ``name``; ``classes`` counts the background as one."""
+    """Return a Faster R-CNN on ``name``; ``classes`` counts the background as one."""
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
 

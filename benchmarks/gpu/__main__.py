@@ -1,7 +1,7 @@
 """Evidence from a GPU: ``python -m benchmarks.gpu``, or ``make gpu-evidence``.
 
-Without a stage, all of them in turn: the tests first, for no speed counts on a red test. Whatever
-is in the record already is not done again, so the same command goes on where it was stopped.
+Without a stage, it runs all of them in turn, the tests first: no speed counts if a test fails. It
+does not repeat what is in the record already, so the same command continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.gpu import machine, networks, passes, tails, tests, training, we
 from benchmarks.gpu.budget import Budget
 from benchmarks.ledger import Ledger
 
-# Stage: the share of the minutes that are left when it begins, where all are run.
+# Each stage's share of the minutes that are left when it begins, if all are run.
 SHARES = {"tests": 0.5, "passes": 0.1, "tails": 0.15, "networks": 0.45, "training": 1.0}
 
 
@@ -26,23 +26,23 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     made.add_argument(
         "stage", nargs="?", default="all", choices=["all", *SHARES, "weights"],
-        help="one alone; `weights` writes the smallest trained network to --to",
+        help="one stage alone; `weights` writes the smallest trained network to --to",
     )  # fmt: skip
-    made.add_argument("--minutes", type=float, default=25, help="to end within (25)")
+    made.add_argument("--minutes", type=float, default=25, help="time limit (25)")
     made.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     made.add_argument("--small", action="store_true", help="only show that all of it runs")
     made.add_argument(
         "--folder", type=Path,
-        help="of records and checkpoints (benchmarks/results, and runs/gpu for checkpoints)",
+        help="folder of records and checkpoints (benchmarks/results; checkpoints in runs/gpu)",
     )  # fmt: skip
     made.add_argument(
-        "--retry", action="store_true", help="also what was begun and cut off, out of memory or not"
+        "--retry", action="store_true", help="repeat what was begun and cut off, for any reason"
     )
     train = made.add_argument_group("training")
-    train.add_argument("--data", type=Path, help="folder of cifar10 and cifar100 in mosaics")
+    train.add_argument("--data", type=Path, help="folder of cifar10 and cifar100 as mosaics")
     train.add_argument("--recipe", default="short", choices=["short", "paper"])
-    train.add_argument("--epochs", type=int, help="of the recipe (60, or 164)")
-    train.add_argument("--seeds", type=int, default=3, help="of every network (3)")
+    train.add_argument("--epochs", type=int, help="epochs of the recipe (60, or 164)")
+    train.add_argument("--seeds", type=int, default=3, help="seeds of every network (3)")
     train.add_argument("--precision", default="auto", choices=["auto", *training.PRECISIONS])
     made.add_argument("--to", type=Path, default=Path("."), help="where `weights` writes")
     return made
@@ -92,7 +92,7 @@ def _train(
         small=options.small,
     )
     done = training.run(ledger, budget, device, plan)
-    print("all trainings are done" if done else "the time is over: the same command goes on")
+    print("all trainings are done" if done else "time is up: the same command continues")
 
 
 def _plain(
@@ -111,7 +111,7 @@ _STAGES = {
 
 
 def _records(options: argparse.Namespace) -> Path:
-    """Small scale is no evidence: it never goes among the records."""
+    """Return the folder of records; small scale is not evidence and never goes among them."""
     return options.folder or (Path("runs/gpu-small") if options.small else record.RESULTS)
 
 

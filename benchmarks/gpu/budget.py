@@ -10,8 +10,8 @@ class Budget:
     """Minutes from now on. A stage asks before each piece of work whether it still fits.
 
     Args:
-        minutes: all of them.
-        clock: seconds from any beginning.
+        minutes: the whole budget.
+        clock: returns seconds from any starting point.
 
     Example:
         >>> budget = Budget(1, clock=iter([0, 50, 50]).__next__)
@@ -27,13 +27,13 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self._end - self._clock()
 
     def allows(self, seconds: float = 0.0) -> bool:
-        """Whether work that takes so long ends in time."""
+        """Return whether work of this duration ends in time."""
         return self.left > seconds
 
     def part(self, share: float) -> Budget:
-        """A share of what is left, as a budget of its own."""
+        """Return a share of what is left as a new budget."""
         return Budget(max(self.left, 1) * share / 60, self._clock)

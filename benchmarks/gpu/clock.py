@@ -1,4 +1,4 @@
-"""Time on a device: by its own events, by medians, in turn."""
+"""Timing on a device: by its own events, by medians, in turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 L2 = 256 << 20
-"""Bytes that surely hold no cache of a GPU's: overwritten, they leave nothing else in it."""
+"""More bytes than any cache of a GPU holds: overwriting them leaves nothing else in it."""
 
 
 def in_turn(
@@ -21,14 +21,14 @@ def in_turn(
     many: int = 1,
     cold: bool = False,
 ) -> dict[str, float]:
-    """Median milliseconds of each call, the calls taking turns.
+    """Return the median milliseconds of each call, the calls taking turns.
 
     Args:
-        calls: by name; each has run before, so that everything is compiled.
-        device: on which they work.
-        rounds: of these the median.
-        many: calls in a row that are timed together, as a training makes them: while the device
-            works on one, the next is being launched.
+        calls: the calls by name; each has run before, so that everything is compiled.
+        device: the device on which they work.
+        rounds: rounds over which the median is taken.
+        many: number of calls in a row to time together, as in a training: while the device works
+            on one, the next is being launched.
         cold: overwrite the device's cache before each, as a network does between its layers. It
             also keeps the device busy until the call is launched, so only the device is timed.
     """
@@ -63,6 +63,6 @@ def _flusher(device: torch.device) -> Tensor:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

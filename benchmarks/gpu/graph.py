@@ -10,10 +10,10 @@ WARM_UP = 3
 
 
 def captured(call: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    """What replays ``call``, which must read and write the same memory every time.
+    """Return a function that replays ``call``, which must use the same memory every time.
 
-    It runs a few times first, on a stream of its own, so that kernels are compiled, convolutions
-    chosen and optimizers' buffers made. Elsewhere than on a GPU the call stays what it is.
+    It runs a few times first, on its own stream, so that kernels are compiled, convolutions chosen
+    and optimizer buffers made. Without a GPU, the call stays as it is.
     """
     if device.type != "cuda":
 

@@ -1,8 +1,8 @@
-"""A data set on the device: all images at once, every batch of an epoch by four rows of numbers.
+"""A data set on the device: all images at once, and four rows of numbers for each batch.
 
 The batches are those of :mod:`senet.training`: the same seed, epoch and step give the same images,
 shifts and flips, drawn from the same generators. They are drawn before an epoch begins, so that a
-CUDA graph finds its batch by index, and crop and flip are one gathering of bytes.
+CUDA graph finds its batch by index, and crop and flip are a single gather of bytes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Images:
     """A data set on the device.
 
     Attributes:
-        name: of the data set.
-        classes: their names.
+        name: name of the data set.
+        classes: names of its classes.
         preprocessing: mean and deviation of the training images.
-        train: uint8 ``[n, H + 2p, W + 2p, C]``, padded with black by p, the recipe's.
+        train: uint8 ``[n, H + 2p, W + 2p, C]``, padded with black by the p of the recipe.
         labels: int64 ``[n]``.
         test: float32 ``[m, C, H, W]``, normalised, channels last.
         test_labels: int64 ``[m]``.
-        scale: ``[C]``, which with ``shift`` normalises pixels in 0 … 255.
+        scale: ``[C]``; with ``shift`` it normalises pixels in 0 … 255.
         shift: ``[C]``.
     """
 
@@ -48,9 +48,9 @@ class Images:
     shift: Tensor
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``[B, C, H, W]`` as the network takes them, and labels ``[B]``.
+        """Return images ``[B, C, H, W]`` as the network takes them, and labels ``[B]``.
 
-        ``chosen`` is ``[4, B]``: which image, the shift down and right, and whether it is mirrored.
+        ``chosen`` is ``[4, B]``: index of the image, shift down, shift right, whether mirrored.
         """
         row, top, left, mirrored = chosen
         side = torch.arange(self.test.shape[-1], device=chosen.device)
@@ -63,16 +63,16 @@ class Images:
 def open_images(
     name: str, folder: Path | None, config: TrainConfig, device: torch.device
 ) -> Images:
-    """Put a data set onto a device: all its training images, none held out, and the test images.
+    """Move a data set to a device: all its training images, none held out, and the test images.
 
     Args:
-        name: ``"cifar10"`` or ``"cifar100"``, or what :func:`senet.data.open_source` knows.
-        folder: holds the data set in mosaics, in a folder of its name; ``None`` asks the hub.
+        name: ``"cifar10"``, ``"cifar100"``, or any name that :func:`senet.data.open_source` knows.
+        folder: holds the data set as mosaics, in a folder of its name; ``None`` asks the hub.
         config: says how far images are padded, and how many of them are taken.
-        device: where to.
+        device: the device.
 
     Raises:
-        ValueError: if they cannot be opened.
+        ValueError: if the images cannot be opened.
     """
     place: str | Path = name
     if folder is not None:
@@ -80,7 +80,7 @@ def open_images(
         if not place.is_dir():
             raise ValueError(
                 f"there are no images in {place}: name the folder that holds {name!r} with --data, "
-                "or leave it out to have them from the Hugging Face hub"
+                "or leave it out to get them from the Hugging Face hub"
             )
     source = open_source(place, val_share=0.0, limit=config.limit)
     p = source.preprocessing
@@ -108,12 +108,12 @@ def _array(split: Split) -> Tensor:
 
 
 def _normalised(pixels: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """uint8 ``[B, H, W, C]`` as float32 ``[B, C, H, W]`` that lies as it did."""
+    """Return uint8 ``[B, H, W, C]`` as float32 ``[B, C, H, W]`` in the same memory layout."""
     return pixels.float().mul_(scale).add_(shift).permute(0, 3, 1, 2)
 
 
 def batches(config: TrainConfig, images: int, epoch: int) -> Tensor:
-    """Every batch of an epoch, int64 ``[steps, 4, B]``; see :meth:`Images.batch`.
+    """Return every batch of an epoch, int64 ``[steps, 4, B]``; see :meth:`Images.batch`.
 
     Example:
         >>> config = TrainConfig(batch_size=2, crop_padding=4, flip=True)

@@ -1,4 +1,4 @@
-"""The GPU of the evidence: that there is one, and what it is."""
+"""The GPU of the evidence: a check that there is one, and its description."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ MEASURED = ("ops", "nn", "models", "surgery")
 
 
 def require(name: str, small: bool) -> torch.device:
-    """The device to measure on.
+    """Return the device to measure on.
 
     Args:
         name: ``"cuda"``, or ``"cpu"`` for the small scale, which shows that all of it runs.
         small: whether the small scale was asked for.
 
     Raises:
-        ValueError: without a GPU, or for figures of full scale from a CPU.
+        ValueError: without a GPU, or for full scale on a CPU.
     """
     if name == "cpu":
         if not small:
             raise ValueError(
-                "this measures a GPU; on a CPU it only shows that it runs: --device cpu --small"
+                "this measures a GPU; on a CPU it can only show that it runs: --device cpu --small"
             )
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ValueError(
-            f"this needs a GPU, and torch {torch.__version__} sees none here. Run it on a machine "
+            f"this needs a GPU, but torch {torch.__version__} finds none here. Run it on a machine "
             "that has one, or try it at small scale: --device cpu --small"
         )
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What every record says of where it was made."""
+    """Return what every record says about where it was made."""
     found = record.environment()
-    commit = _said("git", "rev-parse", "--short", "HEAD")  # nothing where only files have travelled
+    commit = _said("git", "rev-parse", "--short", "HEAD")  # empty for files without a repository
     found |= {"commit": commit, "code": fingerprint(), "triton": _triton()}
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
@@ -58,7 +58,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def slug(environment: dict[str, Any], device: torch.device) -> str:
-    """The device in the name of a record: figures of two devices never share one.
+    """Return the device for the name of a record: figures of two devices never share one.
 
     Example:
         >>> slug({"device": "NVIDIA H100 80GB HBM3"}, torch.device("cuda"))
@@ -70,7 +70,7 @@ def slug(environment: dict[str, Any], device: torch.device) -> str:
 
 
 def fingerprint() -> str:
-    """Eight digits that change with the code that is measured: passes, modules, networks, surgery.
+    """Return eight digits that change with the measured code: passes, modules, networks, surgery.
 
     Example:
         >>> len(fingerprint()), fingerprint() == fingerprint()
@@ -85,7 +85,7 @@ def fingerprint() -> str:
 
 
 def _said(*command: str) -> str:
-    """The first line that a program prints; nothing where there is no such program."""
+    """Return the first line that a program prints, or nothing if there is no such program."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
 """Whole networks: training steps and inference in bfloat16, ours beside real timm.
 
-A row is one network in one form at one batch, measured alone on the device: side by side the larger
-ones would not fit. The forms of one comparison follow one another. Whatever the form, a training
+A row is one network in one form at one batch size, measured alone on the device: the larger ones
+would not fit side by side. The forms of one comparison follow one another. In every form a training
 step is forward under autocast, backward, and PyTorch's fused SGD.
 """
 
@@ -24,15 +24,15 @@ from benchmarks.reference_libraries import load
 from senet import accelerate, create_model
 from senet.models import entry
 
-# Ours, by the name of the same network in timm.
+# Our networks, by the name of the same network in timm.
 OURS = {
     "seresnet50": "se_resnet50",
     "seresnext101_32x4d": "se_resnext101_32x4d",
     "senet154": "senet154",
 }
-# Networks of timm that `accelerate` takes; seresnet50 is among both.
+# Networks of timm to pass to `accelerate`; seresnet50 is in both lists.
 ACCELERATED = ("seresnet50", "regnety_016", "efficientnet_b0")
-# In the order of their worth.
+# In the order of importance.
 NETWORKS = ("seresnet50", "seresnext101_32x4d", "regnety_016", "efficientnet_b0", "senet154")
 BATCHES = (128, 32, 256)
 MODES = ("training", "inference")
@@ -54,7 +54,7 @@ class Case:
         form: ``ours`` and our ``plain`` twin, timm's ``accelerated``, ``timm eager``, ``timm
             compiled``, ``timm max-autotune``, ``ours compiled``.
         mode: ``training`` or ``inference``.
-        batch: images.
+        batch: images per batch.
         graph: whether in CUDA graphs.
     """
 
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def worth(self) -> tuple[int, ...]:
-        """Less comes first. Compiling with max-autotune takes minutes, so mostly it comes last."""
+        """Sort key, less first. max-autotune takes minutes to compile, so it is mostly last."""
         first = self.network == NETWORKS[0] and self.batch == BATCHES[0] and self.mode == MODES[0]
         slow = self.form == "timm max-autotune" and not first
         return (
@@ -79,7 +79,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """All rows, in the order of their worth: a training step of SE-ResNet-50, batch 128, first."""
+    """Return all rows by importance: a training step of SE-ResNet-50, batch 128, comes first."""
     found = [
         Case(network, form, mode, batch, graph)
         for network, mode, batch in itertools.product(NETWORKS, MODES, BATCHES)
@@ -89,7 +89,7 @@ def cases() -> list[Case]:
 
 
 def small_cases() -> list[Case]:
-    """That all of it runs: two small networks."""
+    """Return the rows of two small networks, to show that all of it runs."""
     return [
         Case(network, form, mode, 2, False)
         for network, forms in {
@@ -109,11 +109,10 @@ def _forms(network: str) -> Iterator[tuple[str, bool]]:
 
 
 def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
-    """Measure what the record has not, while there is time.
+    """Measure what is missing from the record, while there is time.
 
-    A row takes seconds, and minutes where it has to be compiled: one for which the time left is too
-    short gives way to those for which it is not. One that the end of the machine cuts off stands as
-    begun in the record.
+    A row takes seconds, or minutes if it has to be compiled: one that does not fit the time left is
+    skipped for those that do. A row that is cut off stays in the record as begun.
     """
     for case in small_cases() if small else cases():
         if asdict(case) in ledger or not budget.allows(_guess(case)):
@@ -123,7 +122,7 @@ def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> No
 
 
 def _guess(case: Case) -> float:
-    """Seconds that a row may take."""
+    """Return the seconds that a row may take."""
     return {"timm compiled": 90, "ours compiled": 90, "timm max-autotune": 420}.get(case.form, 20)
 
 
@@ -177,7 +176,7 @@ def _measure(call: Callable[[], object], device: torch.device, small: bool) -> R
 
 
 def _peak(call: Callable[[], object], device: torch.device) -> float:
-    """MiB that the network and a call take at the most, once convolutions have been chosen."""
+    """Return the peak MiB of the network and a call, once convolutions have been chosen."""
     torch.cuda.reset_peak_memory_stats(device)
     call()
     wait(device)
@@ -185,13 +184,13 @@ def _peak(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _held(device: torch.device) -> float:
-    """MiB that are left once all that is free has been given back: a graph holds its memory."""
+    """Return the MiB still reserved after free memory was returned: a graph keeps its memory."""
     torch.cuda.empty_cache()
     return torch.cuda.memory_reserved(device) / 2**20
 
 
 class Training:
-    """A training step; ``loss`` is that of the last, on the device."""
+    """A training step; ``loss`` is the loss of the last one, on the device."""
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self.model, self.images = model.train(), images
@@ -220,7 +219,7 @@ class Inference:
 
 
 def _new_step_each_time(step: Callable[[], object]) -> Callable[[], None]:
-    """A compiled step that tells its graphs that their last results are no longer needed."""
+    """Return a compiled step that tells its graphs that their last results may be overwritten."""
 
     def call() -> None:
         torch.compiler.cudagraph_mark_step_begin()

@@ -1,8 +1,8 @@
-"""Each streaming pass alone, in bytes a second, beside copies of memory in the same run.
+"""Each streaming pass alone, in bytes per second, beside copies of memory in the same run.
 
-A pass reads and writes every byte of its maps once, so a copy is what it can reach: one of the same
-map, and one so large that its ends do not count. The device's cache is overwritten before each, and
-maps lie channels last, as they do in a network.
+A pass reads and writes every byte of its maps once, so a copy is its limit: a copy of the same map,
+and one so large that its start and end do not count. The device's cache is overwritten before each,
+and maps are channels last, as in a network.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SHAPES = (
 SMALL = ((2, 8, 7, 7),)
 TYPES = (torch.bfloat16, torch.float32)
 ACTIVATION = "silu"
-# Maps that a pass reads and writes.
+# How many maps each pass reads and writes.
 MAPS = on_cpu.MAPS | {"pooled": 1, "activate": 2, "grad_pooled": 2, "grad_activate": 3}
 LARGE = 1 << 30
-"""Bytes of the large copy."""
+"""The bytes of the large copy."""
 
 
 def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
-    """Measure what the record has not: a row a shape and type."""
+    """Measure what is missing from the record: a row per shape and type."""
     for shape in SMALL if small else SHAPES:
         for type_ in TYPES:
             key = {"shape": "×".join(map(str, shape)), "type": str(type_)[6:]}
@@ -72,7 +72,7 @@ def _row(shape: tuple[int, ...], type_: torch.dtype, device: torch.device, small
 
 
 def _activated(passes, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """The passes through an activation, as an SE unit of EfficientNet calls them in training."""
+    """Return the passes with an activation, as EfficientNet's SE unit calls them in training."""
     dy = torch.randn_like(x)
     S, A, E = (torch.randn(x.shape[:2], device=x.device) for _ in range(3))
     a, b, pivot, K, L = (torch.randn(x.shape[1], device=x.device) for _ in range(5))

@@ -17,7 +17,7 @@ from senet.analysis.figures.style import COLOUR, STYLE, WIDTH, styled
 
 @styled
 def curves(found: Sequence[Twins]) -> Figure:
-    """Test error by epoch, a panel for each pair of twins; seeds thin, their mean bold."""
+    """Draw the test error by epoch, a panel per pair of twins; seeds thin, their mean bold."""
     label = "Test error by epoch, plain networks in blue and those with SE in orange"
     figure = Figure(figsize=(2 * WIDTH / 72, 220 / 72 * -(-len(found) // 2)))
     figure.set_label(label)
@@ -44,7 +44,7 @@ def _seeds(axes: Axes, rows: Sequence[Row], colour: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG: the same one, the same bytes."""
+    """Write a figure as SVG; equal figures give equal bytes."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
         figure.savefig(path, format="svg", metadata={"Date": None})
     lines = path.read_text(encoding="utf-8").splitlines()

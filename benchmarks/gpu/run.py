@@ -1,12 +1,12 @@
 """One training on the device: a step as one CUDA graph, a checkpoint, an evaluation.
 
-This is not :func:`senet.training.fit.fit`, whose Lightning does all that a user needs: here a step
+This is not :func:`senet.training.fit.fit`, whose Lightning does all that a user needs. Here a step
 of some hundred small kernels takes a few milliseconds, as long as Python and Lightning take to
 launch them, and several trainings share one device, their steps in turn. So the step is captured
-once, with the choice of its images and the optimizer in it, and Python only says which images and
-which learning rate. Lightning's loop owns the step, the optimizer and the loader, and leaves no
-place for any of the three to be captured. What can be shared is: configuration, schedule, batches,
-networks, and the file of the weights. A test holds both engines to the same losses.
+once, including the selection of its images and the optimizer, and Python only provides the image
+indices and the learning rate. Lightning's loop owns the step, the optimizer and the loader, so none
+of the three could be captured. Both engines share all they can: configuration, schedule, batches,
+networks, and the format of the weights. A test holds both to the same losses.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from senet.training.schedule import learning_rate
 
 
 class Run:
-    """A training, an epoch at a time.
+    """A training, one epoch at a time.
 
     Args:
-        config: of the training; its ``precision`` is ``"32"`` or ``"bf16-mixed"``.
-        images: on the device.
+        config: configuration of the training; ``precision`` is ``"32"`` or ``"bf16-mixed"``.
+        images: the images, on the device.
 
     Attributes:
-        epoch: how many are done.
-        curve: a row for each epoch in which the network was looked at.
-        seconds: of training; a share of the time in which several trained together.
-        step_ms: of a step with the device to itself; 0 where it was not measured.
+        epoch: number of epochs done.
+        curve: a row for each epoch after which the network was evaluated.
+        seconds: time of training; a share of the time in which several trained together.
+        step_ms: time of a step with the device to itself; 0 if it was not measured.
     """
 
     def __init__(self, config: TrainConfig, images: Images) -> None:
@@ -67,7 +67,7 @@ class Run:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        # There from the start, so that a graph finds them, and a checkpoint is only copied in.
+        # Made at the start, so that a graph finds them, and a checkpoint only has to be copied in.
         self._momentum = [torch.zeros_like(p) for p in self.model.parameters()]
         for p, buffer in zip(self.model.parameters(), self._momentum, strict=True):
             self._optimizer.state[p]["momentum_buffer"] = buffer
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """Steps per epoch."""
         return len(self.images.labels) // self.config.batch_size
 
     @property
@@ -86,10 +86,10 @@ class Run:
     # --- training ---------------------------------------------------------------------------------
 
     def advance(self, step: int, chosen: Tensor) -> None:
-        """Launch a step of the epoch, on a stream of its own; nothing waits for it.
+        """Launch a step of the epoch on its own stream; nothing waits for it.
 
         Args:
-            step: from 0.
+            step: the step, from 0.
             chosen: its batch, see :meth:`Images.batch`.
         """
         at = self.epoch * self.steps + step
@@ -99,7 +99,7 @@ class Run:
             self._replay()
 
     def end_epoch(self) -> dict[str, float]:
-        """Count the epoch, once all of its steps are done: mean loss and accuracy in it."""
+        """Count the epoch, once all its steps are done, and return its mean loss and accuracy."""
         loss, hits = (self._sums / self.steps).tolist()
         self._sums.zero_()
         self.epoch += 1
@@ -119,7 +119,7 @@ class Run:
         self._sums += torch.stack([loss.detach().float(), hits.float()])
 
     def _captured(self) -> Callable[[], None]:
-        """The step to repeat; what trying it out has changed is put back."""
+        """Return the step to replay; whatever the trial runs changed is restored."""
         torch.backends.cudnn.benchmark = True  # sizes never change
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         self._chosen[0] = torch.arange(self.config.batch_size) % len(self.images.labels)
@@ -135,7 +135,7 @@ class Run:
 
     @torch.no_grad()
     def evaluate(self) -> Tensor:
-        """Logits of the test images, ``[m, K]``, in float32 whatever the precision of training."""
+        """Return the logits of the test images, ``[m, K]``, always computed in float32."""
         self.model.eval()
         logits = torch.cat([self.model(x) for x in self.images.test.split(1000)])
         self.model.train()
@@ -144,7 +144,7 @@ class Run:
     # --- checkpoints ------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write all that the next epochs depend on, beside its place, then rename."""
+        """Write everything that the next epochs depend on, whole or not at all."""
         buffer = io.BytesIO()
         state = {
             "config": self.config.to_dict(),
@@ -160,7 +160,7 @@ class Run:
         write_bytes(path, buffer.getbuffer())
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, as if the training had never stopped."""
+        """Continue from a checkpoint as if the training had never stopped."""
         self.model.load_state_dict(state["model"])
         for buffer, value in zip(self._momentum, state["momentum"], strict=True):
             buffer.copy_(value)
@@ -168,10 +168,10 @@ class Run:
 
 
 def read(path: Path, config: TrainConfig) -> dict[str, Any] | None:
-    """The checkpoint of a training, or ``None`` where there is none.
+    """Return the checkpoint of a training, or ``None`` if there is none.
 
     Raises:
-        ValueError: if it is of another training.
+        ValueError: if it belongs to another training.
     """
     if not path.is_file():
         return None
@@ -179,6 +179,6 @@ def read(path: Path, config: TrainConfig) -> dict[str, Any] | None:
     begun = TrainConfig.from_dict(state["config"])
     if differences := begun.differences(replace(config, precision=begun.precision)):
         raise ValueError(
-            f"{path} is of another training: {'; '.join(differences)}. Name another --folder"
+            f"{path} belongs to another training: {'; '.join(differences)}. Name another --folder"
         )
     return state

@@ -1,4 +1,4 @@
-"""What the trainings say: means, deviations, and whether SE and plain can be told apart."""
+"""Summaries of the trainings: means, deviations, and whether SE and plain can be told apart."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Twins:
     Attributes:
         data: their data set.
         se: name of the network with SE.
-        recipe: how they were trained.
-        pairs: of each seed, the plain training and the one with SE.
+        recipe: their recipe.
+        pairs: for each seed, the plain training and the one with SE.
     """
 
     data: str
@@ -33,7 +33,7 @@ class Twins:
         return entry(self.se).twin
 
     def spread(self, se: bool, figure: str) -> tuple[float, float]:
-        """Mean and standard deviation of a figure; a single seed deviates by nothing known: nan."""
+        """Return mean and standard deviation of a figure; for a single seed the latter is NaN."""
         values = [pair[se][figure] for pair in self.pairs]
         if len(values) == 1:
             return values[0], float("nan")
@@ -41,7 +41,7 @@ class Twins:
         return found.mean, found.std
 
     def comparison(self) -> statistics.Comparison:
-        """Image by image and seed by seed."""
+        """Compare both, image by image and seed by seed."""
         plain, se = (
             [unpacked(pair[i]["right"], pair[i]["test_images"]) for pair in self.pairs]
             for i in (0, 1)
@@ -53,7 +53,7 @@ class Twins:
 
 
 def twins(rows: Iterable[dict[str, Any]]) -> list[Twins]:
-    """The finished trainings in pairs, in the order in which they were finished.
+    """Return the finished trainings in pairs, in the order in which they were finished.
 
     A training without its twin, or one that diverged, is left out.
     """

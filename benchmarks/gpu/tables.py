@@ -66,7 +66,7 @@ def _tail(row: Row, graph: str) -> tuple[object, ...] | None:
         return None if graph else (*about[:3], _why(row), *("—" for _ in range(7)))
     forms = ("SE, ours", "SE, eager", "SE, compiled", "plain, ours")
     ms = [row["ms"].get(form + graph) for form in forms]
-    if ms[0] is None:  # the small scale, on a CPU, has no graphs
+    if ms[0] is None:  # small scale on a CPU has no graphs
         return None
     ours, eager, compiled, plain = ms
     gains = (_times(eager, ours), _times(compiled, ours), _more(ours, plain))
@@ -74,7 +74,7 @@ def _tail(row: Row, graph: str) -> tuple[object, ...] | None:
 
 
 def networks() -> str:
-    """A line a network, mode, batch, and use of graphs; times are milliseconds."""
+    """Return a line per network, mode, batch size and use of graphs; times are milliseconds."""
     rows, environment, name = newest("gpu-networks")
     cells = {(r["network"], r["form"], r["mode"], r["batch"], r["graph"]): r for r in rows}
     body = []
@@ -149,7 +149,7 @@ def _training(pair: Twins) -> tuple[object, ...]:
 
 
 def curves() -> str:
-    """Writes the picture, and says where it is."""
+    """Write the picture, and return the lines that show it."""
     from benchmarks.gpu import picture
 
     rows, environment, name = newest("gpu-training")
@@ -176,7 +176,7 @@ def _time(row: Row) -> str:
 
 
 def _why(row: Row) -> str:
-    """Why a row has no time."""
+    """Return why a row has no time."""
     if row.get("out_of_memory"):
         return "out of memory"
     if "failed" in row:

@@ -1,7 +1,7 @@
-"""What follows a convolution, forward and backward: ours, plain PyTorch, and that compiled.
+"""What follows a convolution, forward and backward: ours, and plain PyTorch, eager and compiled.
 
 The tail of a residual branch is batch norm, SE, shortcut and ReLU; the unit of EfficientNet is
-batch norm, SiLU and SE. Under autocast, as in a network; with and without CUDA graphs.
+batch norm, SiLU and SE. Both run under autocast, as in a network, with and without CUDA graphs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("tail", "unit")
 
 
 class Unit(nn.Module):
-    """Batch norm, SiLU and SE as everybody writes them."""
+    """Batch norm, SiLU and SE as usually written."""
 
     def __init__(self, bn: nn.Module, se: SqueezeExcitation | None) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Unit(nn.Module):
 
 
 class FusedUnit(Unit):
-    """The unit on the passes."""
+    """The unit on the streaming passes."""
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         h = act_squeeze(x, on_cpu.norm_of(self.bn), "silu", self.se is not None)
@@ -54,7 +54,7 @@ PAIRS = {"tail": (on_cpu.Fused, on_cpu.Eager), "unit": (FusedUnit, Unit)}
 
 
 def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
-    """Measure what the record has not: a row a kind, shape and type."""
+    """Measure what is missing from the record: a row per kind, shape and type."""
     for kind in KINDS:
         for shape in SMALL if small else SHAPES:
             for type_ in TYPES:
@@ -96,7 +96,7 @@ def _row(
 
 
 def _step(module: nn.Module, x: Tensor, shortcut: Tensor, sent: Tensor) -> Callable[[], None]:
-    """Forward and backward, with the gradients of the weights."""
+    """Return a step: forward and backward, with the gradients of the weights."""
     leaves = [x, shortcut, *module.parameters()]
 
     def step() -> None:

@@ -1,7 +1,7 @@
 """The tests of the kernels on the GPU: what is fast must first be right.
 
-A row a file: how many passed, and which did not. Each file runs in a process of its own, in several
-where pytest-xdist is installed: most of the time goes into compiling kernels.
+There is a row per file: how many tests passed, and which did not. Each file runs in its own
+process, or in several if pytest-xdist is installed: most of the time goes into compiling kernels.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 
 
 class RedError(RuntimeError):
-    """A test has failed: no speed is reported then."""
+    """A test has failed, so no speed is reported."""
 
 
 def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> None:
     """Run the files that have not passed yet with this code.
 
     Raises:
-        RedError: if a test fails. The record says which.
+        RedError: if a test fails; the record says which.
     """
     red = []
     for file in SMALL if small else FILES:
@@ -52,7 +52,7 @@ def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> No
             print(line(found), flush=True)
         red += [] if is_green(found) else [file]
     if red:
-        raise RedError(f"tests are red in {', '.join(red)}: see {ledger.path}")
+        raise RedError(f"tests fail in {', '.join(red)}: see {ledger.path}")
 
 
 def is_green(row: Row) -> bool:
@@ -77,7 +77,7 @@ def _row(file: str, seconds: float) -> Row:
 
 
 def outcome(output: str) -> Row:
-    r"""What pytest's output says.
+    r"""Return the counts and the failed tests in pytest's output.
 
     Example:
         >>> outcome("FAILED tests/a.py::b - no\n=== 1 failed, 20 passed, 3 skipped in 2.1s ===")

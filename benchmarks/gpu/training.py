@@ -1,9 +1,9 @@
 """CIFAR-10 and CIFAR-100 with and without SE: several trainings on one device, seed by seed.
 
-All trainings of a group, which are the twins of one depth with every seed, go on side by side, each
-on a CUDA stream of its own, step by step in turn; so whenever time is over, none is ahead. A group
-of more worth is finished before the next begins. Nothing is chosen by the test images: all training
-images train, the last epoch counts, and the first seed's weights are the ones to keep.
+All trainings of a group, the twins of one depth with every seed, run side by side, each on its own
+CUDA stream, step by step in turn; so whenever the time is up, none is ahead. More important groups
+are finished before the next begins. Nothing is chosen by the test images: all training images are
+used, the last epoch counts, and the weights of the first seed are kept.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from senet.training.config import TrainConfig
 from senet.training.recipes import cifar
 
 GROUPS = (("cifar100", 56), ("cifar10", 20), ("cifar100", 110), ("cifar10", 110), ("cifar10", 56))
-"""Data set and depth, in the order of their worth."""
+"""Data set and depth, in the order of importance."""
 EVERY = 5
-"""Epochs from one checkpoint, and one look at the test images, to the next."""
+"""The epochs between checkpoints, and between evaluations on the test images."""
 PRECISIONS = ("bf16-mixed", "32")
 
 
@@ -42,12 +42,12 @@ class Plan:
 
     Attributes:
         recipe: ``"paper"`` or ``"short"``, see :func:`recipe`.
-        epochs: of it; ``None`` for its own number.
-        seeds: one training of each network each.
-        precision: ``"32"``, ``"bf16-mixed"``, or ``"auto"``: what is measured to be faster.
+        epochs: number of epochs; ``None`` for that of the recipe.
+        seeds: the seeds; each gives one training of every network.
+        precision: ``"32"``, ``"bf16-mixed"``, or ``"auto"`` for the faster one, as measured.
         data: the folder of the data sets; ``None`` for the hub.
-        folder: of the checkpoints.
-        small: a small network on a few bundled images, to see that it runs.
+        folder: the folder of the checkpoints.
+        small: take a small network and a few bundled images, to show that it runs.
     """
 
     recipe: str
@@ -59,14 +59,14 @@ class Plan:
     small: bool = False
 
     def groups(self) -> Iterator[list[TrainConfig]]:
-        """The trainings, group by group; twins of one seed beside each other."""
+        """Yield the trainings, group by group, with twins of one seed next to each other."""
         base = recipe(self.recipe, self.epochs)
         if self.small:
             base = replace(base, data="fashion-mnist", limit=300, batch_size=32, crop_padding=2)
             yield self._twins(base, "se_resnet8_cifar")
             return
         for data, depth in GROUPS:
-            # He et al. warm up this one alone; one cycle begins gently by itself.
+            # He et al. warm up only this one; the one-cycle schedule begins gently by itself.
             warmup = 1.0 if depth == 110 and base.schedule == "step" else 0.0
             yield self._twins(replace(base, data=data, warmup=warmup), f"se_resnet{depth}_cifar")
 
@@ -79,14 +79,14 @@ class Plan:
 
 
 def recipe(name: str, epochs: int | None = None) -> TrainConfig:
-    """How to train.
+    """Return the configuration of a recipe.
 
-    ``"paper"`` is :func:`senet.training.recipes.cifar`: 164 epochs, lr 0.1, a tenth of it from half
-    and from three quarters on. ``"short"`` is one cycle of 60 epochs up to lr 0.2, weight decay
-    5e-4. Both have batches of 128, momentum 0.9 (Nesterov's, as everywhere here), shifts and flips.
+    ``"paper"`` is :func:`senet.training.recipes.cifar`: 164 epochs, lr 0.1, divided by ten after
+    half and again after three quarters. ``"short"`` is one cycle of 60 epochs up to lr 0.2, weight
+    decay 5e-4. Both use batches of 128, Nesterov momentum 0.9, shifts and flips.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for any other name.
 
     Example:
         >>> recipe("paper", 40).milestones, recipe("short").epochs
@@ -103,7 +103,7 @@ def recipe(name: str, epochs: int | None = None) -> TrainConfig:
 
 
 def key(config: TrainConfig, plan: Plan) -> Row:
-    """What a finished training is known by."""
+    """Return the key of a finished training."""
     return {
         "data": config.data,
         "model": config.model,
@@ -113,7 +113,7 @@ def key(config: TrainConfig, plan: Plan) -> Row:
 
 
 def run(ledger: Ledger, budget: Budget, device: torch.device, plan: Plan) -> bool:
-    """Train what the record has not, until the time is over; whether all of it is done."""
+    """Train what is missing from the record until time is up; return whether all is done."""
     open_: dict[str, Images] = {}
     for group in plan.groups():
         left = [config for config in group if key(config, plan) not in ledger]
@@ -156,7 +156,7 @@ def _train(
 
 
 def _opened(configs: Sequence[TrainConfig], images: Images, plan: Plan) -> list[Run]:
-    """The trainings, new or from their checkpoints, all in one precision."""
+    """Return the trainings, new or from their checkpoints, all in one precision."""
     states = [read(_place(config, plan), config) for config in configs]
     begun = {state["config"]["precision"] for state in states if state}
     precision = begun.pop() if begun else _precision(configs[0], images, plan)
@@ -183,7 +183,7 @@ def _place(config: TrainConfig, plan: Plan) -> Path:
 
 
 def _epoch(runs: Sequence[Run], images: Images) -> list[Row]:
-    """One epoch of each, their steps in turn."""
+    """Train one epoch of each, their steps in turn."""
     device, count = images.train.device, len(images.labels)
     # Twins of one seed take the same images.
     drawn = {r.config.seed: batches(r.config, count, r.epoch).to(device) for r in runs}
@@ -196,7 +196,7 @@ def _epoch(runs: Sequence[Run], images: Images) -> list[Row]:
 
 
 def _look(run: Run, row: Row, place: Path, ledger: Ledger, plan: Plan) -> None:
-    """Every few epochs, a point of the learning curve and a checkpoint; at the end, the result."""
+    """Add a curve point and a checkpoint every few epochs, and the result at the end."""
     if not math.isfinite(row["train_loss"]):
         ledger.put(_result(run, plan, diverged=run.epoch), key(run.config, plan))
         place.unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def _result(run: Run, plan: Plan, **found: object) -> Row:
 
 
 def run_environment(run: Run) -> Row:
-    """The device of a training: a record keeps results of several days and devices."""
+    """Return the device and day of a training: a record has results of several."""
     cuda = run.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(run.device) if cuda else "cpu",
@@ -247,7 +247,7 @@ def run_environment(run: Run) -> Row:
 
 
 def packed(right: np.ndarray) -> str:
-    """Which test images were right, a bit an image.
+    """Return which test images were right, as text with one bit per image.
 
     Example:
         >>> unpacked(packed(np.array([True, False, True])), 3)
@@ -257,7 +257,7 @@ def packed(right: np.ndarray) -> str:
 
 
 def unpacked(text: str, images: int) -> np.ndarray:
-    """The booleans of :func:`packed`, ``[images]``."""
+    """Return the booleans of :func:`packed`, ``[images]``."""
     bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))
     return bits[:images].astype(bool)
 

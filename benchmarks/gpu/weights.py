@@ -1,4 +1,4 @@
-"""The weights of a training that was made for evidence: a model file, and its card."""
+"""The weights of a training of the GPU evidence: a model file, and its card."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def export(folder: Path, to: Path) -> Path:
     """Write the smallest trained network with SE, and a card beside it.
 
     Args:
-        folder: of the trainings.
+        folder: the folder of the trainings.
         to: the folder to write to.
 
     Returns:
         the model file.
 
     Raises:
-        FileNotFoundError: if it has not been trained to its end there.
+        FileNotFoundError: if its training has not finished there.
     """
     found = sorted(folder.glob(f"{SMALLEST}-seed*.safetensors"))
     if not found:
         raise FileNotFoundError(
-            f"{folder} holds no {SMALLEST}-seed*.safetensors: no such training has ended there. "
+            f"{folder} holds no {SMALLEST}-seed*.safetensors: no such training has finished there. "
             "`python -m benchmarks.gpu training` makes it, on a GPU"
         )
     model, record = load_model(found[0])

@@ -36,13 +36,13 @@ def _images(batch: int, size: int) -> torch.Tensor:
 def imagenet(
     make: Callable[..., Callable[[], None]], batch: int, repeats: int, compiled: bool
 ) -> dict[str, float]:
-    """Milliseconds at 224×224 for a ResNet-50 in every form, taken in turn."""
+    """Return the milliseconds at 224×224 of a ResNet-50 in every form, measured in turn."""
     images = _images(batch, 224)
     ours, plain = _ours("se_resnet50"), _ours("resnet50")
     calls = {
         "se_resnet50": make(ours, images),
         "resnet50": make(plain, images),
-        "se_resnet50, eager": make(copy.deepcopy(ours), images),  # a copy is plain
+        "se_resnet50, eager": make(copy.deepcopy(ours), images),  # a copy is not accelerated
         "timm seresnet50": make(_timm("seresnet50"), images),
         "timm resnet50": make(_timm("resnet50"), images),
     }
@@ -52,7 +52,7 @@ def imagenet(
 
 
 def cifar(make: Callable[..., Callable[[], None]], batch: int, repeats: int) -> dict[str, float]:
-    """Milliseconds at 32×32 for a ResNet-20, taken in turn."""
+    """Return the milliseconds at 32×32 of a ResNet-20 in every form, measured in turn."""
     images = _images(batch, 32)
     ours, plain = _ours("se_resnet20_cifar"), _ours("resnet20_cifar")
     return in_turn(
@@ -67,7 +67,7 @@ def cifar(make: Callable[..., Callable[[], None]], batch: int, repeats: int) -> 
 
 
 def peak_memory(batch: int) -> dict[str, float]:
-    """MiB that three training steps of se_resnet50 take at the most, each form in a new process."""
+    """Return the peak MiB of three training steps of se_resnet50, each form in a new process."""
     code = (
         "import re; from benchmarks.models import networks as n;"
         f"step = n.training_step(n._ours('se_resnet50', {{fast}}), n._images({batch}, 224));"
@@ -84,7 +84,7 @@ def peak_memory(batch: int) -> dict[str, float]:
 
 
 def with_default_allocator(repeats: int) -> dict[str, float]:
-    """The training step in a process with the allocator that everybody has."""
+    """Time the training step in a process with the default allocator."""
     code = (
         "import json, torch; from benchmarks.models import networks as n; torch.set_num_threads(2);"
         f"print(json.dumps(n.imagenet(n.training_step, 16, {repeats}, compiled=False)))"
@@ -96,7 +96,7 @@ def with_default_allocator(repeats: int) -> dict[str, float]:
 
 
 def table(repeats: int) -> dict[str, dict[str, float]]:
-    """Everything, by name."""
+    """Return all measurements by name."""
     tables = {
         "training step, 224, batch 16": lambda: imagenet(training_step, 16, repeats, compiled=True),
         "training step, 224, batch 16, default allocator": lambda: with_default_allocator(repeats),

@@ -1,7 +1,7 @@
 """Where the time of a training step goes: ``python -m benchmarks.models.shares``.
 
-Of our SE-ResNet-50 and of timm's, batch 16 at 224×224, seen by torch.profiler. A share says what
-is left to gain: what nobody here makes faster, the convolutions, is a bound for everything else.
+torch.profiler measures our SE-ResNet-50 and timm's, with batch 16 at 224×224. A share says what is
+left to gain: the convolutions, which nothing here makes faster, bound everything else.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ GROUPS = {
 }  # fmt: skip
 
 
-WARM_UP = (
-    4  # until no step takes fresh memory, whose pages would be billed to who writes them first
-)
+# Until no step takes fresh memory, whose pages would be charged to whatever writes them first.
+WARM_UP = 4
 
 
 def measure(steps: int = 3) -> dict[str, dict[str, float]]:
-    """Milliseconds a step in each group of operators, and in all others."""
+    """Return the milliseconds per step in each group of operators, and in all others."""
     images = networks._images(16, 224)
     forms = {
         "se_resnet50": networks.training_step(networks._ours("se_resnet50"), images),

@@ -1,8 +1,8 @@
-"""What ``accelerate`` does to networks of timm and torchvision: found, changed, and how fast.
+"""What ``accelerate`` does to networks of timm and torchvision: what it changes, and the speed.
 
-``python -m benchmarks.models.surgery``: float32, channels last, batch 16 at 224×224. Each network
-stands against its accelerated copy, taken in turn, in a process of its own, with the allocator that
-everybody has; those with goals also with one that keeps its memory
+``python -m benchmarks.models.surgery`` measures float32, channels last, batch 16 at 224×224. Each
+network is compared with its accelerated copy, in turn, in its own process, with the default
+allocator; those with goals also with one that keeps its memory
 (:func:`benchmarks.record.keep_memory`). It may be stopped: what is in the record of the day is not
 measured again.
 """
@@ -36,7 +36,7 @@ GOALS = (
     "timm:efficientnet_b0",
     "timm:mobilenetv3_small_100",
 )
-# tests/fuse/test_world.py holds each of them to the oracle's rule.
+# tests/fuse/test_world.py checks each of them against the oracle.
 NETWORKS = (
     *GOALS,
     "timm:seresnext26t_32x4d",
@@ -68,23 +68,23 @@ NETWORKS = (
     "torchvision:googlenet",
 )
 
-# Training it at this size on a CPU ends in "double free or corruption", untouched as well: PyTorch
+# Training it at this size on a CPU ends in "double free or corruption", even unmodified: PyTorch
 # 2.13.0+cpu on an Intel Xeon.
 CRASHES = ("timm:gernet_s",)
 
 
 def make(network: str, **options: Any) -> nn.Module:
-    """A network by its library and name there, as ``timm:seresnet50``."""
+    """Return a network by its library and its name there, such as ``timm:seresnet50``."""
     library, name = network.split(":")
     if library == "timm":
         return load().timm.create_model(name, **options)
-    if name in ("googlenet", "inception_v3"):  # their initialisation is slow
+    if name in ("googlenet", "inception_v3"):  # they initialise slowly
         options |= {"init_weights": False, "aux_logits": False}
     return load().torchvision.models.get_model(name, **options)
 
 
 def measure(network: str, repeats: int) -> dict[str, Any]:
-    """What was found, how far the outputs differ, and milliseconds as it is and accelerated."""
+    """Return what was found, how far outputs differ, and the milliseconds before and after."""
     torch.manual_seed(0)
     model = make(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = networks._images(16, 224)
@@ -104,9 +104,9 @@ def measure(network: str, repeats: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def _difference(model: nn.Module, images: torch.Tensor) -> float:
-    """The largest difference of an output, beside the largest output.
+    """Return the largest difference of an output, relative to the largest output.
 
-    Of a scrambled copy: as they are made, statistics of 0 and 1 hide it, and branches are zero.
+    It takes a scrambled copy: in a new network, statistics of 0 and 1 and zero branches hide it.
     """
     model = copy.deepcopy(model).eval()
     scramble(model)
@@ -115,7 +115,7 @@ def _difference(model: nn.Module, images: torch.Tensor) -> float:
 
 
 def in_a_process(network: str, allocator: str, repeats: int) -> dict[str, Any]:
-    """:func:`measure` there, with this allocator."""
+    """Call :func:`measure` in its own process, with this allocator."""
     command = [sys.executable, "-m", "benchmarks.models.surgery", "--only", network]
     environment = os.environ | (record.KEEPING if allocator == "keeps memory" else {})
     done = subprocess.run(
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.models.surgery", description=__doc__
     )
-    parser.add_argument("--only", help="one network, as timm:seresnet50; printed, not recorded")
+    parser.add_argument("--only", help="one network, such as timm:seresnet50; not recorded")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the median is kept (5)")
     options = parser.parse_args()
     torch.set_num_threads(2)

@@ -1,8 +1,8 @@
-"""Whether gates are cheaper from before a 1×1 convolution: ``python -m benchmarks.ops.early``.
+"""Whether squeezing before a 1×1 convolution is cheaper: ``python -m benchmarks.ops.early``.
 
-mean(W h + b) = W mean(h) + b, so the squeeze can read h, a quarter of the map in a bottleneck, and
-W. The tail of a bottleneck in inference both ways, taken in turn; ``_mean_before`` of
-:mod:`senet.fuse.rewrite` says where the early squeeze begins to win.
+mean(W h + b) = W mean(h) + b, so the squeeze can read W and h, which is a quarter of the feature
+map in a bottleneck. This times the tail of a bottleneck in inference both ways, in turn;
+``_mean_before`` of :mod:`senet.fuse.rewrite` says where the early squeeze begins to win.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTHS, SIDES, BATCHES = (256, 512, 1024, 2048), (7, 14, 28, 56), (1, 4, 16)
 
 
 def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, float]:
-    """Milliseconds of the tail with the squeeze after the convolution, and before it."""
+    """Return the milliseconds of the tail with the squeeze after and before the convolution."""
     batch, C, side = shape
     conv, bn, se = (
         nn.Conv2d(C // 4, C, 1, bias=False),
@@ -46,7 +46,7 @@ def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, float]:
 
 
 def table(repeats: int) -> list[dict[str, object]]:
-    """One row a shape of a ResNet-50: batch, channels, side."""
+    """Return a row per shape of a ResNet-50: batch, channels, side."""
     rows = []
     for batch in BATCHES:
         for C, side in zip(WIDTHS, reversed(SIDES), strict=True):

@@ -1,7 +1,7 @@
 """The two layers of a gate, as convolutions and as linear layers.
 
-``python -m benchmarks.ops.layers`` says whether :mod:`senet.fuse.rewrite` gains by making the one
-the other.
+``python -m benchmarks.ops.layers`` shows whether :mod:`senet.fuse.rewrite` gains time by replacing
+the former with the latter.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from senet.fuse.rewrite import pointwise
 from senet.models.describe.cost import in_turn
 
 SHAPES = ((1, 256, 16), (1, 2048, 128), (16, 256, 16), (16, 2048, 128), (128, 16, 1), (128, 64, 4))
-CALLS = 20  # one alone is too short for a clock
+CALLS = 20  # a single call is too short to time
 
 
 def measure(B: int, C: int, R: int, repeats: int) -> dict[str, float]:
-    """Microseconds of each form, in inference and in a forward and backward."""
+    """Return the microseconds of each form, in inference and in forward plus backward."""
     z, sent = torch.randn(B, C, 1, 1, requires_grad=True), torch.randn(B, C, 1, 1)
     w1 = torch.randn(R, C, 1, 1, requires_grad=True)
     w2 = torch.randn(C, R, 1, 1, requires_grad=True)

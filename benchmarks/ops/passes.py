@@ -1,13 +1,13 @@
-"""Each streaming pass alone: bytes a second, beside a plain copy of memory in the same run.
+"""Each streaming pass alone, in bytes per second, beside a plain copy of memory in the same run.
 
 ``python -m benchmarks.ops.passes``. A pass reads and writes every byte once, so a copy in the same
-layout and type is what it can reach. The copy has its destination ready; the passes that write maps
-allocate theirs, as they do in a network, and pay for fresh pages where the system gives them.
+layout and type is its limit. The copy has its destination ready; the passes that write maps
+allocate theirs, as they do in a network, and pay for fresh pages if the system gives them any.
 
-``--masks`` asks another question, for :func:`senet.ops.native.keeps_bits`: whether the forward and
-the backward pass of a ReLU take less time together with its mask in bits, or with its output for a
-mask. Ask both with glibc's allocator as it is, and with MALLOC_MMAP_MAX_=0 and
-MALLOC_TRIM_THRESHOLD_=1000000000, where it gives no memory back.
+``--masks`` answers another question, for :func:`senet.ops.native.keeps_bits`: whether the forward
+and the backward pass of a ReLU together take less time with the mask as bits, or with the output as
+the mask. Run it both with glibc's default allocator, and with MALLOC_MMAP_MAX_=0 and
+MALLOC_TRIM_THRESHOLD_=1000000000, which make it return no memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAPS = {"copy": 2, "moments": 1, "affine": 3, "grad_scale": 4, "grad_affine": 3}
 
 
 def calls(passes: ModuleType, x: Tensor) -> dict[str, Callable[[], object]]:
-    """The passes as the tail of an SE block calls them in training, on maps like ``x``."""
+    """Return the passes as the tail of an SE block calls them in training, on maps like ``x``."""
     dy, shortcut = torch.randn_like(x), torch.randn_like(x)
     A, D, E = (torch.randn(x.shape[:2], device=x.device) for _ in range(3))
     K, pivot = (torch.randn(x.shape[1], device=x.device) for _ in range(2))
@@ -51,7 +51,7 @@ def calls(passes: ModuleType, x: Tensor) -> dict[str, Callable[[], object]]:
 
 
 def measure(shape: tuple[int, ...], type_: torch.dtype, layout: str, repeats: int) -> dict:
-    """Milliseconds of each pass, fused and eager, and the fused one's gigabytes a second."""
+    """Return the milliseconds of each pass, fused and eager, and the fused gigabytes per second."""
     x = torch.randn(shape).to(type_).contiguous(memory_format=LAYOUTS[layout])
     ready = torch.empty_like(x)
     forms: dict[str, Callable[[], object]] = {"copy": lambda: ready.copy_(x)}
@@ -67,7 +67,7 @@ def measure(shape: tuple[int, ...], type_: torch.dtype, layout: str, repeats: in
 
 
 def measure_masks(shape: tuple[int, ...], type_: torch.dtype, layout: str, repeats: int) -> dict:
-    """Milliseconds of the passes with each form of the mask; nothing where it cannot be in bits."""
+    """Return the milliseconds with each form of mask, or nothing if bits are not possible."""
     from senet.ops import native
 
     x = torch.randn(shape).to(type_).contiguous(memory_format=LAYOUTS[layout])
@@ -94,7 +94,7 @@ def measure_masks(shape: tuple[int, ...], type_: torch.dtype, layout: str, repea
 def table(
     measured: Callable[..., dict], line: Callable[[dict], str], repeats: int
 ) -> list[dict[str, object]]:
-    """One row a type, layout and shape."""
+    """Return a row per type, layout and shape."""
     rows = []
     for type_ in TYPES:
         for layout in LAYOUTS:
@@ -130,7 +130,7 @@ def _line_of_masks(row: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ops.passes", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch (2)")
     parser.add_argument("--repeats", type=int, default=15, help="rounds; the median is kept (15)")
     parser.add_argument("--masks", action="store_true", help="compare masks; not recorded")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""From which size on the passes pay on the CPU: ``python -m benchmarks.ops.small``.
+"""The size from which the passes pay off on the CPU: ``python -m benchmarks.ops.small``.
 
-The tail of a residual branch on maps that grow, on the passes and module by module, taken in turn.
-``LEAST`` of :mod:`senet.ops.backend` is where the passes begin to win.
+This times the tail of a residual branch on feature maps of growing size, on the passes and module
+by module, in turn. ``LEAST`` of :mod:`senet.ops.backend` is where the passes begin to win.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from senet.models.describe.cost import in_turn
 from senet.ops import backend
 
 CHANNELS, SIDES = 256, (7, 14, 20, 28, 40, 56, 80, 112)
-CALLS = 20  # one alone is too short for a clock
+CALLS = 20  # a single call is too short to time
 
 
 def measure(side: int, repeats: int) -> dict[str, float]:
-    """Microseconds of each form on one image, in inference and in a forward and backward."""
+    """Return the microseconds of each form on one image, in inference and forward plus backward."""
     layout = {"memory_format": torch.channels_last}
     x, shortcut, sent = (torch.randn(1, CHANNELS, side, side).contiguous(**layout) for _ in "xrd")
     x.requires_grad_()
@@ -32,7 +32,7 @@ def measure(side: int, repeats: int) -> dict[str, float]:
             calls[f"{parts}, training, {form}"] = _training(step, x, shortcut, sent)
             look = tail(nn.BatchNorm2d(CHANNELS), se).eval()
             calls[f"{parts}, inference, {form}"] = _inference(look, x, shortcut)
-    with backend.use("native"):  # which takes every map
+    with backend.use("native"):  # takes maps of any size
         return {name: 1000 * ms / CALLS for name, ms in in_turn(calls, repeats).items()}
 
 
@@ -55,7 +55,7 @@ def _inference(tail, x, shortcut):
 
 
 def table(repeats: int) -> list[dict[str, object]]:
-    """One row a size."""
+    """Return a row per size."""
     rows = []
     for side in SIDES:
         rows.append({"numbers": CHANNELS * side * side, "us": measure(side, repeats)})

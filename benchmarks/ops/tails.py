@@ -19,7 +19,7 @@ SHAPES = ((16, 256, 56, 56), (16, 512, 28, 28), (16, 1024, 14, 14), (16, 2048, 7
 
 
 class Eager(nn.Module):
-    """The tail as everybody writes it."""
+    """The tail as usually written."""
 
     def __init__(self, bn: nn.Module, se: SqueezeExcitation | None) -> None:
         super().__init__()
@@ -43,19 +43,19 @@ class Fused(Eager):
 
 
 def norm_of(bn: Any) -> Norm:
-    """A batch norm as the passes take it."""
+    """Return a batch norm as the passes take it."""
     given = bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, bn.momentum, bn.eps
     return Norm(*given)
 
 
 def gates_of(se: SqueezeExcitation, h: Squeezed | Activated) -> torch.Tensor:
-    """The gates of ``se``, ``[B, C]``, from a squeezed map."""
+    """Return the gates of ``se``, ``[B, C]``, from a squeezed feature map."""
     assert h.z is not None
     return se.fc2(torch.relu(se.fc1(h.z[:, :, None, None]))).sigmoid().flatten(1)
 
 
 def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
-    """Milliseconds of a forward and backward of every form, all taken in turn."""
+    """Return the milliseconds of forward plus backward of every form, measured in turn."""
     bn, se = nn.BatchNorm2d(shape[1]), SqueezeExcitation(shape[1])
     maps = maps_of(shape, torch.float32)
     forms = {
@@ -65,7 +65,7 @@ def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
         "plain fused": _call(Fused(bn, None), *maps),
         "plain eager": _call(Eager(bn, None), *maps),
     }
-    # Eager layers want one type for maps and weights; half precision is autocast's business there.
+    # Eager layers need one type for maps and weights; there, autocast takes care of half precision.
     maps = maps_of(shape, torch.bfloat16)
     forms["SE fused, bfloat16"] = _call(Fused(bn, se), *maps)
     forms["plain fused, bfloat16"] = _call(Fused(bn, None), *maps)
@@ -75,7 +75,7 @@ def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
 def maps_of(
     shape: tuple[int, ...], type_: torch.dtype, device: torch.device | str = "cpu"
 ) -> list[torch.Tensor]:
-    """The input, the shortcut, and the gradient that is sent back."""
+    """Return the input, the shortcut, and the gradient of the output."""
     layout = {"memory_format": torch.channels_last}
     x, shortcut, sent = (
         torch.randn(shape, device=device).to(type_).contiguous(**layout) for _ in range(3)
@@ -94,7 +94,7 @@ def _call(
 
 
 def table(repeats: int) -> list[dict[str, object]]:
-    """One row a shape."""
+    """Return a row per shape."""
     rows = []
     for shape in SHAPES:
         rows.append({"shape": "×".join(map(str, shape)), "ms": measure(shape, repeats)})

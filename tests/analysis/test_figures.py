@@ -1,4 +1,4 @@
-"""Figures show what they are given, inside their frame."""
+"""Figures show the data they are given, inside their frame."""
 
 from itertools import pairwise
 
@@ -22,7 +22,7 @@ def axes_of(figure):
 
 
 def lines(figure, role, style="-"):
-    """Of all lines of a role: their data and their widths, in the order they were drawn."""
+    """Return the lines of a role and style, in the order they were drawn."""
     return [
         line
         for line in axes_of(figure).get_lines()
@@ -31,7 +31,7 @@ def lines(figure, role, style="-"):
 
 
 def whiskers(figure):
-    """Of every dot and whisker: colour, height, value and ends."""
+    """Return colour, height, value and ends of every dot and whisker."""
     found = []
     for container in axes_of(figure).containers:
         dot, _, (bar,) = container.lines
@@ -41,7 +41,7 @@ def whiskers(figure):
 
 
 def boxes(figure, name):
-    """Of the bars of a colour: where they begin, and how long they are."""
+    """Return start and length of the bars of a colour."""
     return [
         (bar.get_x(), bar.get_width())
         for bar in axes_of(figure).patches
@@ -50,7 +50,7 @@ def boxes(figure, name):
 
 
 def words(figure):
-    """Every word on the page's picture."""
+    """Return a figure as the page has it, with all its words."""
     return to_svg(figure)
 
 
@@ -220,7 +220,7 @@ NAMES = ["cat", "dog", "a bird of a very long name"]
 
 
 def cells(figure):
-    """The colour of every cell by its row and column."""
+    """Return the colour of every cell by its row and column."""
     (collection,) = axes_of(figure).collections
     middles = [path.get_extents() for path in collection.get_paths()]
     return {
@@ -268,7 +268,7 @@ def _point(label, cost, accuracy, seeds=(), plain=False):
 
 
 def marks(figure):
-    """Of every network: colour, cost, accuracy, and the ends of its whisker."""
+    """Return colour, cost, accuracy and the ends of the whisker of every network."""
     found = []
     for container in axes_of(figure).containers:
         dot, _, (bar,) = container.lines
@@ -306,7 +306,7 @@ def test_no_name_covers_another(accuracies, costs):
     figure = tradeoff.tradeoff("time, ms", 1, points)
     to_svg(figure)
     texts = axes_of(figure).texts
-    # Of the words alone: an annotation counts its line in.
+    # The extent of the words alone: that of an annotation includes its line.
     extents = [Text.get_window_extent(t, figure._get_renderer()) for t in texts]
     by_height = sorted(range(len(texts)), key=lambda i: extents[i].y0)
     boxes = [extents[i] for i in by_height]

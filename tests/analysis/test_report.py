@@ -1,4 +1,4 @@
-"""The page: complete, closed in itself, and honest about what is missing."""
+"""The page: complete, self-contained, and honest about what is missing."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """Checks that every element is closed, and gathers elements and text."""
+    """A parser that checks that every element is closed, and gathers elements and text."""
 
     def __init__(self, html):
         super().__init__()
@@ -81,7 +81,7 @@ def page_of_three(three_seeds):
 
 @pytest.fixture
 def copy(one_seed, tmp_path):
-    """A comparison to change."""
+    """A copy of a comparison, to change."""
     return shutil.copytree(one_seed, tmp_path / "run")
 
 
@@ -102,7 +102,7 @@ def test_the_page_needs_nothing_but_itself(page_of_three):
     assert all(src.startswith("data:") for src in page_of_three.attributes("img", "src"))
     assert page_of_three.attributes("link", "href") == ["data:,"]
     links = [h for h in page_of_three.attributes("a", "href") if not h.startswith("#")]
-    assert links == ["https://arxiv.org/abs/1709.01507"]  # followed by hand, never fetched
+    assert links == ["https://arxiv.org/abs/1709.01507"]  # for the reader to follow, never fetched
 
 
 def test_the_style_fetches_nothing(one_seed):
@@ -117,7 +117,9 @@ def test_every_picture_can_be_heard(page_of_three):
     assert len(pictures) > 15
     assert all(p["role"] == "img" and len(p["aria-label"]) > 10 for p in pictures)
     ids = [attrs["id"] for _, attrs in page_of_three.elements if "id" in attrs]
-    assert len(set(ids)) == len(ids)  # or one figure would be cut to the frame of another
+    assert len(set(ids)) == len(
+        ids
+    )  # otherwise one figure would be clipped to the frame of another
     assert all(page_of_three.attributes("img", "alt"))
 
 
@@ -185,7 +187,7 @@ def test_images_are_those_of_the_data(page_of_one, source, one_seed):
 
 
 def _again(monkeypatch, page, module, name):
-    """The configuration, and the seeds, with which the page's command would start training."""
+    """Return the configuration and the seeds with which the page's command would start training."""
     found = []
 
     def instead(config, _folder, *seeds, vary=None, **_):
@@ -193,7 +195,7 @@ def _again(monkeypatch, page, module, name):
         raise ValueError("started")
 
     monkeypatch.setattr(module, name, instead)
-    command = re.search(r"whatever the defaults are: (senet .*?) Run networks?", page.text)
+    command = re.search(r"which writes out every setting: (senet .*?) Run networks?", page.text)
     assert command is not None
     words = shlex.split(command[1])[1:]
     CliRunner().invoke(app, words)
@@ -219,7 +221,7 @@ def test_a_single_run_with_se(tmp_path, source):
     page = written(tmp_path / "run")
     assert page.sections == [s for s in EVERYTHING if s != "cost"]
     assert f"{SE} was right on " in page.text
-    assert "Mistakes it was surest of" in page.text
+    assert "Its most confident mistakes" in page.text
     assert "McNemar" not in page.text
 
 
@@ -286,7 +288,7 @@ def test_data_that_have_changed(copy):
         _edit(copy / f"{name}-seed0" / "config.json", lambda c: c["config"].update(limit=100))
     page = written(copy)
     assert "gates" not in page.sections
-    assert "are not those of this run any more" in page.text
+    assert "are no longer those of this run" in page.text
 
 
 def test_weights_that_have_gone(copy):
@@ -309,7 +311,7 @@ def test_names_cannot_change_the_page(copy):
 
 
 def test_many_classes(copy):
-    """A hundred and twenty, of which three have no test image: no matrix, but everything else."""
+    """Of 120 classes, three have no test image: the page has no matrix, but everything else."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(3, 120), 4)
     for name in (PLAIN, SE):
@@ -344,7 +346,7 @@ def test_an_old_report_stays_until_the_new_one_is_whole(copy, monkeypatch):
 
 
 def test_what_training_writes_is_what_the_report_reads(tmp_path):
-    """The contract of the run folder, held by both sides: a real, tiny comparison."""
+    """Training and report keep the contract of the run folder: a real, tiny comparison."""
     config = TrainConfig(
         model=SE,
         options={"widths": (4, 4, 4), "reduction": 2},
@@ -369,8 +371,8 @@ def page_of_family(family):
 
 
 def table(page):
-    """The cells of the page's table, row by row, by the names of the networks."""
-    found = re.search(r"multiply-adds step image (.*?) Differences are to", page.text)
+    """Return the cells of the page's table, row by row, by the names of the networks."""
+    found = re.search(r"multiply-adds step image (.*?) Differences are from", page.text)
     assert found is not None
     return found[1]
 
@@ -381,7 +383,7 @@ def test_a_family_has_its_sections(page_of_family):
     assert page_of_family.attributes("a", "href")[:4] == [f"#{id}" for id in sections]
     assert f"{SE} with reduction varied" in page_of_family.text
     assert "trained with reduction = 1 , 2 , 4 ." in page_of_family.text
-    assert "Each is held against the plain network" in page_of_family.text
+    assert "Each is compared with the plain network" in page_of_family.text
 
 
 def test_the_table_has_the_figures_of_every_network(family, page_of_family):
@@ -415,17 +417,17 @@ def test_accuracy_is_drawn_against_parameters_and_time(family, page_of_family):
 
 
 def test_the_page_of_a_family_is_honest_of_its_many_comparisons(page_of_family):
-    assert "There are 3 of them: if SE made no difference at all, one or more would still" in (
+    assert "There are 3 intervals: if SE made no difference at all, at least one would still" in (
         page_of_family.text
     )
     assert "in up to 15 % of experiments" in page_of_family.text
-    assert "Whoever picks the best of several networks" in page_of_family.text
+    assert "The best of several networks by its accuracy here" in page_of_family.text
     assert "Of the networks with SE, the most accurate, reduction=" in page_of_family.text
 
 
 def test_networks_of_other_widths_have_twins_of_their_own(family_of_one_seed):
     page = written(family_of_one_seed)
-    assert "each network with SE is held against the plain one of the same value" in page.text
+    assert "each network with SE is compared with the plain one of the same value" in page.text
     assert "McNemar p" in page.text
     assert re.search(r"plain 4\+8\+8 [\d.]+ [\d.]+ … [\d.]+ [\d,]+ – ", table(page))
     assert re.search(r"SE 4\+8\+8 [\d.]+ [\d.]+ … [\d.]+ [−+]?[\d.]+ \S+ … \S+ ", table(page))

@@ -1,4 +1,4 @@
-"""Intervals and tests against numbers that others published, and against scipy's own."""
+"""Intervals and tests against published numbers, and against scipy's own."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_newcombes_interval_changes_sides_with_the_networks():
 
 
 def test_newcombes_interval_covers():
-    """Of 2,000 draws with a known difference about 95 % of the intervals hold it."""
+    """About 95 % of the intervals of 2,000 draws contain their known difference."""
     shares = (0.80, 0.04, 0.07, 0.09)  # both, only plain, only SE, neither
     draws = np.random.default_rng(0).multinomial(500, shares, size=2000)
     held = [e.low <= 0.03 <= e.high for e in (difference(Outcomes(*map(int, d))) for d in draws)]
@@ -117,7 +117,7 @@ def test_students_interval_is_scipys():
 
 
 def test_one_seed_has_no_spread():
-    with pytest.raises(ValueError, match="two seeds or more, got 1"):
+    with pytest.raises(ValueError, match="at least two seeds, got 1"):
         over_seeds([0.5])
 
 
@@ -140,8 +140,8 @@ def test_the_verdict_says_when_one_run_cannot_tell():
     said = verdict(compare([plain], [se]), "ResNet-8", "SE-ResNet-8")
     assert said == (
         "SE-ResNet-8 was right on 18 more of the 2,000 test images than ResNet-8 (+0.9 percentage "
-        "points); the 95 % interval of the difference, −0.5 … +2.3, holds zero, so this run alone "
-        "cannot tell them apart."
+        "points); the 95 % interval of the difference, −0.5 … +2.3, contains zero, so this run "
+        "alone cannot tell them apart."
     )
 
 
@@ -150,7 +150,7 @@ def test_the_verdict_of_one_seed_does_not_speak_for_others():
     assert comparison.told_apart
     said = verdict(comparison, "A", "B")
     assert "right on 90 more" in said
-    assert "does not hold zero" in said
+    assert "excludes zero" in said
     assert "one seed cannot say whether another training would agree" in said
 
 
@@ -163,11 +163,11 @@ def test_the_verdict_of_equals():
     right = _right(100, (0, 90))
     said = verdict(compare([right], [right]), "A", "B")
     assert said.startswith("B and A were right on equally many of the 100 test images; the 95 %")
-    assert "holds zero" in said
+    assert "contains zero" in said
 
 
 def test_interval_and_test_must_both_agree():
-    """The interval leaves zero out and McNemar's exact p is 0.0525: that is not told apart."""
+    """The interval excludes zero, but McNemar's exact p is 0.0525: they are not told apart."""
     plain = _right(161, (0, 75))
     se = _right(161, (0, 59), (75, 81))
     comparison = compare([plain], [se])
@@ -182,7 +182,7 @@ def test_the_verdict_over_seeds_within_noise():
     se = [_right(1000, (0, n)) for n in (889, 881, 890)]
     said = verdict(compare(plain, se), "A", "B")
     assert said.startswith("Over 3 seeds, B was on average 0.6 percentage points more accurate")
-    assert said.endswith("holds zero, so the difference is within the noise of training.")
+    assert said.endswith("contains zero, so the difference is within the noise of training.")
 
 
 def test_the_verdict_over_seeds_apart():
@@ -194,7 +194,7 @@ def test_the_verdict_over_seeds_apart():
 
 
 def test_seeds_that_agree_on_too_few_images_do_not_convince():
-    """Every seed gains one image of a hundred: a steady gain, but on a test set of a hundred."""
+    """Every seed gains one image of a hundred: a steady gain, but on only a hundred images."""
     plain, se = [_right(100, (0, 80))] * 3, [_right(100, (0, 81))] * 3
     comparison = compare(plain, se)
     assert comparison.over_seeds is not None

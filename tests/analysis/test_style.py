@@ -1,4 +1,4 @@
-"""What comes onto the page: text that stays text, the page's colours, the same bytes again."""
+"""Figures on the page: text stays text, colours are the page's, bytes are reproducible."""
 
 import re
 import subprocess

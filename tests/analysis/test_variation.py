@@ -1,4 +1,4 @@
-"""What is said of a family of networks, and that it is no more than the figures say."""
+"""The verdict on a family of networks says no more than the figures."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ IMAGES = 2000
 
 
 def run(right):
-    """A finished run that was right on the images of this mask."""
+    """Return a finished run that was right on the images of this mask."""
     labels = np.zeros(IMAGES, int)
     logits = np.stack([right, ~right], 1).astype(float)
     config = {"config": {"model": "m", "seed": 0}, "data": {"classes": ["a", "b"]}}
@@ -32,7 +32,7 @@ def right(*spans):
 
 
 def subject(plain, cost=None, **networks):
-    """``plain`` and a network for every value, each a list of masks, one a seed."""
+    """Return ``plain`` and a network for every value; each is a list of masks, one per seed."""
     own = {"net": Network("net", None, None)}
     own |= {f"se_net-gate={v}": Network("se_net", "net", v) for v in networks}
     masks = dict(zip(own, [plain, *networks.values()], strict=True))
@@ -60,10 +60,10 @@ def test_one_seed_apart():
     said = verdict(found)
     assert said.startswith(
         "1 of the 2 networks with SE differs from the plain one by more than the chance of which "
-        "test images were drawn (gate=a +4.5 percentage points). Of 2 comparisons, one or more "
-        "would come out so by mere chance in up to 10 % of experiments. One seed cannot say "
+        "test images were drawn (gate=a +4.5 percentage points). Of 2 comparisons, at least one "
+        "would come out so by chance alone in up to 10 % of experiments. One seed cannot say "
     )
-    assert said.endswith("as they were picked for it, they look farther apart than they are.")
+    assert said.endswith("picked as the extremes, they look farther apart than they are.")
 
 
 def test_several_seeds():
@@ -126,5 +126,5 @@ def test_without_a_seed_that_all_have_finished_nothing_is_compared():
 
 
 def test_chance_is_a_bound():
-    """Of four true nulls at 5 % each, at most a fifth of experiments has one that is rejected."""
+    """At most a fifth of experiments reject any of four true nulls at 5 % each."""
     assert [chance(n) for n in (1, 4, 20, 100)] == ["5 %", "20 %", "100 %", "100 %"]

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of benchmarks/gpu and of the ledger are run."""
+"""Run the examples in the docstrings of benchmarks/gpu and of the ledger."""
 
 import doctest
 import importlib

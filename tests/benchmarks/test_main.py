@@ -43,7 +43,7 @@ def test_a_red_test_ends_it_before_any_speed_is_measured(tmp_path, capsys, monke
     red.write_text("def test_wrong():\n    assert False\n")
     monkeypatch.setattr(tests, "SMALL", (str(red),))
     assert main(["all", *SMALL, "--folder", str(tmp_path)]) == 1
-    assert "tests are red" in capsys.readouterr().err
+    assert "tests fail in" in capsys.readouterr().err
     (path,) = tmp_path.glob("*.json")
     (row,) = json.loads(path.read_text())["tables"]["gpu-tests"]
     assert row["failed"] == 1

@@ -1,4 +1,4 @@
-"""Which networks are measured, in which order, and when it stops."""
+"""The networks that are measured, their order, and when it stops."""
 
 from dataclasses import asdict
 
@@ -19,7 +19,7 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The rows that are asked for, none of which is really measured."""
+    """The rows that are requested; none is really measured."""
     asked = []
     monkeypatch.setattr(networks, "_row", lambda case, *_: asked.append(case) or {"ms": 1.0})
     return asked
@@ -67,7 +67,7 @@ def test_it_stops_between_rows_before_the_time_is_over(ledger, measured):
     networks.run(ledger, Budget(3, clock), CPU, small=False)
     assert 0 < len(measured) <= 6
     assert measured == networks.cases()[: len(measured)]
-    networks.run(ledger, Budget(10**4), CPU, small=False)  # and goes on there
+    networks.run(ledger, Budget(10**4), CPU, small=False)  # and continues there
     assert measured == networks.cases()
 
 

@@ -18,7 +18,7 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def put(tmp_path, monkeypatch):
-    """Puts a record with one table among the results."""
+    """Put a record with one table among the results."""
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(tables, "PICTURE", tmp_path / "results.svg")
 
@@ -30,7 +30,7 @@ def put(tmp_path, monkeypatch):
 
 
 def lines(text):
-    """Rows of a table as lists of cells, by the cells of its head."""
+    """Return the rows of a table as lists of cells, by the cells of its head."""
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()
             if line.startswith("|")]  # fmt: skip
     head, _, *body = rows

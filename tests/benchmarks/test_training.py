@@ -1,4 +1,4 @@
-"""The trainings: the same batches and steps as the library's, and resumed as if never stopped."""
+"""The trainings take the same batches and steps as the library, and resume as if never stopped."""
 
 import json
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_trying_a_step_out_before_it_is_captured_leaves_nothing_behind(
 
 
 def trained(folder, budgets, **changes):
-    """The rows of the record after as many calls as there are budgets."""
+    """Return the rows of the record after one call per budget."""
     for budget in budgets:
         ledger = Ledger(folder, "gpu-training", {"date": "2026-01-02"}, "cpu", earlier=True)
         done = training.run(ledger, budget, CPU, plan(folder, **changes))
@@ -95,7 +95,7 @@ def trained(folder, budgets, **changes):
 
 
 def epochs(count):
-    """A budget that ends after so many: every look at it, the first before any, takes 100 s."""
+    """Return a budget of ``count`` epochs; each look at it, with one at the start, takes 100 s."""
     seconds = iter(range(0, 10**6, 100))
     return Budget((100 * (count + 1) + 50) / 60, lambda: next(seconds))
 
@@ -167,7 +167,7 @@ def test_the_order_of_worth():
 
 
 def test_weights_that_were_not_trained_are_not_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such training has ended there"):
+    with pytest.raises(FileNotFoundError, match="no such training has finished there"):
         export(tmp_path, tmp_path / "to")
 
 

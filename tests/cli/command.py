@@ -1,4 +1,4 @@
-"""How tests run a command, and read what it says."""
+"""Helpers that run a command, and read what it prints."""
 
 import re
 
@@ -10,12 +10,12 @@ TINY = ["--model", "se_resnet8_cifar", "--set", "widths=8,8,16", "--set", "reduc
 
 
 def senet(*words, code=0):
-    """Run a command in this process; ``code`` is how it must end."""
+    """Run a command in this process; ``code`` is the exit code that it must have."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == code, result.output
     return result
 
 
 def said(result):
-    """What a message says, wherever it was wrapped or boxed."""
+    """Return what a message says, however it was wrapped or boxed."""
     return re.sub(r"[\s│]+", " ", result.output)

@@ -1,4 +1,4 @@
-"""What tests of commands share: a terminal of 100 columns, an empty folder, one thread."""
+"""Fixtures for tests of commands: a terminal of 100 columns, an empty folder, one thread."""
 
 import warnings
 
@@ -13,9 +13,11 @@ def _terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SENET_DEBUG", raising=False)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back what main sets
+    monkeypatch.setattr(
+        warnings, "showwarning", warnings.showwarning
+    )  # restores what main replaces
     monkeypatch.chdir(tmp_path)
-    # Threads cost such small tensors more than they give, most of all on a busy machine.
+    # More threads slow down such small tensors, above all on a busy machine.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -24,7 +26,7 @@ def _terminal(tmp_path, monkeypatch):
 
 @pytest.fixture
 def configured(monkeypatch):
-    """``configured(*words)``: the configuration that `senet train` would start, and where."""
+    """``configured(*words)``: the configuration and the folder that `senet train` would start."""
     calls = []
 
     def fit(config, folder, resume, changed_data):

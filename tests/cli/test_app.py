@@ -1,4 +1,4 @@
-"""The program: help, errors, and how it ends."""
+"""The program: help, errors and exit codes."""
 
 import os
 import re
@@ -26,8 +26,8 @@ COMMANDS = [
 
 
 def test_help_answers_at_once_and_loads_nothing():
-    # Processor time, not time on the clock: whoever else works on this machine does not count.
-    # Half a second is the promise; on a quiet machine this is what the clock would show.
+    # Processor time instead of elapsed time, so that other load on this machine does not count.
+    # The promise is half a second; on a quiet machine that is the elapsed time.
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -42,7 +42,7 @@ def test_help_answers_at_once_and_loads_nothing():
     assert statistics.median(times) < 0.5
     assert "Squeeze-and-excitation networks" in done.stdout
     loaded = set(re.findall(r"\| +(\w+)", done.stderr))
-    assert "typer" in loaded  # or the line above reads nothing
+    assert "typer" in loaded  # otherwise the line above finds nothing
     assert not loaded & {"torch", "numpy", "pytorch_lightning", "torchvision", "timm", "PIL"}
 
 
@@ -83,7 +83,7 @@ def raising(error):
     ("words", "message"),
     [
         (["summary", "se_resnet5"], "no network 'se_resnet5'. Did you mean se_resnet50"),
-        (["models", "se_resnet500"], "no network fits 'se_resnet500'. Did you mean se_resnet50"),
+        (["models", "se_resnet500"], "no network matches 'se_resnet500'. Did you mean se_resnet50"),
         (["summary", "resnet8_cifar", "--set", "stem=cifer"], "stem must be one of"),
         (["train", "--recipe", "cifr"], "no recipe 'cifr'. Did you mean cifar?"),
         (["train", "--data", "./gone"], "there is no folder './gone'"),
@@ -93,12 +93,15 @@ def raising(error):
         (["compare", "--resume", "gone"], "it has no comparison.json"),
         (["compare", "--vary", "reducton=4"], "to vary. Did you mean reduction?"),
         (["compare", "--vary", "lr=0.1,0.2"], "lr is a setting of the training"),
-        (["compare", "--vary", "reduction="], "must be different ones, at least one"),
+        (["compare", "--vary", "reduction="], "needs one or more values, all different"),
         (["compare", "--vary", "reduction=8,99"], "reduction=99 cannot be built: reduction=99"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
         (["report", "gone"], "no run folder gone"),
-        (["predict", "gone", "a.jpg", "--out", "p.xlsx"], "not written as .xlsx, but as .csv"),
+        (
+            ["predict", "gone", "a.jpg", "--out", "p.xlsx"],
+            "cannot be written as .xlsx, only as .csv",
+        ),
     ],
 )
 def test_what_the_library_refuses_is_one_message(words, message):
@@ -158,9 +161,9 @@ def test_whatever_stops_a_training_has_its_exit_code(monkeypatch, error, code, m
 def test_a_signal_ends_a_training_with_its_own_code(monkeypatch):
     from senet.training.fit import Interrupted
 
-    error = Interrupted("Go on with `senet train --resume x`.", exit_code=143)
+    error = Interrupted("Resume with `senet train --resume x`.", exit_code=143)
     monkeypatch.setattr("senet.training.fit.fit", raising(error))
-    assert senet("train", code=143).output == "Go on with `senet train --resume x`.\n"
+    assert senet("train", code=143).output == "Resume with `senet train --resume x`.\n"
 
 
 def test_mistakes_in_our_code_are_not_hidden(monkeypatch):
@@ -180,7 +183,7 @@ def test_the_script_is_installed():
 
 
 def test_completion_comes_with_it():
-    # Which shell stands above the tests is not what is tested.
+    # The shell that runs the tests does not matter here.
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "senet", "--show-completion", "bash"],

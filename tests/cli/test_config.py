@@ -1,4 +1,4 @@
-"""From words to a configuration."""
+"""From the words of a command to a configuration."""
 
 import json
 import re
@@ -123,7 +123,7 @@ def test_published_weights_need_the_name_of_their_network(configured, tmp_path):
     weights = tmp_path / "published.th"
     weights.touch()
     result = senet("train", "--weights", weights, code=1)
-    assert "does not say of which network it is: add --model" in result.output
+    assert "does not name its network: add --model" in result.output
     config, *_ = configured("--weights", weights, "--model", "resnet20_cifar")
     assert (config.model, config.weights) == ("resnet20_cifar", str(weights))
     assert config.epochs == RECIPES["finetune"]().epochs

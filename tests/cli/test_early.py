@@ -23,7 +23,10 @@ from senet.cli.early import loading
         (["predict", "runs/gone", "a.jpg"], "there is no run folder or model file 'runs/gone'"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["fold", "se_resnet50"], "se_resnet50 is a network without weights"),
-        (["predict", "gone", "a.jpg", "--out", "p.xlsx"], "not written as .xlsx, but as .csv"),
+        (
+            ["predict", "gone", "a.jpg", "--out", "p.xlsx"],
+            "cannot be written as .xlsx, only as .csv",
+        ),
         (["report", "gone"], "no run folder gone"),
         (["train", "--model", "se_resnet5"], "no network 'se_resnet5'. Did you mean se_resnet50"),
         (["compare", "--model", "se_resnet5"], "no network 'se_resnet5'. Did you mean"),
@@ -88,7 +91,7 @@ def test_what_is_heavy_is_loaded_where_work_begins(statement, absent):
 
 
 def without_torch(words):
-    """Run a command in a process of its own, which must not have loaded PyTorch in the end."""
+    """Run a command in its own process, which must not have loaded PyTorch at the end."""
     code = (
         "import sys; from senet.cli import app\n"
         "try: app(sys.argv[1:])\n"

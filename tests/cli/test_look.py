@@ -15,7 +15,7 @@ def test_models():
 def test_weights_are_listed_by_network_or_by_name():
     assert "se_resnet50.timm_a1_in1k" in senet("weights", "se_resnet50").stdout
     assert "se_resnet50.timm_a1_in1k" in senet("weights", "*.timm_a1*").stdout
-    assert "no published weights fit" in said(senet("weights", "se_resnet500", code=1))
+    assert "no published weights match" in said(senet("weights", "se_resnet500", code=1))
 
 
 def test_summary_stands_side_by_side_with_the_options_of_each():

@@ -10,7 +10,7 @@ from tests.cli.command import said, senet
 
 @pytest.fixture
 def libraries(world, monkeypatch):
-    """timm and torchvision, as they are where they are installed."""
+    """The real timm and torchvision, as if they were installed."""
     for library in ("timm", "torchvision"):
         monkeypatch.setitem(sys.modules, library, getattr(world, library))
 

@@ -1,4 +1,4 @@
-"""What trainings and trained networks have shown, at the widths of usual terminals."""
+"""Results of trainings and trained networks, at the widths of usual terminals."""
 
 import re
 
@@ -27,7 +27,7 @@ def source():
 
 @pytest.fixture
 def lines(capsys, monkeypatch):
-    """``lines(show, width)``: what is printed in a terminal of so many columns."""
+    """``lines(show, width)``: what is printed in a terminal of this many columns."""
 
     def run(show, width):
         monkeypatch.setenv("COLUMNS", str(width))

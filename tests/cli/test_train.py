@@ -1,4 +1,4 @@
-"""`senet train`, `compare`, and everything that is done with a trained network."""
+"""`senet train`, `compare`, and the commands that use a trained network."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.cli.command import TINY, said, senet
 
 
 def stripes(rng, upright):
-    """A photo of stripes, of any phase, width and colour: learned in seconds, told apart by eye."""
+    """A photo of stripes of any phase, width and colour: learned in seconds, easy to tell apart."""
     height, width = rng.integers(40, 60, 2)
     y, x = np.mgrid[:height, :width]
     wave = np.sin((x if upright else y) * rng.uniform(0.5, 1.0) + rng.uniform(0, 6))
@@ -63,7 +63,9 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     (new / "upright" / "notes.txt").write_text("no image, and nobody asks about it")
     (new / "upright" / "bad.jpg").write_bytes(b"no image")
     predicted = senet("predict", "run", "new", "gone.png", "--format", "json")
-    assert "warning: a file is no image, and was skipped: new/upright/notes.txt" in said(predicted)
+    assert "warning: a file is not an image, and was skipped: new/upright/notes.txt" in said(
+        predicted
+    )
     rows = json.loads(predicted.stdout)
     assert [r["file"] for r in rows if r["error"]] == ["new/upright/bad.jpg", "gone.png"]
     right = [r["class"] == Path(r["file"]).parent.name for r in rows if not r["error"]]
@@ -72,9 +74,7 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
     written = senet("predict", "run/model.safetensors", "new", "--out", "answers.csv")
     assert "20 of 21 images predicted, written to answers.csv" in written.stdout
     assert len(Path("answers.csv").read_text().splitlines()) == 22
-    assert (
-        "is there already" in senet("predict", "run", "new", "--out", "answers.csv", code=1).output
-    )
+    assert "already exists" in senet("predict", "run", "new", "--out", "answers.csv", code=1).output
     assert "not an image" in said(senet("predict", "run", "new/upright/bad.jpg", code=1))
 
     # Fine-tuning takes the network and its options from the weights.
@@ -83,7 +83,7 @@ def test_a_folder_of_photos_trains_evaluates_predicts_and_fine_tunes(tmp_path):
         *("--set", "size=32", "--epochs", "1", "--batch-size", "16", "--workers", "0"),
     )
     assert (
-        "starting from run/model.safetensors: the classifier keeps its rows of all 2"
+        "starting from run/model.safetensors: the classifier keeps its rows for all 2"
         in tuned.stdout
     )
     config = json.loads(Path("tuned/config.json").read_text())["config"]
@@ -197,4 +197,4 @@ def test_closing_hints_are_whole_however_long_the_name_of_the_run(monkeypatch, n
     assert any(line.strip().startswith(f"senet evaluate {name}") for line in lines)
     hints = [line for line in lines if "senet" not in line and "run folder" not in line]
     assert all(len(line) <= 80 for line in hints)
-    assert ("  how accurate on each class:" in lines) == (len(name) > 80)
+    assert ("  the accuracy on each class:" in lines) == (len(name) > 80)

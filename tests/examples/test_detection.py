@@ -1,4 +1,4 @@
-"""The detector: its backbone everywhere, all of it where torchvision has its compiled operators."""
+"""The detector: the backbone always, all of it if torchvision has its compiled operators."""
 
 import runpy
 

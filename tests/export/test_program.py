@@ -1,4 +1,4 @@
-"""A program of ``torch.export`` carries what is needed to use it."""
+"""A ``torch.export`` program carries everything needed to use it."""
 
 import pytest
 import torch

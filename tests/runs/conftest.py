@@ -1,4 +1,4 @@
-"""Folders of runs, for all tests here."""
+"""Run folders for all tests here."""
 
 from tests.runs.written import (  # noqa: F401
     family,

@@ -1,4 +1,4 @@
-"""What ``comparison.json`` is written with is what it is read with."""
+"""``comparison.json`` reads back as it was written."""
 
 import json
 

@@ -10,7 +10,7 @@ from senet.training.config import TrainConfig
 
 @contextmanager
 def nobody():
-    """Without the rights of root, who may write anywhere."""
+    """Drop the rights of root, who may write anywhere."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_a_configuration_is_given_as_it_was_written(tmp_path):
-    """It may be of a version that has other fields: the training says which it knows."""
+    """Another version may have other fields: the training says which ones it knows."""
     config = {"learning_rate": 1, "batch_size": 8}
     RunFolder(tmp_path).write_config(config, {"name": "cats"}, {"python": "3.11"})
     assert RunFolder(tmp_path).read_config() == config
@@ -85,7 +85,7 @@ def test_what_is_said_of_the_data_can_be_replaced_alone(tmp_path):
 
 
 def test_data_know_a_folder_that_a_run_has_written(tmp_path):
-    """They stand below the runs, so they recognise the file by themselves."""
+    """``senet.data`` does not import the runs, so it recognises the file by itself."""
     assert not is_run(tmp_path)
     RunFolder(tmp_path).write_config(TrainConfig().to_dict(), {}, {})
     assert is_run(tmp_path)

@@ -1,4 +1,4 @@
-"""The images of a run, as it has recorded them."""
+"""The images of a run, as it recorded them."""
 
 import pytest
 

@@ -14,7 +14,7 @@ from tests.runs.written import PLAIN, SE, write_comparison, write_run, write_var
 
 @pytest.fixture
 def folder(one_seed, tmp_path):
-    """A comparison to damage."""
+    """A copy of a comparison, to damage."""
     return shutil.copytree(one_seed, tmp_path / "run")
 
 
@@ -167,7 +167,7 @@ def test_predictions_that_do_not_fit(folder, labels, logits, says):
 
 
 def test_predictions_of_objects_are_refused(folder):
-    """An array of objects is a pickle, which could run code."""
+    """An array of objects is pickled, so reading it could run code."""
     np.savez(folder / RUN / "predictions.npz", labels=np.array([print], object), logits=[[0.0]])
     with pytest.raises(ValueError, match=r"predictions.npz is damaged"):
         read(folder)

@@ -45,7 +45,7 @@ def network(name, seed, **more):
 
 
 def write_run(folder, source, name, seed=0, epochs=4, **more):
-    """A training run; with fewer than four epochs one that has not finished. ``more`` options."""
+    """Write a training run, unfinished with fewer than four epochs. ``more`` are options."""
     folder.mkdir(parents=True)
     p, model = source.preprocessing, network(name, seed, **more)
     config = {
@@ -88,7 +88,7 @@ def write_metrics(path, epochs, shift):
 
 
 def write_comparison(folder, source, seeds=(0,), unfinished=(), not_begun=()):
-    """A comparison, of which some runs, as (name, seed), have not finished or not begun."""
+    """Write a comparison; some of its runs, as (name, seed), have not finished or not begun."""
     folder.mkdir(parents=True)
     for name in (PLAIN, SE):
         for seed in seeds:
@@ -107,7 +107,7 @@ def write_comparison(folder, source, seeds=(0,), unfinished=(), not_begun=()):
 
 
 def write_variation(folder, source, option, values, seeds=(0,), shared=False, unfinished=()):
-    """A family; some runs, as (name, seed), unfinished. ``shared``: a plain twin for each value."""
+    """Write a family; some runs, as (name, seed), are unfinished. ``shared``: a twin per value."""
     folder.mkdir(parents=True)
     networks, more = {}, {}
     for value in values:
@@ -146,20 +146,20 @@ def _cost(name, **more):
 
 @pytest.fixture(scope="session")
 def one_seed(tmp_path_factory, source):
-    """A finished comparison of one seed. Not to be changed."""
+    """A finished comparison of one seed. Do not change it."""
     return write_comparison(tmp_path_factory.mktemp("one") / "run", source)
 
 
 @pytest.fixture(scope="session")
 def family(tmp_path_factory, source):
-    """Three reductions, two seeds, finished. Not to be changed."""
+    """A finished family of three reductions and two seeds. Do not change it."""
     folder = tmp_path_factory.mktemp("family") / "run"
     return write_variation(folder, source, "reduction", [1, 2, 4], (0, 1))
 
 
 @pytest.fixture(scope="session")
 def family_of_one_seed(tmp_path_factory, source):
-    """Two widths, one seed, each with a plain twin. Not to be changed."""
+    """A family of two widths, each with a plain twin, and one seed. Do not change it."""
     folder = tmp_path_factory.mktemp("widths") / "run"
     widths = [[4, 8, 8], [4, 8, 16]]
     return write_variation(folder, source, "widths", widths, shared=True)
@@ -167,5 +167,5 @@ def family_of_one_seed(tmp_path_factory, source):
 
 @pytest.fixture(scope="session")
 def three_seeds(tmp_path_factory, source):
-    """A finished comparison of three seeds. Not to be changed."""
+    """A finished comparison of three seeds. Do not change it."""
     return write_comparison(tmp_path_factory.mktemp("three") / "run", source, (3, 4, 5))

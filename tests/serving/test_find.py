@@ -28,7 +28,7 @@ def test_a_folder_gives_its_images_and_those_below(album):
 
 
 def test_links_are_followed_and_a_file_without_an_extension_is_looked_into(tmp_path):
-    """As in training: a copy of one image, and a link to a folder of two."""
+    """Follow links as in training: a copy of one image, and a link to a folder of two."""
     photos = tmp_path / "photos"
     (tmp_path / "elsewhere").mkdir()
     photos.mkdir()
@@ -89,7 +89,7 @@ def test_the_home_folder_is_known(album, monkeypatch):
     [
         ("gone.jpg", "there is no such file"),
         ("empty", "the folder holds no image"),
-        ("x*.jpg", "no file fits this pattern"),
+        ("x*.jpg", "no file matches this pattern"),
     ],
 )
 def test_what_stands_for_nothing_is_found_with_the_reason(album, name, error):
@@ -108,10 +108,12 @@ def test_what_is_no_model_is_told_what_it_is(tmp_path):
         find_model("gone")
     with pytest.raises(FileNotFoundError, match="se_resnet50 is a network without weights"):
         find_model("se_resnet50")
-    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="it is not a run folder"):
         find_model(tmp_path)
     (tmp_path / "config.json").touch()
-    with pytest.raises(FileNotFoundError, match="has not finished: `senet train --resume"):
+    with pytest.raises(
+        FileNotFoundError, match="has not finished: resume it with `senet train --resume"
+    ):
         find_model(tmp_path)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -85,7 +85,7 @@ def test_a_file_is_written_whole_and_never_over_another(tmp_path):
     formats.write(path, "json", ANSWERS)
     assert path.read_text(encoding="utf-8") == formats.as_json(ANSWERS)
     assert [p.name for p in tmp_path.iterdir()] == ["answers.json"]
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         formats.write(path, "csv", ANSWERS)
     assert path.read_text(encoding="utf-8") == formats.as_json(ANSWERS)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
@@ -103,5 +103,7 @@ def test_names_that_are_no_text_make_no_file_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p.jsn", "p.tar.gz"])
 def test_a_format_that_is_not_known_is_refused_with_those_that_are(name):
-    with pytest.raises(ValueError, match=r"not written as \.\w+, but as \.csv, \.json, \.txt"):
+    with pytest.raises(
+        ValueError, match=r"cannot be written as \.\w+, only as \.csv, \.json, \.txt"
+    ):
         formats.of_file(Path(name))

@@ -23,13 +23,13 @@ def predictor_of(preprocessing=PREPROCESSING, classes=CLASSES):
         widths=(8, 8, 16),
         reduction=4,
     )
-    model.fc.weight.data.mul_(20)  # decided answers, to tell images apart by
+    model.fc.weight.data.mul_(20)  # confident answers, to tell images apart
     return Predictor(model, Record(model.architecture, preprocessing, classes), "cpu")
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Seven photos of as many sizes, and three that are none, in between."""
+    """Seven photos of seven sizes, and between them three files that are not photos."""
     rng = np.random.default_rng(0)
     files = []
     for i in range(10):
@@ -63,7 +63,7 @@ def test_bad_images_keep_their_places_and_batches_do_not_matter(photos):
     whole = list(predictor.predict(photos, batch_size=100))
     assert [answer.file for answer in whole] == photos
     assert [bool(answer.error) for answer in whole] == [i % 3 == 1 for i in range(10)]
-    assert len({answer.guesses for answer in whole if not answer.error}) == 7  # none is confused
+    assert len({answer.guesses for answer in whole if not answer.error}) == 7  # no two are mixed up
     for batch_size in (1, 3):
         for one, other in zip(whole, predictor.predict(photos, batch_size=batch_size), strict=True):
             assert (one.file, one.error) == (other.file, other.error)
@@ -74,8 +74,8 @@ def test_bad_images_keep_their_places_and_batches_do_not_matter(photos):
 
 
 def test_what_was_not_found_is_answered_with_the_reason(photos):
-    answers = list(predictor_of().predict([Found("x*", "no file fits this pattern"), photos[0]]))
-    assert answers[0].error == "no file fits this pattern"
+    answers = list(predictor_of().predict([Found("x*", "no file matches this pattern"), photos[0]]))
+    assert answers[0].error == "no file matches this pattern"
     assert answers[0].guesses == ()
     assert answers[1].guesses
 

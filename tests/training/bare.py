@@ -1,4 +1,4 @@
-"""The training that the engine claims to be, as a loop without Lightning, for tests to compare."""
+"""The training that the engine claims to do, as a loop without Lightning, for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set that is learned in seconds, and a network small enough for it."""
+"""A data set that is learned in seconds, and a network that is small enough."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 8
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_is_heard() -> Iterator[None]:
-    """A program that a shell starts in the background is born deaf to Ctrl-C, the tests too."""
+    """Let Ctrl-C through: programs that a shell starts in the background, tests too, ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -53,7 +53,7 @@ def source() -> Source:
 
 @pytest.fixture
 def config() -> TrainConfig:
-    """Four steps an epoch. Not accelerated, where a capture would take longer than the training."""
+    """Four steps per epoch, not accelerated: a capture would take longer than the training."""
     return TrainConfig(
         model="se_resnet8_cifar",
         options={"widths": (4, 4, 8), "reduction": 2},
@@ -66,7 +66,7 @@ def config() -> TrainConfig:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Threads cost such small tensors more than they give, most of all on a busy machine."""
+    """Compute with one thread: more slow down such small tensors, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -75,7 +75,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch):
-    """``signal_at(step, signal, ...)``: the process gets these signals in the midst of a step."""
+    """``signal_at(step, signal, ...)``: send these signals to the process during a step."""
 
     def arrange(step: int, *numbers: signal.Signals) -> None:
         original = Classifier.training_step

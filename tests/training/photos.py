@@ -1,4 +1,4 @@
-"""A folder of photos, one folder a class, of the plainest kind."""
+"""A folder of the plainest photos, with one folder per class."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_an_interrupted_family_goes_on(short, source, tmp_path, monkeypatch):
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Classifier, "training_step", training_step)
-    message = f"Stopped in {FAMILY[1]}-seed0. Go on with `senet compare --resume {folder}`"
+    message = f"Stopped in {FAMILY[1]}-seed0. Resume with `senet compare --resume {folder}`"
     with pytest.raises(Interrupted, match=message):
         compare(short, folder, vary=REDUCTION, source=source, progress=False)
     monkeypatch.undo()
@@ -234,7 +234,7 @@ def test_an_interrupted_family_goes_on(short, source, tmp_path, monkeypatch):
 def test_ctrl_c_while_costs_are_measured_loses_no_training(short, source, tmp_path, monkeypatch):
     folder = tmp_path / "both"
     monkeypatch.setattr("senet.training.compare.measure", lambda *_, **__: signal.raise_signal(2))
-    with pytest.raises(Interrupted, match=r"the measuring of costs\. Go on with `senet compare"):
+    with pytest.raises(Interrupted, match=r"the measuring of costs\. Resume with `senet compare"):
         compare(short, folder, source=source, progress=False)
     monkeypatch.undo()
     monkeypatch.setattr(Classifier, "training_step", None)  # nothing is trained again
@@ -275,7 +275,7 @@ def test_a_comparison_goes_on_where_its_images_have_moved_and_not_where_they_hav
     with (
         pytest.warns(UserWarning, match="1 of 40"),
         pytest.raises(
-            ValueError, match=r"have changed since .*: 1 missing .* begin a comparison anew"
+            ValueError, match=r"have changed since .*: 1 missing .* begin a new comparison"
         ),
     ):
         compare(config, tmp_path / "both", resume=True, progress=False)

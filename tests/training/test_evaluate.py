@@ -102,13 +102,13 @@ def test_another_folder_without_splits_is_scored_whole(run, photos, tmp_path):
 def test_the_folder_of_a_run_that_has_moved_keeps_its_splits(run, photos, tmp_path):
     before = evaluate(run.folder)
     photos.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=r"were in .*photos, which is not there any more.*--data"):
+    with pytest.raises(ValueError, match=r"were in .*photos, which no longer exists.*--data"):
         evaluate(run.folder)
     assert evaluate(run.folder, str(tmp_path / "moved")) == before
 
 
 def test_a_subset_of_the_classes_is_scored_by_name(run, tmp_path):
-    """The last of the three, in a folder where it is the first: its number is not its place."""
+    """Of three classes only the last is there, so its number is not its place among the folders."""
     other = photo_folder(tmp_path / "other", middle=6)
     with pytest.warns(UserWarning, match="no image of 2 of the 3 classes: 'bright', 'dark'"):
         found = evaluate(run.folder, str(other))
@@ -152,7 +152,7 @@ def test_a_model_without_a_run_needs_data(run, tmp_path):
     (tmp_path / "alone").mkdir()
     alone = tmp_path / "alone" / "model.safetensors"
     alone.write_bytes((run.folder / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="say which images"):
+    with pytest.raises(ValueError, match="so name the images: give `data`"):
         evaluate(alone)
 
 

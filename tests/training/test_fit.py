@@ -41,7 +41,7 @@ def weights(folder):
 
 
 def table(folder):
-    """``metrics.csv`` without what no two runs have in common: the times."""
+    """Read ``metrics.csv`` without the times, which differ from run to run."""
     lines = (folder / "metrics.csv").read_text().splitlines()
     return [line.split(",")[:BEFORE_TIMES] for line in lines]
 
@@ -216,7 +216,7 @@ def test_seeds_give_other_runs_and_the_same_seed_the_same(config, source, tmp_pa
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-# --- stopping and going on ------------------------------------------------------------------------
+# --- stopping and resuming ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_too_little_shared_memory_is_said_with_the_command_that_goes_on(
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")
 
     monkeypatch.setattr(Classifier, "training_step", killed)
-    with pytest.raises(OSError, match=r"--workers 0.* Go on with `senet train --resume .* 0`"):
+    with pytest.raises(OSError, match=r"--workers 0.* Resume with `senet train --resume .* 0`"):
         fit(config, tmp_path / "run", source, progress=False)
 
 
@@ -471,7 +471,7 @@ def test_resuming_with_another_configuration_names_the_differences(config, sourc
 
 @pytest.fixture
 def interrupted(config, tmp_path, monkeypatch, signal_at):
-    """Of photos, stopped in the second of three epochs of seven steps: configuration and folder."""
+    """A run on photos, stopped in the second of three epochs of seven steps: config and folder."""
     photo_folder(tmp_path / "photos", dark=20, bright=20)
     config = replace(config, data=str(tmp_path / "photos"), size=8, batch_size=4, workers=0)
     fit(config, tmp_path / "whole", progress=False)
@@ -485,7 +485,7 @@ def interrupted(config, tmp_path, monkeypatch, signal_at):
 def test_images_that_have_moved_are_named_and_the_run_goes_on(interrupted, tmp_path):
     config, run = interrupted
     (tmp_path / "photos").rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=r"were in .*photos, which is not there any more.*--data"):
+    with pytest.raises(ValueError, match=r"were in .*photos, which no longer exists.*--data"):
         fit(config, run, resume=True)
     (tmp_path / "wrong").mkdir()
     with pytest.raises(ValueError, match="wrong holds none of the 40 images of this run, such as"):
@@ -521,7 +521,7 @@ def test_images_that_have_changed_are_named_and_the_run_goes_on_if_that_is_wante
     data = RunFolder(run).read_data()
     assert data["images"]["train"] == 23
     assert data["changes"][0].startswith("5 missing")
-    with pytest.MonkeyPatch.context() as patch:  # and again there is nothing that has changed
+    with pytest.MonkeyPatch.context() as patch:  # this time nothing has changed
         patch.setattr(RunFolder, "finished", False)
         fit(config, run, resume=True, progress=False)
 
@@ -561,7 +561,7 @@ SCRIPT = textwrap.dedent("""
 
 
 def test_ctrl_c_in_a_terminal(tmp_path):
-    """As a terminal does it: the signal goes to the loader's processes too."""
+    """Interrupt as a terminal does: the processes of the loader get the signal too."""
     photos = photo_folder(tmp_path / "photos", a=12, b=12)
     command = [sys.executable, "-u", "-c", SCRIPT, str(tmp_path / "run"), "1000", str(photos)]
     process = subprocess.Popen(
@@ -576,7 +576,7 @@ def test_ctrl_c_in_a_terminal(tmp_path):
     out, errors = process.communicate(timeout=60)
     lines += out.splitlines()
     assert lines[0].startswith("epoch    1/1000: loss "), (lines, errors)
-    found = re.search(r"Stopped: a checkpoint of step (\d+) is kept. Go on with", lines[-1])
+    found = re.search(r"Stopped: a checkpoint of step (\d+) is kept. Resume with", lines[-1])
     assert found, (lines, errors)
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == int(found[1]) > 0
@@ -590,16 +590,16 @@ def test_a_bar_in_a_terminal(tmp_path):
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
     done = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)
-    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", read_all(main))  # as it is read, without colours
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", read_all(main))  # without colours
     assert done.wait() == 0, shown
-    # In one line, also at 80 columns, and counted as the lines count.
+    # It fits in one line at 80 columns, and counts as the lines count.
     assert re.search(r"epoch [12]/2 .*━.*/25 .*loss: \d\.\d+ accuracy: \d\.\d+", shown), shown
     assert re.search(r"epoch 2/2: loss ", shown)
 
 
 def read_all(terminal: int) -> str:
     parts = []
-    with contextlib.suppress(OSError):  # how the end of a terminal shows
+    with contextlib.suppress(OSError):  # what reading a closed terminal raises
         while part := os.read(terminal, 65536):
             parts.append(part)
     return b"".join(parts).decode()
@@ -693,13 +693,15 @@ def test_a_file_in_place_of_the_folder(config, source, tmp_path):
 def test_too_little_disk_is_said_before(config, source, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match=r"too little disk: .* about .* MB and 1 kB are free"):
+    with pytest.raises(
+        OSError, match=r"too little disk space: .* about .* MB, but only 1 kB are free"
+    ):
         fit(config, tmp_path / "run", source)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_disk_that_fills_up_is_named_and_nothing_is_half_written(tmp_path):
-    # The system refuses files of more than 10 kB, as a full disk would; a checkpoint is larger.
+    # The system refuses files of more than 10 kB, as a full disk would; checkpoints are larger.
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
@@ -752,8 +754,8 @@ def test_rows_of_the_classifier_go_by_the_names_of_classes(config, source, tmp_p
     config = replace(config, weights=file, lr=1e-12, epochs=1)
     fit(config, tmp_path / "second", other)
     said = capsys.readouterr().out
-    assert "keeps its rows of 3 classes ('south-west', 'north-west', 'south-east')" in said
-    assert "has new ones of 1 ('zenith')" in said
+    assert "keeps its rows for 3 classes ('south-west', 'north-west', 'south-east')" in said
+    assert "has new ones for 1 ('zenith')" in said
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     fresh = bare.start(config, other).state_dict()
     for name in "fc.weight", "fc.bias":
@@ -787,7 +789,7 @@ def test_weights_bring_the_options_that_their_network_needs(config, source, tmp_
     result = fit(unsaid, tmp_path / "second", source, progress=False)
     begun = TrainConfig.from_dict(RunFolder(tmp_path / "second").read_config())
     assert begun.options == config.options
-    # The run goes on with the same configuration, also where the weights are no longer there.
+    # The run resumes with the same configuration, even if the weights are no longer there.
     (tmp_path / "first/model.safetensors").unlink()
     assert fit(unsaid, tmp_path / "second", resume=True, progress=False) == result
     asked = replace(unsaid, options={"reduction": 4})
@@ -807,7 +809,7 @@ def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, ca
     fit(config, tmp_path / "first", source, progress=False)
     file = str(tmp_path / "first/checkpoints/last.ckpt")
     fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", source)
-    assert "keeps its rows of all 4 classes, by name" in capsys.readouterr().out
+    assert "keeps its rows for all 4 classes, by name" in capsys.readouterr().out
     torch.testing.assert_close(
         weights(tmp_path / "second")["fc.weight"], weights(tmp_path / "first")["fc.weight"]
     )
@@ -872,7 +874,7 @@ def test_many_classes_are_summed_up(source):
     many.train.labels, many.test.labels = labels, np.arange(40) % 30
     assert found_images(many) == [
         "quadrants: 104 images of 30 classes, 8 × 8 pixels",
-        "64 train, 40 test; a class has 2 to 3 images of train",
+        "64 train, 40 test; each class has 2 to 3 training images",
     ]
 
 

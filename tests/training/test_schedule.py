@@ -48,7 +48,7 @@ def test_one_cycle_rises_and_falls_between_its_constants():
     end = 0.5 / 250_000
     half_cosine = (1 + math.cos(math.pi * 69 / 70)) / 2
     assert found[-1] == pytest.approx(end + (0.5 - end) * half_cosine)
-    # PyTorch's reaches its end one step earlier; beyond that they are the same curve.
+    # PyTorch's reaches its end one step earlier; otherwise the curves are the same.
     theirs = torchs(
         torch.optim.lr_scheduler.OneCycleLR, 0.5, 100, max_lr=0.5, total_steps=101,
         pct_start=31 / 101, cycle_momentum=False,

@@ -1,4 +1,4 @@
-"""Which networks a comparison is made of, and what is refused before any of them is trained."""
+"""The networks of a comparison, and what is refused before any of them is trained."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_what_is_varied_comes_before_what_is_set():
 
 
 def test_an_option_of_both_networks_has_a_plain_twin_for_each_value():
-    """Or a difference to the plain network would be that of the widths."""
+    """Otherwise a difference to the plain network would be that of the widths."""
     found = variants(config(), Vary("widths", ((4, 4, 8), (4, 8, 16))))
     names = [f"{name}-widths={v}" for v in ("4+4+8", "4+8+16") for name in (PLAIN, SE)]
     assert list(found) == names
@@ -66,8 +66,8 @@ def test_an_option_that_no_network_gets_is_refused():
         ("lr", (0.1, 0.2), "lr is a setting of the training, and the networks of a comparison"),
         ("se_bias", (True, "maybe"), "se_bias must be true or false, got 'maybe'"),
         ("attention", ("se", "ecaa"), "no attention 'ecaa'. Did you mean eca?"),
-        ("reduction", (), "different ones, at least one"),
-        ("reduction", (4, 4), "different ones, at least one"),
+        ("reduction", (), "needs one or more values, all different"),
+        ("reduction", (4, 4), "needs one or more values, all different"),
     ],
 )
 def test_what_cannot_be_varied(option, values, message):
@@ -96,7 +96,7 @@ def test_a_value_that_the_network_refuses_is_told_with_its_name(option, value, m
 
 def test_a_network_without_attention_is_the_plain_twin_which_is_there_anyway():
     found = variants(config(), Vary("attention", ("se", None)))
-    with pytest.raises(ValueError, match="attention=none would have no block of attention at all"):
+    with pytest.raises(ValueError, match="attention=none would have no attention block at all"):
         require_buildable(found, 4, (1, 8, 8))
 
 

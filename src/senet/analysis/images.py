@@ -1,4 +1,4 @@
-"""The test images again: to run them through a network once more, and to show some of them."""
+"""The test images of a run, reopened to run them through a network and to show some of them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ SIDE = 96
 class TestImages:
     """The test split of a run, in the order of its predictions."""
 
-    __test__ = False  # pytest takes every class of such a name for tests
+    __test__ = False  # pytest would collect a class of this name
 
     def __init__(self, split: Split) -> None:
         self.split = split
 
     def spread(self, most: int) -> np.ndarray:
-        """Indices of at most so many images, evenly spaced."""
+        """Return the indices of at most ``most`` images, evenly spaced."""
         n = len(self.split)
         return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
 
     def batches(
         self, indices: np.ndarray, preprocessing: Preprocessing
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """These images as a network takes them, ``[B, C, size, size]``, with their labels."""
+        """Yield these images as a network takes them, ``[B, C, size, size]``, with their labels."""
         split = self.split.subset(indices)
         for images, labels in loader(split, BATCH, CentreCrop.of(preprocessing)):
             yield normalise(images, preprocessing.mean, preprocessing.std), labels
 
     def thumbnail(self, index: int) -> tuple[str, bool]:
-        """A small PNG as a data URI, and whether its pixels are few enough to be shown as squares.
+        """Return a small PNG as a data URI, and whether it is small enough to show its pixels.
 
-        Photos are made smaller; images that are small already stay exactly as they are.
+        Photos are scaled down; images that are small already stay exactly as they are.
         """
         pixels = self.split.picture(index).pixels(SIDE, SIDE).permute(1, 2, 0).numpy()
         picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
@@ -60,8 +60,8 @@ def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImage
     """Open the test images of a run, or return in words why they cannot be opened.
 
     Args:
-        config: of ``config.json``.
-        labels: of ``predictions.npz``, which tell whether the data are still the same.
+        config: contents of ``config.json``.
+        labels: labels of ``predictions.npz``, which show whether the data are still the same.
     """
     recipe, data = config["config"], config["data"]
     try:
@@ -70,7 +70,7 @@ def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImage
         return f"the data could not be opened ({error})."
     if not np.array_equal(source.test.labels, labels):
         return (
-            f"the test images of {source.name} are not those of this run any more (their labels "
+            f"the test images of {source.name} are no longer those of this run (their labels "
             "differ from predictions.npz)."
         )
     return TestImages(source.test)

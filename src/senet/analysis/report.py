@@ -31,22 +31,22 @@ from senet.runs.folder import RunFolder
 from senet.runs.read import read
 
 GATE_IMAGES = 2000
-"""Test images, evenly spaced, on which gates are recorded. The paper's Figure 6 has 50 a class."""
+"""Test images, evenly spaced, on which gates are recorded. Figure 6 of the paper: 50 per class."""
 
 
 def write(run_folder: str | os.PathLike[str]) -> Path:
-    """Write ``report.html`` into a run folder; an older one is replaced once the new one is whole.
+    """Write ``report.html`` into a run folder; only a complete page replaces an older one.
 
-    A comparison of two networks or of a family (`senet compare`), a single training (`senet
-    train`), or what there is so far of either. It reads the files of the folder, and opens the data
-    again for the gates and for the images to show; where the data cannot be opened, the report says
-    so and has the rest.
+    The report covers a comparison of two networks or of a family (``senet compare``), a single
+    training (``senet train``), or what either has finished so far. It is made from the files of the
+    folder; for the gates and the images to show it also opens the data. If that fails, the report
+    says so and has the rest.
 
     Args:
-        run_folder: what training wrote.
+        run_folder: the folder that training wrote.
 
     Returns:
-        The path of the report.
+        the path of the report.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -76,7 +76,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _common(subject: Subject) -> dict[str, Any]:
-    """What every page has."""
+    """Return what every page has."""
     return {
         "version": senet.__version__,
         "written": time.strftime("%Y-%m-%d"),
@@ -91,7 +91,7 @@ def _common(subject: Subject) -> dict[str, Any]:
 
 
 def _of_networks(subject: Subject) -> dict[str, Any]:
-    """The page of one network, or of a network and its plain twin."""
+    """Return the page of one network, or of a network and its plain twin."""
     names = list(subject.names.values())
     page: dict[str, Any] = {
         "title": f"{names[1]} and its plain twin on {_data(subject)}" if subject.two
@@ -123,7 +123,7 @@ def _of_networks(subject: Subject) -> dict[str, Any]:
 
 
 def _of_variation(subject: Subject) -> dict[str, Any]:
-    """The page of a family of networks."""
+    """Return the page of a family of networks."""
     about = variation.about(subject)
     page: dict[str, Any] = {
         "title": f"{about['se']} with {about['option']} varied, on {_data(subject)}",
@@ -145,7 +145,7 @@ def _data(subject: Subject) -> str:
 
 
 def _there(*sections: tuple[str, str, object]) -> list[tuple[str, str]]:
-    """The sections that the page has, for its navigation."""
+    """Return the sections that the page has, for its navigation."""
     return [(id, name) for id, name, there in sections if there]
 
 
@@ -162,7 +162,7 @@ def _missing(subject: Subject) -> dict[str, Any] | None:
 
 
 def _with_images(subject: Subject) -> dict[str, Any]:
-    """The sections that look at the test images, and why one is not there."""
+    """Return the sections that need the test images, and why one is missing."""
     parts: dict[str, Any] = {"gates": None, "examples": None, "unseen": []}
     if not subject.seeds:
         return parts

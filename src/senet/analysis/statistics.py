@@ -1,17 +1,18 @@
-"""How sure is a difference of two accuracies? Intervals, a paired test, and a plain sentence.
+"""How certain is a difference of two accuracies? Intervals, a paired test, and a plain sentence.
 
-A network and its plain twin answer the same test images, so the answers come in pairs, and only
-the images on which the two disagree say anything of the difference. All intervals are of 95 %.
+A network and its plain twin classify the same test images, so their answers come in pairs, and only
+the images on which the two disagree say anything about the difference. All intervals are 95 %
+intervals.
 
 ======================  ==========================================================================
-accuracy                score interval of Wilson, J. Am. Stat. Assoc. 22 (1927) 209
+accuracy                Wilson's score interval, J. Am. Stat. Assoc. 22 (1927) 209
 difference, one seed    Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: it joins the
-                        two Wilson intervals by the correlation of the pairs. Among the intervals
-                        that Fagerland, Lydersen and Laake recommend (ibid. 33 (2014) 2850)
-test, one seed          McNemar, exact: of the images on which the two disagree, each network wins
-                        half (Psychometrika 12 (1947) 153)
+                        two Wilson intervals by the correlation of the pairs. Recommended, among
+                        others, by Fagerland, Lydersen and Laake (ibid. 33 (2014) 2850)
+test, one seed          McNemar, exact: tests whether each network wins half of the images on which
+                        the two disagree (Psychometrika 12 (1947) 153)
 difference over seeds   Student's paired t interval: what other trainings would do
-difference over images  Student's t interval of the gain an image, averaged over the seeds: what
+difference over images  Student's t interval of the gain per image, averaged over the seeds: what
                         other test images would do
 ======================  ==========================================================================
 """
@@ -43,7 +44,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """On how many test images each of two networks was right."""
+    """How many test images both, one or neither of two networks classified correctly."""
 
     both: int
     only_plain: int
@@ -65,7 +66,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Spread:
-    """The same figure from several seeds; ``interval`` is Student's, of their mean."""
+    """The same figure from several seeds; ``interval`` is Student's interval of their mean."""
 
     values: tuple[float, ...]
     std: float
@@ -81,11 +82,11 @@ class Comparison:
     """A network with SE and its plain twin on the same test images, trained with every seed.
 
     Attributes:
-        outcomes: of each seed.
+        outcomes: the outcomes of each seed.
         over_seeds: accuracy with SE minus accuracy of the plain network, seed by seed; ``None``
             for a single seed.
-        over_images: the same difference, averaged over the seeds, with the interval of its spread
-            over test images.
+        over_images: the same difference averaged over the seeds, with its interval over test
+            images.
     """
 
     outcomes: Sequence[Outcomes]
@@ -94,15 +95,15 @@ class Comparison:
 
     @property
     def difference(self) -> Estimate:
-        """The difference of the accuracies, with the interval to quote beside it."""
+        """The difference of the accuracies, with the interval to quote with it."""
         return self.over_images if self.over_seeds is None else self.over_seeds.interval
 
     @property
     def told_apart(self) -> bool:
         """Whether the difference is more than noise.
 
-        One seed: by the interval and by McNemar's test. Several: by the interval over seeds and by
-        that over images, since other trainings *and* other images should agree.
+        With one seed, by the interval and by McNemar's test. With several, by the interval over
+        seeds and by that over images, since other trainings *and* other images should agree.
         """
         if self.over_images.holds_zero or self.difference.holds_zero:
             return False
@@ -110,7 +111,7 @@ class Comparison:
 
 
 def accuracy(right: int, images: int) -> Estimate:
-    """The share ``right / images`` with Wilson's score interval.
+    """Return the share ``right / images`` with Wilson's score interval.
 
     (k + z²/2 ± z √(k (n − k)/n + z²/4)) / (n + z²), with z the normal quantile.
 
@@ -124,7 +125,7 @@ def accuracy(right: int, images: int) -> Estimate:
     middle = right + z * z / 2
     half = z * math.sqrt(right * (images - right) / images + z * z / 4)
     whole = images + z * z
-    # The ends at 0 and at all are exact; rounding must not put them outside.
+    # The ends for 0 and for all images are exact; rounding must not put them out of range.
     low = 0.0 if right == 0 else (middle - half) / whole
     high = 1.0 if right == images else (middle + half) / whole
     return Estimate(right / images, low, high)
@@ -135,15 +136,15 @@ def pair(plain_right: np.ndarray, se_right: np.ndarray) -> Outcomes:
 
     Args:
         plain_right: whether the plain network was right, ``[images]`` booleans.
-        se_right: whether the network with SE was, on the same images in the same order.
+        se_right: whether the network with SE was right, on the same images in the same order.
 
     Raises:
-        ValueError: if the two are not of the same images, or of none.
+        ValueError: if the shapes differ, or there are no images.
     """
     plain_right, se_right = np.asarray(plain_right, bool), np.asarray(se_right, bool)
     if plain_right.shape != se_right.shape or plain_right.ndim != 1 or not plain_right.size:
         raise ValueError(
-            "paired predictions are of the same images, one or more: "
+            "paired predictions must be of the same images, at least one: "
             f"got shapes {plain_right.shape} and {se_right.shape}"
         )
     return Outcomes(
@@ -155,10 +156,10 @@ def pair(plain_right: np.ndarray, se_right: np.ndarray) -> Outcomes:
 
 
 def mcnemar(outcomes: Outcomes) -> float:
-    """The p-value of McNemar's exact test, two-sided.
+    """Return the two-sided p-value of McNemar's exact test.
 
-    If the networks were equally good, then of the images on which just one is right each would
-    have half, up to chance.
+    If the networks were equally good, each would win half of the images on which just one is right,
+    up to chance.
 
     Example:
         >>> round(mcnemar(Outcomes(both=59, only_plain=6, only_se=16, neither=80)), 4)
@@ -169,11 +170,11 @@ def mcnemar(outcomes: Outcomes) -> float:
 
 
 def difference(outcomes: Outcomes) -> Estimate:
-    """Accuracy with SE minus accuracy of the plain network, on the same images, one seed.
+    """Return accuracy with SE minus accuracy of the plain network, on the same images, one seed.
 
     Newcombe's method 10 for paired proportions: the distances d of each accuracy to the ends of
     its Wilson interval, joined as √(d₁² − 2 φ d₁ d₂ + d₂²), where φ is the correlation of being
-    right, with a continuity correction where it is positive.
+    right, with a continuity correction if it is positive.
 
     Example:
         >>> difference(Outcomes(both=59, only_plain=16, only_se=6, neither=80))
@@ -193,7 +194,7 @@ def difference(outcomes: Outcomes) -> Estimate:
 
 
 def _correlation(o: Outcomes) -> float:
-    """φ of the 2×2 table, its numerator lessened by n/2, at most to zero, where it is positive."""
+    """Return φ of the 2×2 table; a positive numerator is reduced by n/2, at most to zero."""
     sides = (o.se_right, o.plain_right, o.images - o.se_right, o.images - o.plain_right)
     if 0 in sides:
         return 0.0
@@ -204,9 +205,9 @@ def _correlation(o: Outcomes) -> float:
 
 
 def over_seeds(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation (n − 1) and Student's interval of a figure over two seeds or more.
+    """Return mean, standard deviation (n − 1) and Student's interval of a figure over the seeds.
 
-    For a paired interval, give the differences of the pairs.
+    For a paired interval, pass the differences of the pairs.
 
     Example:
         >>> spread = over_seeds([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
@@ -214,7 +215,7 @@ def over_seeds(values: Sequence[float]) -> Spread:
         (0.75, 1.79)
     """
     if len(values) < 2:
-        raise ValueError(f"a spread needs two seeds or more, got {len(values)}")
+        raise ValueError(f"a spread needs at least two seeds, got {len(values)}")
     return Spread(tuple(values), float(np.std(values, ddof=1)), _student(np.asarray(values)))
 
 
@@ -229,7 +230,7 @@ def compare(plain_right: Sequence[np.ndarray], se_right: Sequence[np.ndarray]) -
 
     Args:
         plain_right: for every seed, whether the plain network was right, ``[images]`` booleans.
-        se_right: likewise with SE: the same seeds, the same images, in the same order.
+        se_right: the same for the network with SE: same seeds, same images, in the same order.
 
     Raises:
         ValueError: if seeds or images do not match, or there are none.
@@ -248,10 +249,10 @@ def compare(plain_right: Sequence[np.ndarray], se_right: Sequence[np.ndarray]) -
 
 
 def verdict(comparison: Comparison, plain: str, se: str) -> str:
-    """What the comparison says, in one or two sentences, and no more than it says.
+    """Return what the comparison says, and no more, in one or two sentences.
 
     Args:
-        comparison: of :func:`compare`.
+        comparison: the result of :func:`compare`.
         plain: name of the plain network.
         se: name of the network with SE.
 
@@ -281,17 +282,17 @@ def _verdict_of_one(comparison: Comparison, plain: str, se: str) -> str:
     ends = interval(comparison.difference)
     if comparison.told_apart:
         return (
-            f"{says}; the 95 % interval of the difference, {ends}, does not hold zero. These "
-            "two trained networks differ by more than the chance of which images were drawn; one "
-            "seed cannot say whether another training would agree."
+            f"{says}; the 95 % interval of the difference, {ends}, excludes zero. These two "
+            "trained networks differ by more than the chance of which images were drawn; one seed "
+            "cannot say whether another training would agree."
         )
     if comparison.difference.holds_zero:
         return (
-            f"{says}; the 95 % interval of the difference, {ends}, holds zero, so this run "
+            f"{says}; the 95 % interval of the difference, {ends}, contains zero, so this run "
             "alone cannot tell them apart."
         )
     return (
-        f"{says}; the 95 % interval of the difference, {ends}, just leaves out zero, but "
+        f"{says}; the 95 % interval of the difference, {ends}, just excludes zero, but "
         f"McNemar's exact test does not agree ({p_value(mcnemar(outcomes))}), so this run alone "
         "cannot tell them apart."
     )
@@ -311,32 +312,34 @@ def _verdict_of_many(comparison: Comparison, plain: str, se: str) -> str:
     of_seeds = f"the 95 % interval over seeds, {interval(spread.interval)},"
     if comparison.told_apart:
         return (
-            f"{says}; {of_seeds} does not hold zero, and neither does the one over the {images:,} "
-            f"test images, {interval(comparison.over_images)}. On this data, with this recipe, "
-            "the difference is more than noise."
+            f"{says}; {of_seeds} excludes zero, and so does the one over the {images:,} test "
+            f"images, {interval(comparison.over_images)}. On this data, with this recipe, the "
+            "difference is more than noise."
         )
     if spread.interval.holds_zero:
-        return f"{says}; {of_seeds} holds zero, so the difference is within the noise of training."
+        return (
+            f"{says}; {of_seeds} contains zero, so the difference is within the noise of training."
+        )
     return (
-        f"{says}; {of_seeds} does not hold zero, but the one over the {images:,} test images, "
-        f"{interval(comparison.over_images)}, does, so other images might say otherwise."
+        f"{says}; {of_seeds} excludes zero, but the one over the {images:,} test images, "
+        f"{interval(comparison.over_images)}, contains it, so other images might say otherwise."
     )
 
 
 def points(share: float, sign: bool = True) -> str:
-    """A difference of accuracies in percentage points, such as ``+0.9 percentage points``."""
+    """Return a difference of accuracies in words, such as ``+0.9 percentage points``."""
     number = signed(share) if sign else f"{100 * share:.1f}"
     return f"{number} percentage point{'' if number.lstrip('+−') == '1.0' else 's'}"
 
 
 def signed(share: float, digits: int = 1) -> str:
-    """A difference of accuracies in points, with its sign: ``+0.9``, ``−0.1``, ``0.0``."""
+    """Return a difference of accuracies in points, with its sign: ``+0.9``, ``−0.1``, ``0.0``."""
     number = round(100 * share, digits)
     return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as a percentage, held together by a thin space.
+    """Return a share as a percentage, with a thin no-break space.
 
     Example:
         >>> percent(0.894)
@@ -346,16 +349,16 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def p_value(p: float) -> str:
-    """``p = 0.03``, ``p < 0.001``: to the digits that matter."""
+    """Return a p-value to the digits that matter: ``p = 0.03``, ``p < 0.001``."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def interval(estimate: Estimate) -> str:
-    """The ends of an interval of a difference: ``−0.1 … +1.9``, finer where an end is near zero.
+    """Return the ends of the interval of a difference: ``−0.1 … +1.9``, finer near zero.
 
-    An end that is written as zero must be zero: the sentence beside it says on which side it is.
+    An end that is written as zero must be zero: the sentence with it says on which side it is.
     """
     ends = (estimate.low, estimate.high)
     digits = next((d for d in (1, 2) if all(round(100 * e, d) or not e for e in ends)), 3)

@@ -1,4 +1,4 @@
-"""What a report is about: one network, a network and its plain twin, or a family, in one form."""
+"""The subject of a report: one network, a network and its plain twin, or a family, in one form."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from senet.runs.read import Run, Twins, Variation
 
 @dataclass(frozen=True)
 class Subject:
-    """Networks by role: ``"plain"`` and ``"se"``, of which a single run has one; in a variation a
-    network's role is its name there.
+    """Networks by role: ``"plain"`` and ``"se"``, of which a single run has one; in a variation the
+    role of a network is its name.
 
     Attributes:
         folder: the run folder.
         names: role to name of the network.
         begun: role to the runs that have at least their configuration.
-        seeds: of the runs in ``finished``.
-        finished: role to the finished runs; of a comparison only seeds that all have finished.
-        missing: what is not there yet, in words.
-        cost: of ``cost.json``.
-        seed_count: seeds that there are to be.
-        twins: role of a network with SE to that of the plain network it is held against.
-        variation: what is varied, if anything is.
+        seeds: seeds of the runs in ``finished``.
+        finished: role to the finished runs; in a comparison only seeds that all have finished.
+        missing: what is not finished yet, in words.
+        cost: contents of ``cost.json``.
+        seed_count: number of seeds once all have finished.
+        twins: role of a network with SE to that of the plain network it is compared with.
+        variation: what is varied, if anything.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Subject:
 
     @property
     def two(self) -> bool:
-        """Whether it is a network and its plain twin."""
+        """Whether the subject is a network and its plain twin."""
         return self.variation is None and len(self.names) == 2
 
     @property
@@ -63,7 +63,7 @@ class Subject:
         return next(run for runs in self.begun.values() for run in runs)
 
     def predictions(self, role: str) -> list[Predictions]:
-        """Of every finished seed."""
+        """Return the predictions of every finished seed."""
         return [run.predictions for run in self.finished[role] if run.predictions is not None]
 
     @cached_property
@@ -73,24 +73,24 @@ class Subject:
 
     @property
     def comparison(self) -> statistics.Comparison:
-        """Of the two networks, over the seeds that both have finished."""
+        """The comparison of the two networks, over the seeds that both have finished."""
         return self.comparisons["se"]
 
     @cached_property
     def comparisons(self) -> dict[str, statistics.Comparison]:
-        """Of every network with SE, by its role, with the plain network it is held against."""
+        """The comparison of every network with SE, by role, with its plain twin."""
         return {role: self.compare(twin, role) for role, twin in self.twins.items()}
 
     def compare(self, one: str, other: str) -> statistics.Comparison:
-        """Of any two networks; the first takes the part of the plain one."""
+        """Compare any two networks; the first takes the part of the plain one."""
         first, second = ([p.right for p in self.predictions(role)] for role in (one, other))
         return statistics.compare(first, second)
 
     @cached_property
     def confusion(self) -> dict[str, np.ndarray]:
-        """For each role how many images of a class were said to be of another, ``[K, K]``.
+        """For each role, how many images of each class were predicted as each class, ``[K, K]``.
 
-        True classes are rows. With several seeds it is their mean.
+        Rows are the true classes. With several seeds, the counts are means.
         """
         k = len(self.classes)
         return {
@@ -111,8 +111,8 @@ def _of_family(family: Twins | Variation) -> Subject:
     begun = {role: [r for r in family.runs[n] if r is not None] for role, n in names.items()}
     if not any(begun.values()):
         raise ValueError(
-            f"{family.folder} holds a comparison of which no run has begun: there is nothing to "
-            "report. Run the command that made it again."
+            f"{family.folder} holds a comparison in which no run has begun: there is nothing to "
+            "report. Run the command that made it once more."
         )
     seeds, finished = family.finished()
     return Subject(

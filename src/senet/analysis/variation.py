@@ -1,8 +1,8 @@
 """A family of networks that differ in one option: its figures, and what they say.
 
-Every network with SE is held against its plain twin, as a pair is. What is new is that there are
-several: the best of many looks better than it is, and of many intervals some leave zero out by
-chance alone. The words here say so.
+Every network with SE is compared with its plain twin, as in a pair. But now there are several: the
+best of many looks better than it is, and some of many intervals exclude zero by chance alone. The
+sentences here say so.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ class Row:
     """What is known of one network of a variation.
 
     Attributes:
-        label: what it is called beside the others: the value of the option, or ``plain``.
+        label: its name among the others: the value of the option, or ``plain``.
         plain: whether it is a plain network.
-        accuracies: on the test images, of every seed; none where there is no result yet.
-        comparison: with its plain twin; ``None`` for that one, and where there is no result yet.
-        cost: of ``cost.json``; empty where nothing was measured yet.
-        right: of a single seed, on how many test images it was right, and of how many.
+        accuracies: test accuracy of every seed; empty if there is no result yet.
+        comparison: comparison with its plain twin; ``None`` for a plain network, or if there is no
+            result yet.
+        cost: its figures of ``cost.json``; empty if nothing was measured yet.
+        right: for a single seed, how many test images it got right, and of how many.
     """
 
     label: str
@@ -39,12 +40,12 @@ class Row:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the seeds."""
+        """Mean accuracy over the seeds."""
         return float(np.mean(self.accuracies))
 
     @property
     def spread(self) -> Estimate:
-        """One seed: its 95 % interval. Several: their mean ± one standard deviation."""
+        """The 95 % interval of one seed, or the mean ± one standard deviation of several."""
         if self.right is not None:
             return statistics.accuracy(*self.right)
         found = statistics.over_seeds(self.accuracies)
@@ -52,7 +53,7 @@ class Row:
 
 
 def rows(subject: Subject) -> list[Row]:
-    """The networks in the order in which they were named, each plain one before its SE networks."""
+    """Return the networks in the order of their names, each plain one before its SE networks."""
     return [_row(subject, name) for name in subject.names]
 
 
@@ -70,9 +71,9 @@ def _row(subject: Subject, name: str) -> Row:
 
 
 def label(subject: Subject, name: str) -> str:
-    """Return what a network is called beside the others: ``plain``, the value, or both.
+    """Return the name of a network among the others: ``plain``, the value, or both.
 
-    One of a pair, where no option varies, is called by its name.
+    In a pair, where no option varies, it is the name of the network.
     """
     if subject.variation is None:
         return subject.names[name]
@@ -89,7 +90,7 @@ def one_plain(subject: Subject) -> bool:
 
 
 def verdict(subject: Subject) -> str:
-    """What the comparison says, and no more than it says."""
+    """Return what the comparison says, and no more."""
     if not subject.seeds:
         return "There is no result yet: there is no seed that all networks have finished."
     if len(subject.twins) == 1:
@@ -116,8 +117,8 @@ def _against_plain(subject: Subject) -> str:
     text = (
         f"{over}{some} {count} networks with SE "
         f"{'differs' if len(apart) == 1 else 'differ'} from {plain} by more than {noise} "
-        f"({which} percentage points). Of {count} comparisons, one or more would come out so by "
-        f"mere chance in up to {chance(count)} of experiments."
+        f"({which} percentage points). Of {count} comparisons, at least one would come out so by "
+        f"chance alone in up to {chance(count)} of experiments."
     )
     if seeds == 1:
         text += " One seed cannot say whether another training would agree."
@@ -125,7 +126,7 @@ def _against_plain(subject: Subject) -> str:
 
 
 def chance(comparisons: int) -> str:
-    """How often at most one or more of so many intervals leaves out zero where nothing differs.
+    """Return how often, at most, one or more of so many intervals exclude zero if nothing differs.
 
     Example:
         >>> chance(4), chance(40)
@@ -135,7 +136,7 @@ def chance(comparisons: int) -> str:
 
 
 def _among_themselves(subject: Subject) -> str:
-    """Whether the farthest apart of the networks with SE can be told apart."""
+    """Return whether the best and the worst network with SE can be told apart, in words."""
     by_accuracy = sorted(subject.twins, key=lambda name: _row(subject, name).accuracy)
     worst, best = by_accuracy[0], by_accuracy[-1]
     found = subject.compare(worst, best)
@@ -145,7 +146,7 @@ def _among_themselves(subject: Subject) -> str:
         f"(95 % interval {interval(found.difference)})"
     )
     if found.told_apart:
-        return f"{text}; as they were picked for it, they look farther apart than they are."
+        return f"{text}; picked as the extremes, they look farther apart than they are."
     return f"{text}, which does not tell these two apart."
 
 

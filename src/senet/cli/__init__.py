@@ -2,20 +2,20 @@
 
 ======================  ============================================================================
 ``app.py``              the program: how errors are shown, and how it ends
-``options.py``          options that several commands have
-``config.py``           from words to a configuration
+``options.py``          options shared by several commands
+``config.py``           from the words of a command to a configuration
 ``early.py``            what can be refused before PyTorch is loaded
 ``show.py``             how text and tables are printed, at any width
 ``tables.py``           tables of networks, weights, and this machine
-``results.py``          tables of what trainings and trained networks have shown
+``results.py``          tables of the results of trainings and trained networks
 ``train.py``            ``compare``, ``train``
 ``use.py``              ``evaluate``, ``predict``, ``report``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``
 ``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
 ======================  ============================================================================
 
-A command imports what it needs when it runs, and checks its arguments before that, so that neither
-``senet --help`` nor somebody who mistyped a word waits for PyTorch.
+A command imports what it needs when it runs, and checks its arguments first, so that neither
+``senet --help`` nor the report of a mistyped word waits for PyTorch.
 """
 
 from senet.cli import look, operate, train, use

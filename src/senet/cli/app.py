@@ -1,4 +1,4 @@
-"""The program: its options, how errors are shown, and with which code it ends."""
+"""The program: its options, how it shows errors, and its exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
-    """The commands; what the library raises is shown as one message, with the right exit code."""
+    """The commands; an error of the library becomes one message and the right exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -24,7 +24,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             say("", str(stop) or "Interrupted.")
             raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
-        except BrokenPipeError:  # the reader has enough, as `head` does
+        except BrokenPipeError:  # the reader has stopped, as `head` does
             raise
         except (ValueError, OSError, ArithmeticError, ImportError) as error:
             if ctx.params.get("debug"):
@@ -67,7 +67,7 @@ def main(
     debug: Annotated[
         bool,
         typer.Option(
-            "--debug", envvar="SENET_DEBUG", help="Show where in the code an error arose."
+            "--debug", envvar="SENET_DEBUG", help="Show where in the code an error occurred."
         ),
     ] = False,
 ) -> None:
@@ -91,7 +91,7 @@ def main(
 
 
 def _prepare() -> None:
-    """Make this process a good place for large maps, and a good neighbour on a shared machine."""
+    """Set this process up for large feature maps, and for sharing its machine with others."""
     from senet.memory import keep_memory
     from senet.spin import spin_briefly
 

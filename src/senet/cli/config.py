@@ -1,7 +1,7 @@
-"""From words to a configuration.
+"""From the words of a command to a configuration.
 
-A wrong value of the training itself is refused by :func:`asked` before PyTorch is loaded; which
-options a network takes is asked of the network, and PyTorch has to be there for that.
+:func:`asked` refuses a wrong value of a training setting before PyTorch is loaded; only the network
+itself knows which options it takes, and that needs PyTorch.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from senet.training.variants import Vary
 
 
-# --- what is written after --set ------------------------------------------------------------------
+# --- the values of --set --------------------------------------------------------------------------
 
 
 def pairs(settings: Iterable[str], option: str = "--set") -> dict[str, str]:
-    """Split ``KEY=VALUE`` into keys and texts of values; ``batch-size`` is ``batch_size``.
+    """Split ``KEY=VALUE`` into keys and values as text; ``batch-size`` becomes ``batch_size``.
 
     Args:
-        settings: as written.
-        option: after which they were written, for the message.
+        settings: the settings as written.
+        option: the option that they belong to, for the message.
 
     Raises:
-        typer.BadParameter: where there is no ``=``.
+        typer.BadParameter: if there is no ``=``.
 
     Example:
         >>> pairs(["lr=0.1", "stem-pool = ceil"])
@@ -50,12 +50,12 @@ def pairs(settings: Iterable[str], option: str = "--set") -> dict[str, str]:
 
 
 def value(text: str, kind: Any) -> Any:
-    """Read a value that was written as text: ``3``, ``1e-3``, ``true``, ``none``, ``1,2``, a word.
+    """Parse a value written as text: ``3``, ``1e-3``, ``true``, ``none``, ``1,2``, a word.
 
     Args:
-        text: as written.
-        kind: the type that is wanted, a union with ``None`` too: words that look like numbers stay
-            words where a word is wanted, and one number is a sequence where that is wanted.
+        text: the value as written.
+        kind: the wanted type, possibly a union with ``None``. For ``str``, words that look like
+            numbers stay words; for ``tuple``, a single number becomes a sequence.
 
     Example:
         >>> value("32", str), value("82", tuple[int, ...]), value("1e-3", float)
@@ -81,14 +81,14 @@ def _scalar(text: str) -> bool | int | float | str:
             return number(text)
         except ValueError:
             pass
-    return text  # whoever gets it says what it may be
+    return text  # its recipient checks it
 
 
 # --- the configuration of a training --------------------------------------------------------------
 
 
 def recipe(name: str | None, data: str | None, weights: str | None = None) -> TrainConfig:
-    """Return the settings to begin with: the named ones, or what suits the weights or the data."""
+    """Return the named recipe, or the one that suits the weights or the data."""
     from senet.training import recipes
 
     place = expanded(data) if data is not None else None
@@ -97,7 +97,7 @@ def recipe(name: str | None, data: str | None, weights: str | None = None) -> Tr
 
 
 def begun(run: Path | None, record: str) -> TrainConfig | None:
-    """Return the configuration that a run was begun with; ``record`` is the file that holds it."""
+    """Return the configuration that a run began with; ``record`` is the file that holds it."""
     if run is None:
         return None
     from senet.runs.folder import read_json
@@ -113,12 +113,11 @@ def asked(
 
     Args:
         base: the settings to begin with.
-        settings: what was written after ``--set``.
-        given: fields that have options of their own; ``None`` is not said.
+        settings: the values of ``--set``.
+        given: fields that have their own options; ``None`` if not given.
 
     Returns:
-        The configuration, and the texts of those settings that are not fields: options of the
-        network.
+        the configuration, and the settings that are not fields, as text: options of the network.
 
     Raises:
         ValueError: for a value that a field cannot have, or a network that does not exist.
@@ -132,7 +131,7 @@ def asked(
     known.network(config.model)
     options = {k: v for k, v in texts.items() if k not in kinds}
     for key in options:
-        if key not in known.options():  # of any network; whether of this one, it is asked later
+        if key not in known.options():  # of any network; this one is asked later
             raise _no_such_setting(key, [*kinds, *known.options()])
     return config, options
 
@@ -145,12 +144,12 @@ def _fields() -> dict[str, Any]:
 
 
 def of_weights(base: TrainConfig, weights: str, model: str | None) -> TrainConfig:
-    """Return ``base`` with the network that the weights are of, and the options that they need."""
+    """Return ``base`` with the network of the weights, and the options that they need."""
     from senet.models import find_weights
 
     record = find_weights(weights, model).record
     if record is None and model is None:
-        raise ValueError(f"{weights} does not say of which network it is: add --model")
+        raise ValueError(f"{weights} does not name its network: add --model")
     if record is None or model not in (None, record.architecture.name):
         return base
     return replace(base, model=record.architecture.name, options=record.architecture.options)
@@ -159,7 +158,7 @@ def of_weights(base: TrainConfig, weights: str, model: str | None) -> TrainConfi
 def configured(
     base: TrainConfig, settings: list[str] | None, given: Mapping[str, Any]
 ) -> TrainConfig:
-    """Override ``base`` with what the command line says, options of the network too.
+    """Override ``base`` with what the command line says, including options of the network.
 
     The arguments are those of :func:`asked`.
 
@@ -173,7 +172,7 @@ def configured(
     takes = _known(config.model, {**base.options, **texts})
     options = {k: v for k, v in base.options.items() if k in takes}
     if base.model not in (config.model, entry(config.model).twin):
-        # Options of SE blocks mean the same in every network; others are of the recipe's own one.
+        # Options of SE blocks mean the same in every network; others belong to the recipe's own.
         options = {k: v for k, v in options.items() if is_option(k)}
     for key, text in texts.items():
         options[key] = _option(key, text, takes, [*_fields(), *takes])
@@ -181,17 +180,17 @@ def configured(
 
 
 def options_of(names: list[str], settings: list[str] | None) -> dict[str, Any]:
-    """Read options for several networks; each must be known to at least one of them."""
+    """Parse options for several networks; at least one of them must know each."""
     texts = pairs(settings or [])
     takes = {k: v for name in names for k, v in _known(name, texts).items()}
     return {k: _option(k, text, takes, takes) for k, text in texts.items()}
 
 
 def vary(text: str, config: TrainConfig) -> Vary:
-    """Read ``KEY=V1,V2``: values of the kind of the option, lists of numbers joined by ``+``.
+    """Parse ``KEY=V1,V2``: values of the option's type, lists of numbers joined by ``+``.
 
     Raises:
-        ValueError: for an option that the networks of a comparison cannot differ in.
+        ValueError: for an option in which the networks of a comparison cannot differ.
     """
     from senet.models import entry
     from senet.training.variants import Vary, variants
@@ -202,12 +201,12 @@ def vary(text: str, config: TrainConfig) -> Vary:
     kind = type(_known(se, config.options).get(key))
     values = (one.strip() for one in listed.split(","))
     found = Vary(key, tuple(value(one.replace("+", ","), kind) for one in values if one))
-    variants(replace(config, model=se), found)  # refused here, before the training is loaded
+    variants(replace(config, model=se), found)  # fails here, before the training is loaded
     return found
 
 
 def _known(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a network, with those of the attention that was chosen for it."""
+    """Return the options of a network, with those of its chosen attention."""
     from senet.models import entry
 
     return entry(name).options(entry(name).kind(chosen))
@@ -220,11 +219,11 @@ def _option(key: str, text: str, takes: Mapping[str, Any], names: Iterable[str])
 
 
 def _no_such_setting(key: str, names: Iterable[str]) -> typer.BadParameter:
-    return typer.BadParameter(f"--set {key}: there is no such setting.{near(key, names)}")
+    return typer.BadParameter(f"--set {key}: no such setting.{near(key, names)}")
 
 
 def new_folder(what: str, config: TrainConfig) -> Path:
-    """Return the folder of a run that was given none: ``runs/<what>-<data>-<time>``."""
+    """Return a default run folder: ``runs/<what>-<data>-<time>``."""
     import re
     import time
 

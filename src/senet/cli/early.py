@@ -1,4 +1,4 @@
-"""What can be refused before PyTorch is loaded, and how it is loaded quickly."""
+"""Checks that need no PyTorch, and a way to load it quickly."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def require_training(
 
     Args:
         record: the file that the folder to resume must have.
-        data: as given, like the other arguments.
-        recipe: name of the settings to begin with.
+        data: the data, as given on the command line.
+        recipe: name of the recipe.
         out: folder to write.
-        resume: folder to go on in.
+        resume: folder of the run to resume.
     """
     from senet.training import recipes
 
@@ -45,17 +45,17 @@ def require_training(
 def _not_both(resume: Path | None, out: Path | None, recipe: str | None) -> None:
     for given, option in ((out, "--out"), (recipe, "--recipe")):
         if resume and given:
-            raise typer.BadParameter(f"a run that is resumed has its own: leave {option} out")
+            raise typer.BadParameter(f"a resumed run has its own: leave {option} out")
 
 
 def require_file(name: str, what: str) -> None:
-    """Refuse a path to nothing; a name without a folder may mean something else than a path."""
+    """Refuse a path that does not exist; a name without a folder may not be a path."""
     if (is_place(name) or "/" in name) and not expanded(name).exists() and "://" not in name:
         raise FileNotFoundError(f"there is no {what} {name!r}")
 
 
 def require_model(name: str) -> Path:
-    """Return the model file that a name stands for, or refuse a name that stands for none."""
+    """Return the model file that a name stands for, or raise an error if there is none."""
     require_file(name, "run folder or model file")
     from senet.serving import find_model
 
@@ -70,10 +70,10 @@ def require_networks(names: list[str]) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import large libraries without looking for garbage among what they define.
+    """Import large libraries without collecting garbage among what they define.
 
-    Nothing of it is garbage before the process ends, and looking for it, while PyTorch is imported
-    and again at the end, is a third of the time that `senet doctor` takes.
+    None of it is garbage before the process ends, and looking for it, while PyTorch is imported and
+    again at the end, takes a third of the time of ``senet doctor``.
     """
     before = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Commands that look: ``models``, ``weights``, ``summary`` and ``doctor``."""
+"""Commands that inspect: ``models``, ``weights``, ``summary`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from senet.near import near
 
 def models(
     pattern: Annotated[
-        str, typer.Argument(metavar="[PATTERN]", help="Networks to list, such as 'se_*'.")
+        str, typer.Argument(metavar="PATTERN", help="Networks to list, such as 'se_*'.")
     ] = "*",
 ) -> None:
-    """List the networks, what they cost, the weights published for them, and their twins.
+    """List the networks: their cost, published weights and twins.
 
-    Multiply-adds are those of one image of the usual size; top-1 is the highest accuracy that is
-    published for weights of the network (`senet weights` lists them).
+    Multiply-adds are for one image of the usual size. top-1 is the highest
+    published accuracy of the network's weights; `senet weights` lists them.
 
     Examples:
       senet models
@@ -31,7 +31,7 @@ def models(
     """
     names = fnmatch.filter(known.networks(), pattern)
     if not names:
-        raise ValueError(f"no network fits {pattern!r}.{near(pattern, known.networks())}")
+        raise ValueError(f"no network matches {pattern!r}.{near(pattern, known.networks())}")
     tables.show_networks(names)
 
 
@@ -39,14 +39,14 @@ def weights(
     pattern: Annotated[
         str,
         typer.Argument(
-            metavar="[PATTERN]", help="Networks or sets, such as 'se_*'; or a set, for all of it."
+            metavar="PATTERN", help="Networks or sets to list, such as 'se_*'; or one set."
         ),
     ] = "*",
 ) -> None:
-    """List the published weights that are known by name: their accuracy, licence and source.
+    """List the published weights: their accuracy, licence and source.
 
-    Where weights are wanted, a set is named as here, or by its part after the dot where the network
-    is named too. What is known of a set is more than a line holds: name the set to see all of it.
+    Options that take weights accept these names. If the network is named too,
+    the part after the dot is enough. Name one set to see all its details.
 
     Examples:
       senet weights 'se_resnet50*'
@@ -59,20 +59,20 @@ def weights(
         return
     names = fnmatch.filter(sets, pattern if "." in pattern else f"{pattern}.*")
     if not names:
-        raise ValueError(f"no published weights fit {pattern!r}.{near(pattern, sets)}")
+        raise ValueError(f"no published weights match {pattern!r}.{near(pattern, sets)}")
     tables.show_weights(names)
 
 
 def summary(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Networks of senet models.")
+        list[str], typer.Argument(metavar="NAME...", help="Networks of `senet models`.")
     ],
     size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the image in pixels (the network's usual).")
+        int | None, typer.Option(min=1, help="Side of the image in pixels (network's default).")
     ] = None,
     in_channels: Annotated[int, typer.Option(min=1, help="Channels of the image.")] = 3,
     num_classes: Annotated[
-        int | None, typer.Option(min=1, help="Outputs (the network's usual).")
+        int | None, typer.Option(min=1, help="Number of classes (network's default).")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -80,12 +80,13 @@ def summary(
             "--set", metavar="KEY=VALUE", help="An option of the network; may be repeated."
         ),
     ] = None,
-    time: Annotated[bool, typer.Option(help="Measure the time that an image takes here.")] = True,
+    time: Annotated[bool, typer.Option(help="Measure the time per image here.")] = True,
 ) -> None:
-    """Print networks as Table 1 of the paper does.
+    """Print networks in the form of Table 1 of the paper.
 
-    Several stand side by side where the terminal is wide enough. Below: parameters,
-    multiply-adds, how much of both is in SE blocks, and the time of an image here.
+    Several are printed side by side if the terminal is wide enough. Below are
+    parameters, multiply-adds, the share of SE blocks in both, and the time per
+    image on this machine.
 
     Examples:
       senet summary se_resnet50
@@ -109,14 +110,20 @@ def summary(
     summaries = [summarise(model, shape) for model, shape in networks]
     times = None
     if time:
-        with working("measuring the time of an image"):
+        with working("measuring the time per image"):
             times = image_ms(networks, repeats=9)
     for table in as_tables(summaries, times, width()):
         show(table)
 
 
 def doctor() -> None:
-    """Say what is installed here, what is missing, and what to do about it."""
+    """Show what is installed here, what is missing, and what to do about it.
+
+    The exit code is 1 if something is missing that senet needs.
+
+    Examples:
+      senet doctor
+    """
     from senet import __version__, doctor
 
     try:
@@ -125,7 +132,7 @@ def doctor() -> None:
 
             backends = backend.explain()
         checks = list(doctor.examine(backends))
-    except ImportError as error:  # PyTorch itself is not there
+    except ImportError as error:  # PyTorch itself is missing
         checks = list(doctor.examine(f"eager: {error}"))
     tables.show_checks(__version__, checks)
     if any(check.state == "missing" for check in checks):

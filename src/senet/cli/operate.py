@@ -1,4 +1,4 @@
-"""Commands that operate on networks: ``accelerate``, ``insert`` and ``fold``."""
+"""Commands that modify networks: ``accelerate``, ``insert`` and ``fold``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def accelerate(
     model: Theirs, benchmark: Benchmark = False, batch_size: BenchmarkBatch = 16
 ) -> None:
-    """Show what `senet.accelerate` finds in a network, and what that gains.
+    """Show what `senet.accelerate` finds in a network, and how much time it saves.
 
-    It runs the SE blocks and residual tails of any network on the streaming passes. In your own
-    code it is one line: accelerate(model).
+    It runs the SE blocks and residual tails of any network on the streaming
+    passes. In your own code it is one line: accelerate(model).
 
     Examples:
       senet accelerate --model timm:seresnet50 --benchmark
@@ -53,15 +53,15 @@ def insert(
         typer.Option(metavar="PATTERN", help="auto, or paths of modules: 'layer4.*.bn3'."),
     ] = "auto",
     start: Annotated[
-        str, typer.Option(help="identity: computes what it did before; paper: gates of 0.5.")
+        str, typer.Option(help="identity: computes the same as before; paper: gates of 0.5.")
     ] = "identity",
     benchmark: Benchmark = False,
     batch_size: BenchmarkBatch = 16,
 ) -> None:
     """Show where `senet.surgery.insert_se` puts SE in a network, and what that costs.
 
-    In your own code it is one line: insert_se(model). By default the network then computes exactly
-    what it computed before, and learns from there.
+    In your own code it is one line: insert_se(model). By default the network
+    still computes exactly what it did before, and learns from there.
 
     Examples:
       senet insert --model timm:resnet50
@@ -82,7 +82,7 @@ def insert(
 
 
 def _time(networks: Mapping[str, nn.Module], side: int, batch_size: int) -> None:
-    """Time a step and a forward pass of each; those with a name that says so are accelerated."""
+    """Time a step and a forward pass of each; accelerate those whose name says so."""
     from senet.fuse.accelerate import accelerate
     from senet.models.describe.cost import in_turn_times
 
@@ -98,24 +98,25 @@ def _time(networks: Mapping[str, nn.Module], side: int, batch_size: int) -> None
 def fold(
     model: Run,
     tolerance: Annotated[
-        str, typer.Option(help="Largest variation of gates that are folded, or auto.")
+        str, typer.Option(help="Largest variation of gates to fold, or auto.")
     ] = "auto",
     max_loss: Annotated[
         float, typer.Option(min=0, max=1, help="Accuracy that auto may cost, as a share.")
     ] = 0.001,
     data: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Other images than the run's.")
+        str | None, typer.Option(metavar="DATA", help="Images other than the run's.")
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="Images to choose by: val (the default), test or train."),
     ] = None,
-    out: Annotated[Path | None, where("Save the slimmer network, exported.", "FILE.pt2")] = None,
+    out: Annotated[Path | None, where("Export the slimmer network to a file.", "FILE.pt2")] = None,
 ) -> None:
-    """Fold the SE blocks of a trained network that hardly react to the image into its weights.
+    """Fold SE blocks of a trained network that hardly react to the image into its weights.
 
-    What is left computes nearly the same with fewer parameters and in less time. The accuracy is
-    looked at on the images that the choice was made by; `--out` writes a program for torch.export.
+    The rest computes nearly the same, with fewer parameters and in less time.
+    The blocks are chosen, and the accuracy measured, on the same images.
+    --out writes a torch.export program.
 
     Examples:
       senet fold runs/photos

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import typer
 from senet.paths import expanded
 
 # The panels of `senet --help`, and those of a command's options.
-MAIN, LOOK = "Train and use networks", "Look at networks and at this machine"
-OPERATE = "Operate on other networks"
+MAIN, LOOK = "Train and use networks", "Inspect networks and this machine"
+OPERATE = "Modify networks"
 HOW = "How to train"
-WHERE = "Where to"
+WHERE = "Where to write"
 
 
 def _how(help: str, *names: str, **more: Any) -> Any:
@@ -26,7 +26,7 @@ def _how(help: str, *names: str, **more: Any) -> Any:
 
 
 def where(help: str, metavar: str) -> Any:
-    """Return an option for a path to write to or to go on in."""
+    """Return an option for a path to write to or to resume."""
     return typer.Option(parser=expanded, rich_help_panel=WHERE, metavar=metavar, help=help)
 
 
@@ -41,36 +41,36 @@ Data = Annotated[
         "Hugging Face hub.",
     ),
 ]
-Seed = Annotated[int | None, _how("Seed of initial weights, order and augmentation.")]
+Seed = Annotated[int | None, _how("Seed of initial weights, image order and augmentation.")]
 
 
 @dataclass(frozen=True)
 class How:
-    """How to train: options that are the same in `compare` and `train`; ``None`` is not said."""
+    """How to train: the options that `compare` and `train` share; ``None`` if not given."""
 
     epochs: Annotated[int | None, _how("Passes over the images.")] = None
-    batch_size: Annotated[int | None, _how("Images a step.")] = None
+    batch_size: Annotated[int | None, _how("Images per step.")] = None
     lr: Annotated[float | None, _how("Highest learning rate of the schedule.", "--lr")] = None
-    limit: Annotated[int | None, _how("Take at most so many images, for a try.")] = None
+    limit: Annotated[int | None, _how("Most images per split, for a trial run.")] = None
     workers: Annotated[int | None, _how("Processes that read images.")] = None
-    precision: Annotated[str | None, _how("32, bf16-mixed, or on a GPU 16-mixed.")] = None
+    precision: Annotated[str | None, _how("32, bf16-mixed, or 16-mixed on a GPU.")] = None
     device: Annotated[str | None, _how("auto, cpu, cuda or mps.")] = None
     settings: Annotated[
         list[str] | None,
         _how(
-            "Any other setting of the training, or option of the network. May be repeated.",
+            "Any other setting of the training or option of the network; may be repeated.",
             "--set",
             metavar="KEY=VALUE",
         ),
     ] = None
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of a configuration that were given by options of their own."""
+        """Return the fields of a configuration that were given by their own options."""
         return {k: v for k, v in asdict(self).items() if k != "settings" and v is not None}
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Make the fields of :class:`How` options of a command, which gets them as its ``how``."""
+    """Turn the fields of :class:`How` into options of a command, which gets them as ``how``."""
     hints = get_type_hints(How, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [inspect.Parameter(f.name, keyword, default=f.default) for f in fields(How)]
@@ -86,19 +86,19 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
-    del run.__wrapped__  # or its own parameters would be taken
+    del run.__wrapped__  # otherwise its own parameters would be used
     return run
 
 
 Out = Annotated[Path | None, where("Folder to write (a new one in runs/).", "FOLDER")]
 Resume = Annotated[
     Path | None,
-    where("Go on with what was interrupted. With --data, its images are there now.", "RUN"),
+    where("Resume this interrupted run. If its images have moved, add --data.", "RUN"),
 ]
 
 
 class Changed(StrEnum):
-    """What to do about images that have changed."""
+    """What to do if images have changed."""
 
     OK = "ok"
 
@@ -107,24 +107,28 @@ ChangedData = Annotated[
     Changed | None,
     typer.Option(
         rich_help_panel=WHERE,
-        help="ok: resume also where images of the run are missing or have changed.",
+        help="ok: resume even if images of the run are missing or have changed.",
     ),
 ]
 
 # --- a trained network: `evaluate`, `predict`, `fold` ---------------------------------------------
 
 Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="The folder of a run, or a model.safetensors.")
+    str, typer.Argument(metavar="RUN", help="A run folder, or a model.safetensors file.")
 ]
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
-# --- a network of any library: `accelerate`, `insert` ---------------------------------------------
+# --- a network from any library: `accelerate`, `insert` -------------------------------------------
 
 Theirs = Annotated[
     str,
     typer.Option(
-        "--model", metavar="NAME", help="timm:seresnet50, torchvision:resnet50, or one of ours."
+        "--model",
+        metavar="NAME",
+        help="timm:seresnet50, torchvision:resnet50, or one of `senet models`.",
     ),
 ]
-Benchmark = Annotated[bool, typer.Option("--benchmark", help="Time it before and after; minutes.")]
-BenchmarkBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time (16).")]
+Benchmark = Annotated[
+    bool, typer.Option("--benchmark", help="Time it before and after; takes minutes.")
+]
+BenchmarkBatch = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]

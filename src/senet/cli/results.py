@@ -1,4 +1,4 @@
-"""Tables of what trainings and trained networks have shown: which columns matter most."""
+"""Tables of the results of trainings and networks, and the columns that matter most."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def percent(*shares: float) -> str:
-    """Return shares in percent, the bounds of an interval joined by ``…``.
+    """Return shares in percent, joined by ``…`` as the ends of an interval.
 
     Example:
         >>> percent(0.5), percent(0.5, 0.75)
@@ -45,7 +45,7 @@ def accuracy(right: int, images: int) -> str:
 
 
 def show_comparison(folder: Path) -> str:
-    """Print a comparison, and return what its page has more."""
+    """Print a comparison, and return what else its page shows."""
     from rich.text import Text
 
     from senet.analysis import statistics, variation
@@ -58,7 +58,7 @@ def show_comparison(folder: Path) -> str:
     show("")
     if subject.variation:
         show(Text(variation.verdict(subject)), "", style="bold")
-        return "All costs, and accuracy drawn against them"
+        return "All costs, and accuracy plotted against them"
     names = (subject.names[role] for role in ("plain", "se"))
     show(Text(statistics.verdict(subject.comparison, *names)), "", style="bold")
     return "Curves, costs, mistakes and gates"
@@ -129,12 +129,12 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
         say(
             "warning",
             f"the network was trained on {found['seen']:,} of these {found['images']:,} images, so"
-            " this says little of images that it has not seen",
+            " this says little about images that it has not seen",
         )
 
 
 def show_predictions(answers: Sequence[Prediction]) -> None:
-    """Print an image a row: the class, how probable, what else it might be, or what is wrong."""
+    """Print a row per image: class, probability, the next best ones, any error."""
     from senet.serving.formats import percent as probable
 
     more = max((len(answer.guesses) for answer in answers), default=0) > 1

@@ -1,9 +1,9 @@
-"""How text and tables are printed.
+"""Printing of text and tables.
 
-A table is made for the width of the terminal: columns that there is no room for are left out, the
-least important first, and said so. What is in a cell is never cut, and broken only in columns of
-prose, between words: names, addresses and commands can be copied whole. A line that is still too
-long is left to the terminal to wrap.
+A table is fitted to the width of the terminal: columns without room are left out, the least
+important first, and a line says so. Cells are never cut, and only columns of prose are wrapped,
+between words: names, addresses and commands can be copied whole. A line that is still too long is
+left to the terminal to wrap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def say(what: str, message: str) -> None:
-    """Print a message on standard error, not wrapped: paths and commands in it stay whole."""
+    """Print a message on standard error, unwrapped: paths and commands in it stay whole."""
     from rich.console import Console
     from rich.text import Text
 
@@ -32,7 +32,7 @@ def say(what: str, message: str) -> None:
 
 
 def show(*what: Any, style: str = "") -> None:
-    """Print text as it is: brackets in the name of a folder are no markup."""
+    """Print text as it is: brackets in the name of a folder are not markup."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -41,14 +41,14 @@ def show(*what: Any, style: str = "") -> None:
 
 
 def width() -> int:
-    """Return how many characters a line of the terminal has."""
+    """Return the width of the terminal in characters."""
     from rich.console import Console
 
     return Console().width
 
 
 def show_json(values: Mapping[str, Any]) -> None:
-    """Print values for programs."""
+    """Print values as JSON, for programs."""
     import json
 
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
@@ -56,16 +56,16 @@ def show_json(values: Mapping[str, Any]) -> None:
 
 
 def write_result(content: bytes) -> None:
-    """Write what programs read: UTF-8, whatever the terminal is set to."""
+    """Write output for programs: UTF-8, whatever the terminal uses."""
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
 def suggest(*commands: tuple[str, str]) -> None:
-    """Print commands and what they are for: beside them, or above where a line would be too long.
+    """Print commands, each with its purpose beside it, or above it if the line would be too long.
 
-    They are never wrapped, so that they can be copied.
+    Commands are never wrapped, so that they can be copied.
     """
     from rich.console import Console
     from rich.text import Text
@@ -83,7 +83,7 @@ def suggest(*commands: tuple[str, str]) -> None:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on a terminal that something takes a while."""
+    """Show on a terminal that something takes a while."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -121,12 +121,12 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: above it; may have two lines.
-        number: whether it is aligned at the right.
-        drop: 0 for a column that is always there; of the others, the highest is left out first.
-        prose: whether its cells may be broken between words.
-        style: of its cells.
-        least: width that it has at least, so that tables below each other are aligned.
+        title: its title, of one or two lines.
+        number: whether it is right-aligned.
+        drop: 0 for a column that is always shown; of the others, the highest is left out first.
+        prose: whether its cells may be wrapped between words.
+        style: style of its cells.
+        least: its least width, so that tables below each other are aligned.
     """
 
     title: str = ""
@@ -138,17 +138,17 @@ class Column:
 
 
 def name(title: str, **more: Any) -> Column:
-    """Return a column of names, which are aligned at the left."""
+    """Return a column of names, left-aligned."""
     return Column(title, **more)
 
 
 def number(title: str, drop: int = 0, **more: Any) -> Column:
-    """Return a column of numbers, which are aligned at the right."""
+    """Return a column of numbers, right-aligned."""
     return Column(title, number=True, drop=drop, **more)
 
 
 def prose(title: str = "", **more: Any) -> Column:
-    """Return a column of sentences, which are broken between words."""
+    """Return a column of sentences, wrapped between words."""
     return Column(title, prose=True, **more)
 
 
@@ -157,16 +157,16 @@ def show_table(
 ) -> list[str]:
     """Print a table as wide as the terminal allows.
 
-    A single row that has no room beside its titles is printed below them instead, complete.
+    A single row that is too wide is printed as a list of titles and cells instead, complete.
 
     Args:
         columns: one for each cell of a row.
         rows: the cells, row by row.
-        title: above the table.
-        more: what shows the columns that are left out: a command. Without it nothing is said.
+        title: title of the table.
+        more: a command that shows the columns that are left out; without it, none is suggested.
 
     Returns:
-        The titles of the columns that were left out.
+        the titles of the columns that were left out.
     """
     from rich.console import Console
 
@@ -187,14 +187,14 @@ def show_table(
 
 
 def show_left_out(titles: Iterable[str], more: str) -> None:
-    """Say which columns there was no room for, and which command shows them."""
+    """Print which columns there was no room for, and which command shows them."""
     titles = [title.replace("\n", " ") for title in dict.fromkeys(titles)]
     if titles:
         show(f"No room for: {', '.join(titles)}.\nTo see all: {more}", style="dim")
 
 
 def show_details(facts: Iterable[tuple[str, Cell]]) -> None:
-    """Print facts one below the other, each whole; those that are empty are left out."""
+    """Print facts one below the other, each whole, without empty ones."""
     from rich.console import Console
     from rich.text import Text
 
@@ -207,7 +207,7 @@ def show_details(facts: Iterable[tuple[str, Cell]]) -> None:
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """Return which columns a terminal of so many characters has room for.
+    """Return the columns for which a terminal of this width has room.
 
     Example:
         >>> columns = [Column("name"), Column("source", drop=2), Column("size", drop=1)]
@@ -249,7 +249,7 @@ def _lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
         for i, column in enumerate(columns)
     ]
     for i, column in enumerate(columns):
-        if column.prose:  # it gets the room that the others leave
+        if column.prose:  # it gets the width that the others leave
             room = width - sum(w + GAP for w in widths) + GAP + widths[i]
             wanted = _widest(_plain(row[i]) for row in rows)
             widths[i] = max(widths[i], min(wanted, room))
@@ -267,7 +267,7 @@ def _lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
 
 
 def _broken(column: Column, width: int, cell: Cell) -> list[Cell]:
-    """Break prose between words."""
+    """Wrap prose between words."""
     text, style = (cell, column.style) if isinstance(cell, str) else cell
     if column.prose:
         lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
@@ -277,7 +277,7 @@ def _broken(column: Column, width: int, cell: Cell) -> list[Cell]:
 
 
 def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[Cell]) -> Text:
-    """Put cells side by side, without blanks at the end."""
+    """Put cells side by side, without trailing blanks."""
     from rich.cells import cell_len
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Tables of networks, published weights and this machine: which columns matter most."""
+"""Tables of networks, published weights and this machine, and the columns that matter most."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def show_networks(names: Sequence[str]) -> None:
-    """Print networks with their costs, a table for each kind of images."""
+    """Print networks with their costs, in one table for each kind of image."""
     found = [known.networks()[one] for one in names]
     longest = max(len(one) for network in found for one in (network.name, network.twin))
     columns = [
@@ -60,7 +60,7 @@ def show_networks(names: Sequence[str]) -> None:
 
 
 def _images(network: known.Network) -> tuple[int, int, int]:
-    """Return channels, size and classes of the images that a network is known for."""
+    """Return channels, size and classes of the images that a network is listed for."""
     return network.channels, network.size, network.num_classes
 
 
@@ -71,7 +71,7 @@ def _order(network: known.Network) -> tuple[int, list[str | int], bool]:
 
 
 def show_weights(names: Sequence[str]) -> None:
-    """Print published sets: accuracy, the input they were made for, licence, and source."""
+    """Print published sets: accuracy, input size, licence and source."""
     columns = [
         name("set"),
         number("top-1"),
@@ -90,7 +90,7 @@ def show_weights(names: Sequence[str]) -> None:
 
 
 def show_set(which: str) -> None:
-    """Print everything that is known of a published set."""
+    """Print everything known about a published set."""
     found = known.weights()[which]
     options = ", ".join(f"{key}={value}" for key, value in found.get("options", {}).items())
     size, crop = found["size"], found["crop"]
@@ -117,11 +117,11 @@ def _percent(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.1f} %"
 
 
-# --- networks that were changed, and this machine -------------------------------------------------
+# --- modified networks, and this machine ----------------------------------------------------------
 
 
 def show_surgery(report: Report) -> None:
-    """Print what was found, places of the same kind in one line."""
+    """Print what was found, with places of the same kind in one line."""
     kinds: dict[tuple[str, str], list[str]] = {}
     for finding in report.findings:
         outcome = finding.done or f"left alone: {finding.why}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def compare(
     how: How,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A network with SE; its twin is known.")
+        str | None, typer.Option(metavar="NAME", help="A network with SE; it implies the twin.")
     ] = None,
     data: Data = None,
     recipe: Annotated[
@@ -29,26 +29,30 @@ def compare(
         typer.Option(metavar="NAME", help="Settings to begin with: quick, cifar or imagenet."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Train each so many times (1).")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of times to train each network (1)."),
     ] = None,
     vary: Annotated[
         str | None,
         typer.Option(
             metavar="KEY=V1,V2",
-            help="Train a network with SE for each of these values of one of its options. A value "
-            "that is a list is written 2+3.",
+            help="Train a network with SE for each of these values of an option. Write a list as "
+            "2+3.",
         ),
     ] = None,
     out: Out = None,
     resume: Resume = None,
 ) -> None:
-    """Train a network with SE and its plain twin alike; report the difference.
+    """Train a network with SE and its plain twin alike, and report the difference.
 
-    Both see the same images in the same order, with the same augmentation and settings,
-    and begin with the same weights wherever both have them. It writes report.html, a page
-    that opens offline. Without any options it runs on bundled images, in a few minutes.
-    With --vary, one network with SE for each value, all held against the plain one; an
-    option that the plain network has too, such as widths, has a plain twin for each value.
+    Both see the same images in the same order, with the same augmentation and
+    settings, and begin with the same weights wherever both have them. The
+    report is report.html, a page that opens offline. Without any options it
+    takes a few minutes on bundled images.
+
+    With --vary, it trains one network with SE for each value and compares all
+    with the plain one. If the plain network has the option too, such as
+    widths, each value gets its own plain twin.
 
     Examples:
       senet compare
@@ -103,18 +107,18 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Settings to begin with: quick, cifar, imagenet, photos (usual for a folder), or "
-            "finetune (usual with --weights).",
+            help="Settings to begin with: quick, cifar, imagenet, photos (the default for a "
+            "folder), or finetune (the default with --weights).",
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="WEIGHTS",
-            help="Fine-tune: begin with these weights: a run folder, a file, a URL, a repository "
-            "of the Hugging Face hub (timm/seresnet50.a1_in1k), or a published set "
-            "(se_resnet50.timm_a1_in1k). A file that does not say of which network it is needs "
-            "--model too.",
+            help="Fine-tune these weights: a run folder, a file, a URL, a repository of the "
+            "Hugging Face hub (timm/seresnet50.a1_in1k), or a published set "
+            "(se_resnet50.timm_a1_in1k). A file that does not name its network needs --model "
+            "too.",
         ),
     ] = None,
     seed: Seed = None,
@@ -122,10 +126,10 @@ def train(
     resume: Resume = None,
     changed_data: ChangedData = None,
 ) -> None:
-    """Train a network on images of your own, or on a known data set.
+    """Train a network on your own images, or on a known data set.
 
-    A folder without train, val and test folders is divided into such; which image
-    went where is recorded with the run, and is the same the next time.
+    A folder without train, val and test folders is split into these. The run
+    records the split, which is the same the next time.
 
     Examples:
       senet train --data photos --out runs/photos
@@ -140,7 +144,7 @@ def train(
     if weights is not None and is_place(weights):
         early.require_file(weights, "file or folder of weights")
     if changed_data and not resume:
-        raise typer.BadParameter("--changed-data is for a run that is resumed: add --resume RUN")
+        raise typer.BadParameter("--changed-data is for a resumed run: add --resume RUN")
     if weights and expanded(weights).exists():
         from senet.serving import find_model
 
@@ -166,7 +170,7 @@ def _show_result(folder: Path, right: int, images: int) -> None:
     show(f"run folder {folder}", "")
     run = shlex.quote(str(folder))
     suggest(
-        (f"senet evaluate {run}", "how accurate on each class"),
-        (f"senet predict {run} IMAGE...", "what is on other images"),
+        (f"senet evaluate {run}", "the accuracy on each class"),
+        (f"senet predict {run} IMAGE...", "the classes of other images"),
         (f"senet report {run}", "a page with curves, mistakes and gates"),
     )

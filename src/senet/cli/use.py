@@ -1,4 +1,4 @@
-"""Commands that use what a training has left: ``evaluate``, ``predict`` and ``report``."""
+"""Commands that use a finished training: ``evaluate``, ``predict`` and ``report``."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Other images than the run's; their classes are the run's, or some of them.",
+            help="Images other than the run's, of some or all of its classes.",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="test (the default), val or train, where there are splits.")
+        str | None, typer.Option(help="test (the default), val or train, if there are splits.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 256,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     device: DeviceHere = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Say how accurate a trained network is, class by class too.
+    """Evaluate a trained network, overall and class by class.
 
-    It is evaluated on the images that its run kept for testing, unless others are named. Of another
-    folder all images count, if it has no train, val and test folders.
+    By default it uses the images that the run kept for testing. It takes all
+    images of another folder that has no train, val and test folders.
 
     Examples:
       senet evaluate runs/photos
@@ -63,7 +63,7 @@ def evaluate(
 
 
 class Format(StrEnum):
-    """The forms in which predictions are written."""
+    """The formats in which predictions are written."""
 
     TABLE = "table"
     JSON = "json"
@@ -74,24 +74,24 @@ def predict(
     model: Run,
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders with all below them, patterns."),
+        typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             parser=expanded,
             metavar="FILE",
-            help="Write here; .csv, .json or .txt (the table) say the format.",
+            help="File to write, in the format of its suffix: .csv, .json or .txt (table).",
         ),
     ] = None,
-    format: Annotated[Format | None, typer.Option(help="What to write (table).")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Guesses for each image.")] = 2,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    format: Annotated[Format | None, typer.Option(help="Output format (table).")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Guesses per image.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
     device: DeviceHere = "auto",
 ) -> None:
-    """Say what is on images, and how probable that is.
+    """Classify images with a trained network, and give the probabilities.
 
-    An image that cannot be read is listed with the reason; the others go on.
+    An image that cannot be read is listed with the reason; the rest continue.
 
     Examples:
       senet predict runs/photos holiday/ cat.jpg
@@ -125,10 +125,14 @@ def predict(
 
 
 def _say_skipped(files: list[str]) -> None:
-    """Warn of files in folders that are not images."""
+    """Warn about files in folders that are not images."""
     if files:
         shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-        what = "a file is no image, and was" if len(files) == 1 else "files are no images, and were"
+        what = (
+            "a file is not an image, and was"
+            if len(files) == 1
+            else "files are not images, and were"
+        )
         count = "" if len(files) == 1 else f"{len(files):,} "
         say("warning", f"{count}{what} skipped: {shown}")
 
@@ -137,20 +141,20 @@ def report(
     run: Annotated[
         Path,
         typer.Argument(
-            parser=expanded, metavar="RUN", help="What senet compare or senet train wrote."
+            parser=expanded, metavar="RUN", help="A folder of `senet compare` or `senet train`."
         ),
     ],
 ) -> None:
     """Write report.html into a run folder.
 
-    One page that opens offline: accuracy, curves, costs, mistakes, and the gates.
+    One page that opens offline: accuracy, curves, costs, mistakes and gates.
 
     Examples:
       senet report runs/photos
     """
     from senet.runs.read import read
 
-    read(run)  # refuses a folder that is not of a run
+    read(run)  # refuses a folder that is not a run folder
     from senet.analysis import report as analysis
 
     with working("writing the report"):

@@ -1,4 +1,4 @@
-"""A network as a program of ``torch.export``: runs without its Python code."""
+"""Networks as ``torch.export`` programs, which run without their Python code."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from senet import files
 from senet.models.weights.record import Record
 
 RECORD = "senet.json"
-"""Name of the record among the extra files of a program."""
+"""The name of the record among the extra files of a program."""
 
 
 def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
-    """Write ``model`` as a ``.pt2`` file; an existing one is replaced only once the new is whole.
+    """Write ``model`` as a ``.pt2`` file; an existing one is replaced once the new one is complete.
 
-    ``torch.export.load(path).module()`` runs it, on batches of any size. The record travels in it
-    as ``senet.json``: preprocessing, class names, metrics. :func:`read_program` gives both back.
+    ``torch.export.load(path).module()`` runs it, on batches of any size. The file carries the
+    record as ``senet.json``: preprocessing, class names, metrics. :func:`read_program` returns
+    both.
 
     Args:
-        path: of the file, ending in ``.pt2``.
-        model: a classifier; it is exported in evaluation mode, and left as it was.
-        record: what is known of it.
+        path: the file, ending in ``.pt2``.
+        model: a classifier; it is exported in evaluation mode and left in the mode it was in.
+        record: the record of the network.
 
     Raises:
         ValueError: if the path has another ending.
@@ -62,7 +63,7 @@ def read_program(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
     PyTorch unpickles such a file, so it can run any code: read only files that you trust.
 
     Args:
-        path: of a file that :func:`save_program` has written.
+        path: a file that :func:`save_program` wrote.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -79,7 +80,7 @@ def read_program(path: str | os.PathLike[str]) -> tuple[nn.Module, Record]:
         raise ValueError(f"{path} is not a program of torch.export: {reason}") from error
     if not extra[RECORD]:
         raise ValueError(
-            f"{path} carries no {RECORD}, so it says neither its preprocessing nor its classes: "
+            f"{path} carries no {RECORD}, so its preprocessing and its classes are unknown: "
             "write it with senet.export.program.save_program"
         )
     return program.module(), Record.from_json(extra[RECORD], path)

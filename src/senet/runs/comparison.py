@@ -16,8 +16,9 @@ class Network:
 
     Attributes:
         model: its name in the registry.
-        twin: name in the variation of the plain network it is held against; ``None`` for that one.
-        value: what the varied option is here, as the command line takes it; ``None`` for a plain
+        twin: name in the variation of the plain network that it is compared with; ``None`` for a
+            plain network.
+        value: value of the varied option, as the command line takes it; ``None`` for a plain
             network that does not have the option.
     """
 
@@ -28,7 +29,7 @@ class Network:
 
 @dataclass(frozen=True)
 class ComparisonFolder:
-    """The paths of a comparison, and the reading and writing of its small files."""
+    """The paths of a comparison, with methods that read and write its small files."""
 
     path: Path
 
@@ -45,11 +46,11 @@ class ComparisonFolder:
         return resume_comparison(self.path)
 
     def run(self, name: str, seed: int) -> RunFolder:
-        """Return the folder of one network's run of one seed."""
+        """Return the run folder of one network and seed."""
         return RunFolder(self.path / run_name(name, seed))
 
     def read(self) -> dict[str, Any]:
-        """Return what ``comparison.json`` holds.
+        """Return the contents of ``comparison.json``.
 
         Raises:
             FileNotFoundError: if it is not there.
@@ -73,12 +74,12 @@ class ComparisonFolder:
         Args:
             plain: the network without SE.
             se: the network with SE.
-            networks: by their names in the comparison. A pair needs no more than these.
-            seeds: one run of each network each.
+            networks: the networks by their names in the comparison. A pair needs only the names.
+            seeds: the seeds; each gives one run of every network.
             vary: the option in which the networks differ, and its values; ``None`` for a pair.
             data: name of the data.
             config: what all trainings have in common.
-            finished: whether all runs and costs are there.
+            finished: whether all runs and costs are complete.
         """
         family = {}
         if vary is not None:
@@ -103,7 +104,7 @@ class ComparisonFolder:
 
 
 def run_name(name: str, seed: int) -> str:
-    """Return the name of the folder of one network's run of one seed.
+    """Return the folder name of the run of one network and seed.
 
     Example:
         >>> run_name("se_resnet20_cifar", 3)

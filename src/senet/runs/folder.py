@@ -23,8 +23,8 @@ COLUMNS = (
     "step_ms",
 )  # fmt: skip
 """The columns of ``metrics.csv``: ``step`` counts the steps done by the end of the epoch, ``lr`` is
-of the last of them, ``seconds`` is the training's without validation, ``step_ms`` the median over
-the epoch of the time from one step's end to the next's."""
+the learning rate of the last of them, ``seconds`` is the time of training without validation, and
+``step_ms`` is the median time over the epoch from the end of one step to the end of the next."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,22 @@ class RunResult:
     """The figures of a finished run; ``result.json`` holds them.
 
     Attributes:
-        folder: where the run is.
-        model: its network.
-        seed: its seed.
-        test_accuracy: share of the test images whose highest logit is right.
+        folder: the run folder.
+        model: name of the network.
+        seed: seed of the run.
+        test_accuracy: share of the test images whose right class has the highest logit.
         test_loss: mean cross-entropy on the test images.
-        test_top5: share whose five highest logits hold the right one; for more than five classes.
+        test_top5: share whose right class has one of the five highest logits; ``None`` for at most
+            five classes.
         class_accuracy: accuracy on the test images of each class, by its name; ``None`` for a
-            class without any.
+            class without test images.
         test_images: number of test images.
         epochs: passes over the training images.
         steps: optimizer steps.
         train_seconds: duration of the training, without validation and evaluation.
-        step_ms: median over the epochs of ``metrics.csv``.
-        best_epoch: the first epoch of the highest validation accuracy; ``None`` without validation
-            images.
+        step_ms: median of this column of ``metrics.csv``.
+        best_epoch: the first epoch with the highest validation accuracy; ``None`` without
+            validation images.
         best_val_accuracy: that accuracy.
     """
 
@@ -68,7 +69,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run, and the reading and writing of its small files."""
+    """The paths of a run, with methods that read and write its small files."""
 
     path: Path
 
@@ -110,7 +111,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a run in the folder, finished or not."""
+        """Whether the folder holds a run, finished or not."""
         return self.config_file.is_file()
 
     @property
@@ -123,13 +124,17 @@ class RunFolder:
         """Refuse a folder that holds anything.
 
         Raises:
-            ValueError: if there is something in it, or a file is in its place.
+            ValueError: if it holds anything, or is a file.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ValueError(self._taken())
 
     def create(self) -> None:
-        """Make the folder, or raise an OSError if it cannot be made or written to."""
+        """Make the folder and check that it can be written to.
+
+        Raises:
+            OSError: if it cannot be made or written to.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".probe.{os.getpid()}"
@@ -142,35 +147,41 @@ class RunFolder:
 
     def _taken(self) -> str:
         if not self.path.is_dir():
-            return f"the output folder {self.path} is a file: name another"
+            return f"the output folder {self.path} is a file: name another folder"
         if self.result_file.exists():
-            return f"{self.path} holds a finished run, which is never overwritten: name another"
+            return (
+                f"{self.path} holds a finished run, which is never overwritten: name another folder"
+            )
         if (self.path / COMPARISON).exists():
             command = resume_comparison(self.path)
-            return f"{self.path} holds a comparison: resume it (`{command}`), or name another"
+            return (
+                f"{self.path} holds a comparison: resume it (`{command}`), or name another folder"
+            )
         if self.config_file.exists():
             return (
                 f"{self.path} holds a run that has not finished: resume it "
                 f"(`{self.resume_command}`), or name another folder"
             )
-        return f"the output folder {self.path} is not empty: name another, or empty it yourself"
+        return (
+            f"the output folder {self.path} is not empty: name another folder, or empty it yourself"
+        )
 
     def require_space(self, needed: int) -> None:
-        """Refuse to begin where the disk will not hold the run.
+        """Refuse to begin if the disk has too little space for the run.
 
         Args:
-            needed: bytes.
+            needed: bytes that the run needs.
 
         Raises:
-            OSError: naming what is free and what is needed.
+            OSError: if fewer are free; the message names both numbers.
         """
         place = self.path.absolute()
         free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
         if free < needed:
             raise OSError(
                 errno.ENOSPC,
-                f"too little disk: this run needs about {_size(needed)} and {_size(free)} are "
-                "free. Make room, or name an output folder on another disk",
+                f"too little disk space: this run needs about {_size(needed)}, but only "
+                f"{_size(free)} are free. Make room, or name an output folder on another disk",
                 str(self.path),
             )
 
@@ -186,7 +197,7 @@ class RunFolder:
         return read_json(self.config_file)["config"]
 
     def read_data(self) -> dict[str, Any]:
-        """Return what ``config.json`` says of the data. Raises as :meth:`read_config`."""
+        """Return what ``config.json`` says about the data. Raises as :meth:`read_config`."""
         return read_json(self.config_file)["data"]
 
     def write_config(
@@ -195,7 +206,7 @@ class RunFolder:
         """Begin the run: write ``config.json``.
 
         Args:
-            config: the configuration, as JSON can hold it.
+            config: the configuration, of types that JSON has.
             data: see :func:`senet.runs.images.described`.
             environment: versions, device and threads.
         """
@@ -204,11 +215,11 @@ class RunFolder:
         )
 
     def write_data(self, data: Mapping[str, Any]) -> None:
-        """Replace what ``config.json`` says of the data."""
+        """Replace what ``config.json`` says about the data."""
         write_json(self.config_file, {**read_json(self.config_file), "data": data})
 
     def read_table(self) -> list[dict[str, str]]:
-        """Return the rows of ``metrics.csv`` as text, none if there is no such file."""
+        """Return the rows of ``metrics.csv`` as text, or none if there is no such file."""
         return read_csv(self.table_file)[1] if self.table_file.is_file() else []
 
     def write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -229,7 +240,7 @@ class RunFolder:
 
 
 def resume_comparison(folder: Path) -> str:
-    """Return the command that goes on with the comparison in a folder."""
+    """Return the command that resumes the comparison in a folder."""
     return f"senet compare --resume {shlex.quote(str(folder))}"
 
 
@@ -238,7 +249,8 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
     Raises:
         FileNotFoundError: if it is not there.
-        ValueError: if it is not text, or csv.Error if it is not a table.
+        ValueError: if it is not text.
+        csv.Error: if it is not a table.
     """
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
@@ -247,7 +259,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file of a run holds.
+    """Return the contents of a JSON file of a run.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -262,10 +274,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    r"""Write a JSON file of a run, whole or not at all. Not-a-number is refused: JSON has none.
+    r"""Write a JSON file of a run, whole or not at all. NaN is refused: JSON has none.
 
-    Names of files need not be text. A byte that is not is written as an escape of JSON, such as
-    ``\udce9``, and read again as it was.
+    File names need not be valid text: a byte that is not is written as a JSON escape, such as
+    ``\udce9``, and reads back unchanged.
     """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     files.write_bytes(path, text.encode("utf-8", "backslashreplace") + b"\n")

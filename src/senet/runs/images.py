@@ -1,4 +1,4 @@
-"""The images of a run: recorded when it begins, opened again, and compared with those of now."""
+"""The images of a run: recorded when it begins, reopened, and compared with the current ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOWN = 3  # how many files a message names
 
 
 def described(source: Source, steps: int) -> dict[str, Any]:
-    """Return what ``config.json`` says of the data.
+    """Return what ``config.json`` says about the data.
 
     Args:
         source: the images.
-        steps: full batches of an epoch.
+        steps: full batches per epoch.
     """
     return {
         "name": source.name,
@@ -34,7 +34,7 @@ def described(source: Source, steps: int) -> dict[str, Any]:
 
 
 def recorded_steps(run: RunFolder) -> int:
-    """Return the full batches that the training images made when a run began."""
+    """Return how many full batches the training images made when a run began."""
     data = run.read_data()
     return data.get("steps_per_epoch", _steps(run, data))
 
@@ -49,9 +49,9 @@ def opened(
     """Open the data of a run, in the splits that it recorded and with the same preprocessing.
 
     Args:
-        config: what ``config.json`` says of the training.
-        data: what it says of the data.
-        place: where their folder is now, if not where it was.
+        config: what ``config.json`` says about the training.
+        data: what it says about the data.
+        place: where the folder of images is now, if it has moved.
 
     Raises:
         ValueError: if they cannot be opened.
@@ -66,11 +66,11 @@ def opened(
 
 
 def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
-    """Open the data of a run, as :func:`opened`, and refuse a folder that is not theirs.
+    """Open the data of a run as :func:`opened` does, and refuse a folder without its images.
 
     Args:
-        run: the run that has recorded them.
-        place: where its folder of images is now, if not where it was.
+        run: the run that recorded them.
+        place: where the folder of images is now, if it has moved.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
@@ -84,11 +84,11 @@ def recorded_source(run: RunFolder, place: Path | None = None) -> Source:
 
 @dataclass(frozen=True)
 class Changes:
-    """How images differ from those of a record; false where they do not.
+    """How images differ from those of a record; false if they do not.
 
     Attributes:
-        missing: files that are not there any more, or cannot be read.
-        changed: files with another content.
+        missing: files that no longer exist or cannot be read.
+        changed: files whose content has changed.
     """
 
     missing: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Changes:
 
 
 def changes(begun: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
-    """Return what has become of the images of one record in another. New images are no change.
+    """Return how the images of one record differ in a later one. New images are not a change.
 
     Example:
         >>> empty = {"val": {}, "test": {}}
@@ -122,16 +122,16 @@ def changes(begun: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
 
 
 def require_any(run: RunFolder, place: Path) -> None:
-    """Refuse a folder that is not the one of a run's images.
+    """Refuse a folder that holds none of a run's images.
 
     Raises:
-        ValueError: if it is not there, or holds none of them.
+        ValueError: if it does not exist, or holds none of them.
     """
     record = run.read_data()["record"]
     files = [file for part in NAMES for own in record[part].values() for file in own]
     if not place.is_dir():
         raise ValueError(
-            f"the images of this run were in {place}, which is not there any more: say with --data"
+            f"the images of this run were in {place}, which no longer exists: say with --data"
             " where they are now"
         )
     if not any((place / file).exists() for file in files):
@@ -142,13 +142,13 @@ def require_any(run: RunFolder, place: Path) -> None:
 
 
 def note_data(run: RunFolder, source: Source, found: Changes | None = None) -> None:
-    """Write into a run's folder where its images are now, and what has changed in them."""
+    """Record in a run's folder where its images are now, and how they have changed."""
     data = run.read_data()
     if data["path"] == source.path and not found:
         return
     data["path"] = source.path
     if found:
-        # An epoch keeps its steps: the schedule, and how far the run is, are counted in them.
+        # An epoch keeps its number of steps: the schedule and the progress are counted in them.
         data.setdefault("steps_per_epoch", _steps(run, data))
         data["images"] = source.counts
         data["record"] = source.record

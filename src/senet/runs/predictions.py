@@ -1,4 +1,4 @@
-"""The predictions of a run: what its network says of the test images."""
+"""The predictions of a run: what its network says about the test images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from senet import files
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of the test images, in the split's order.
+    """What a network says about the test images, in the order of the split.
 
     Attributes:
         labels: the right classes, ``[n]``.
@@ -28,8 +28,8 @@ class Predictions:
         """Read ``predictions.npz``, unchecked.
 
         Raises:
-            FileNotFoundError: if it is not there; what ``numpy.load`` raises, or a KeyError, if it
-                is damaged.
+            FileNotFoundError: if it is not there.
+            KeyError: if an array is missing; ``numpy.load`` raises other errors for a damaged file.
         """
         with np.load(path, allow_pickle=False) as file:
             return cls(file["labels"], file["logits"])

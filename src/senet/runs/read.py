@@ -1,7 +1,7 @@
-"""Folders of runs as objects: what training left on disk, read and checked.
+"""Run folders as objects: what training left on disk, read and checked.
 
-A file that is not there yet is an unfinished run, and ``None`` here; a file that is there and
-cannot be read is an error that names it.
+A file that does not exist yet means an unfinished run and is ``None`` here; a file that exists but
+cannot be read raises an error that names it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NEEDED = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. ``metrics`` are the columns of its table, one entry for each epoch."""
+    """One training run. ``metrics`` holds the columns of its table, with one entry per epoch."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def progress(self) -> str:
-        """How far an unfinished run is, in words."""
+        """How far an unfinished run has got, in words."""
         epochs = len(self.metrics["epoch"])
         return f"has done {epochs} epoch{'' if epochs == 1 else 's'} and not finished"
 
@@ -56,8 +56,8 @@ class Run:
 class Family:
     """Networks that were trained alike, with the same seeds.
 
-    ``runs`` maps a network's name to its runs, one for each seed in the order of ``seeds``; a run
-    that has not been started is ``None``. ``cost`` has the same names.
+    ``runs`` maps the name of a network to its runs, one per seed in the order of ``seeds``; a run
+    that has not started is ``None``. ``cost`` has the same names.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Family:
     cost: Mapping[str, Mapping[str, float]] | None
 
     def finished(self) -> tuple[list[int], dict[str, list[Run]]]:
-        """Return the seeds that all networks have finished, and the runs of these."""
+        """Return the seeds that all networks have finished, and their runs."""
         done = [
             i for i in range(len(self.seeds)) if all(_done(own[i]) for own in self.runs.values())
         ]
@@ -101,10 +101,10 @@ class Variation(Family):
     """A family of networks that differ in one option, and their plain twin or twins.
 
     Attributes:
-        option: the one in which they differ.
-        networks: in the order of ``runs``.
-        config: what all trainings have in common, with the options of SE blocks, as ``config.json``
-            of a run has it.
+        option: the option in which they differ.
+        networks: the networks, in the order of ``runs``.
+        config: what all trainings have in common, with the options of SE blocks, as in the
+            ``config.json`` of a run.
     """
 
     option: str
@@ -113,7 +113,7 @@ class Variation(Family):
 
 
 def read(folder: str | os.PathLike[str]) -> Run | Twins | Variation:
-    """Read a run folder: a comparison of two networks or of more, or a single training run.
+    """Read a run folder: a comparison of two or more networks, or a single training run.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -219,7 +219,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _metrics(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of the table; an empty cell is NaN. No file is a table of no epochs."""
+    """Return the columns of the table; an empty cell is NaN. Without a file they are empty."""
     try:
         columns, rows = read_csv(path)
     except FileNotFoundError:
@@ -255,4 +255,4 @@ def _damaged(path: Path, why: str) -> ValueError:
 
 
 def _again(folder: Path) -> str:
-    return f"Delete {folder} and run the command that made it again."
+    return f"Delete {folder} and run the command that made it once more."

@@ -28,9 +28,9 @@ class Scored:
     """Images to score a network on.
 
     Attributes:
-        images: their labels are numbers of the network's classes.
+        images: the images, labelled with the network's class numbers.
         split: ``"test"``, ``"val"`` or ``"train"``; ``"all"`` for a folder without splits.
-        new: images that have come into the run's own folder since the training.
+        new: images that were added to the run's own folder after the training.
         seen: how many images of another folder the network was trained on.
     """
 
@@ -51,8 +51,8 @@ def open_scored(
     Args:
         model: the folder of a finished run, or a model file.
         data: a data set or a folder; by default that of the run.
-        split: which split, where there are any.
-        usual: the split if none is named.
+        split: the split, if there are any.
+        usual: the split to take if none is named.
 
     Raises:
         FileNotFoundError: if there is no such model.
@@ -69,15 +69,15 @@ def images_to_score(
 ) -> Scored:
     """Open the images to score a network on.
 
-    Those of the run are split as the run has recorded it, wherever its folder is now. A folder
-    without train, val and test folders that is another than the run's is taken whole.
+    The images of the run are split as the run recorded, wherever their folder is now. Any other
+    folder without train, val and test folders is taken whole.
 
     Args:
-        file: of the network, in the folder of its run or elsewhere.
-        record: of the network.
+        file: the model file, in its run folder or elsewhere.
+        record: the record of the network.
         data: a data set or a folder; by default that of the run.
-        split: which split, where there are any.
-        usual: the split if none is named.
+        split: the split, if there are any.
+        usual: the split to take if none is named.
 
     Raises:
         ValueError: if the data have a class that the network does not know, there is no such split,
@@ -95,14 +95,14 @@ def images_to_score(
         source = open_source(data, preprocessing=record.preprocessing)
         return Scored(_part(source, record, split or usual), split or usual)
     if begun is None:
-        raise ValueError(f"{file} is not in the folder of a run, so say which images: name `data`")
+        raise ValueError(f"{file} is not in a run folder, so name the images: give `data`")
     if begun["record"] is None:
         return Scored(_part(recorded_source(run), record, split or usual), split or usual)
     return _own_folder(run, place or Path(begun["path"]), begun, record, split or usual)
 
 
 def _is_own(place: Path, begun: Mapping[str, Any]) -> bool:
-    """Whether a folder is the run's own, or what that was before it was moved."""
+    """Whether a folder is the run's own folder of images, perhaps moved since."""
     if not begun["path"]:
         return False
     if place.resolve() == Path(begun["path"]):
@@ -139,7 +139,7 @@ def _seen(images: FolderSplit, begun: Mapping[str, Any]) -> int:
 
 
 def _part(source: Source, record: Record, split: str) -> Split:
-    """A split of a data set, its labels those of the network, by the names of the classes."""
+    """Return a split of a data set, with the labels of the network, matched by class name."""
     images = {"train": source.train, "val": source.val, "test": source.test}[split]
     if images is None:
         raise ValueError(f"{source.name} has too few images for a validation split")

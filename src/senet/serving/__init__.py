@@ -21,7 +21,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names when they are first used: finding a file need not wait for torch."""
+    """Import a public name when it is first used: finding a file need not wait for torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'senet.serving' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,4 +1,4 @@
-"""What a user names: the files behind a folder or pattern, the weights behind a run, a device."""
+"""What a user names: the files behind a folder or pattern, and the weights behind a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from senet.runs.folder import MODEL, RunFolder
 
 @dataclass(frozen=True)
 class Found:
-    """A file, or a name that stands for none and ``error``: why.
+    """A file, or a name that stands for no file and the reason as ``error``.
 
-    ``skipped`` marks a file that lay in a folder and is not an image: nobody asked about it.
+    ``skipped`` marks a file that was found in a folder and is not an image: nobody named it.
     """
 
     file: str
@@ -28,11 +28,11 @@ class Found:
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
     """Return the files that ``names`` stand for, in their order, each once.
 
-    A file is taken as it is, whatever its name ends in. From a folder, and the folders in it, the
-    images are taken, as :mod:`senet.data.walk` tells them; the other files are found as
-    ``skipped``. What is neither may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders
-    of any depth. Nothing here is an error: a name that stands for nothing, or a folder that cannot
-    be read, is found with the reason, so that the other images get their answers.
+    A file is taken as it is, whatever its suffix. A folder stands for the images in it and its
+    subfolders, as :mod:`senet.data.walk` recognizes them; its other files are returned as
+    ``skipped``. Any other name may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders
+    of any depth. Nothing here raises: a name that stands for nothing, or a folder that cannot be
+    read, is returned with the reason, so that the other images still get their predictions.
 
     Example:
         >>> find_images(["no such.jpg"])
@@ -50,7 +50,7 @@ def _expand(name: str) -> Iterator[Found]:
     elif glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            yield Found(name, "no file fits this pattern")
+            yield Found(name, "no file matches this pattern")
         for match in matches:
             yield from _expand(match)
     else:
@@ -58,7 +58,7 @@ def _expand(name: str) -> Iterator[Found]:
 
 
 def _of_folder(name: str) -> Iterator[Found]:
-    from senet.data.walk import walk  # PyTorch with it, which `find_model` does without
+    from senet.data.walk import walk  # imports PyTorch, which `find_model` does without
 
     found = walk(name)
     yield from (Found(file) for file in found.files)
@@ -72,7 +72,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """Return the model file that ``name`` stands for: itself, or that of a run folder.
 
     Raises:
-        FileNotFoundError: saying what is there instead, where something is.
+        FileNotFoundError: if there is none; the message says what is there instead.
     """
     path = expanded(name)
     if path.is_file():
@@ -96,6 +96,6 @@ def _in_run(folder: Path) -> Path:
         raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
     if run.begun:
         raise FileNotFoundError(
-            f"the run in {folder} has not finished: `senet train --resume {folder}` goes on with it"
+            f"the run in {folder} has not finished: resume it with `senet train --resume {folder}`"
         )
-    raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not the folder of a run")
+    raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not a run folder")

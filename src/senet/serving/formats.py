@@ -1,4 +1,4 @@
-"""Predictions as text: a table for people, JSON and CSV for programs."""
+"""Predictions as text: a table for readers, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from senet.serving.predict import Prediction
 
 FORMATS = {".csv": "csv", ".json": "json", ".txt": "table", "": "table"}
-"""By the ending of a file's name."""
+"""The format by the suffix of a file."""
 
 
 def of_file(path: Path | None) -> str:
-    """The format that the name of a file says.
+    """Return the format that the suffix of a file stands for.
 
     Raises:
-        ValueError: if it ends in something else, naming the formats that there are.
+        ValueError: for any other suffix; the message names the known ones.
 
     Example:
         >>> of_file(Path("classes.csv")), of_file(None)
@@ -37,42 +37,42 @@ def of_file(path: Path | None) -> str:
     if suffix not in FORMATS:
         known = ", ".join(filter(None, FORMATS))
         raise ValueError(
-            f"{path}: predictions are not written as {suffix}, but as {known} (a table for people)."
-            " Name such a file, or say --format"
+            f"{path}: predictions cannot be written as {suffix}, only as {known} (a table). Name"
+            " such a file, or give --format"
         )
     return FORMATS[suffix]
 
 
 def require_new(path: Path) -> None:
-    """Refuse a file that is there already: it may be one of the images.
+    """Refuse a file that already exists: it may be one of the images.
 
     Raises:
-        FileExistsError: if it is.
-        FileNotFoundError: if its folder is not there.
+        FileExistsError: if it does.
+        FileNotFoundError: if its folder does not exist.
     """
     if path.exists():
-        raise FileExistsError(f"{path} is there already: name another file, or delete it")
+        raise FileExistsError(f"{path} already exists: name another file, or delete it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
 
 
 def write(path: Path, format: str, predictions: Sequence[Prediction]) -> None:
-    """Write predictions as :func:`as_text` to a new file, whole or not at all."""
+    """Write predictions to a new file as :func:`as_text` formats them, whole or not at all."""
     require_new(path)
     files.write_bytes(path, as_bytes(format, predictions))
 
 
 def as_bytes(format: str, predictions: Sequence[Prediction]) -> bytes:
-    r"""Predictions as :func:`as_text` in UTF-8, wherever they go.
+    r"""Return predictions as :func:`as_text` formats them, in UTF-8 on every platform.
 
-    Names of files need not be text. A byte that is none comes out as ``\udce9``, which JSON reads
-    as what Python has for it: ``os.fsencode`` makes it the byte again.
+    File names need not be valid text: a byte that is not becomes an escape such as ``\udce9``,
+    which JSON reads as Python's own stand-in for it; ``os.fsencode`` turns that back into the byte.
     """
     return as_text(format, predictions).encode("utf-8", "backslashreplace")
 
 
 def as_text(format: str, predictions: Sequence[Prediction]) -> str:
-    """Predictions in a format: ``"table"``, ``"json"`` or ``"csv"``."""
+    """Return predictions in a format: ``"table"``, ``"json"`` or ``"csv"``."""
     if format == "json":
         return as_json(predictions)
     if format == "csv":
@@ -85,7 +85,7 @@ def as_text(format: str, predictions: Sequence[Prediction]) -> str:
 
 
 def as_table(predictions: Sequence[Prediction]) -> Table:
-    """A row an image: the class, how probable, what else it might be, or what is wrong with it."""
+    """Return a table with a row per image: class, probability, the next best ones, any error."""
     more = max((len(p.guesses) for p in predictions), default=0) > 1
     failed = any(p.error for p in predictions)
     table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
@@ -108,10 +108,10 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
 
 
 def as_json(predictions: Sequence[Prediction]) -> str:
-    """A list of objects: ``file``, ``class``, ``probability``, ``guesses``, ``error``.
+    """Return a list of objects: ``file``, ``class``, ``probability``, ``guesses``, ``error``.
 
-    ``guesses`` has the first one again; of an image that could not be read all but ``file`` and
-    ``error`` are ``null``, and of any other ``error`` is.
+    ``guesses`` includes the first one. For an image that could not be read, all but ``file`` and
+    ``error`` are ``null``; for any other, ``error`` is.
     """
     rows = []
     for prediction in predictions:
@@ -130,7 +130,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """A header, and a row an image: ``file,class,probability,class2,probability2,…,error``."""
+    """Return a header and a row per image: ``file,class,probability,class2,…,error``."""
     guesses = max((len(p.guesses) for p in predictions), default=1) or 1
     header = ["file"]
     for i in range(1, guesses + 1):
@@ -147,7 +147,7 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
 
 
 def percent(share: float) -> str:
-    """Of a probability, without claiming a certainty that no network has.
+    """Return a probability as a percentage, without claiming a certainty that no network has.
 
     Example:
         >>> percent(0.873), percent(0.99999), percent(0.00001)

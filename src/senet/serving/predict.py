@@ -1,4 +1,4 @@
-"""Images to classes, batch by batch, with the preprocessing that the weights were trained with."""
+"""Classify images, batch by batch, with the preprocessing that the weights were trained with."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from senet.serving.find import Found, find_model
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of an image.
+    """What a network says about an image.
 
     Attributes:
         file: the image.
-        guesses: classes and their probabilities, the most probable first; none where ``error`` is.
-        error: why nothing could be said.
+        guesses: classes and their probabilities, the most probable first; empty if there is an
+            ``error``.
+        error: why there is no prediction; empty if there is one.
     """
 
     file: str
@@ -35,15 +36,15 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network and all that it takes to ask it.
+    """A trained network and everything needed to classify images with it.
 
     Args:
-        model: takes ``[B, C, H, W]`` to logits ``[B, K]``.
-        record: of its weights: the preprocessing and the names of the classes.
-        device: where to compute, ``"auto"`` for a GPU where there is one.
+        model: maps ``[B, C, H, W]`` to logits ``[B, K]``.
+        record: the record of its weights: preprocessing and class names.
+        device: where to compute; ``"auto"`` takes a GPU if there is one.
 
     Raises:
-        ValueError: if there is no such device here.
+        ValueError: if this machine has no such device.
 
     Example:
         >>> from senet.models import Preprocessing, create_model
@@ -62,16 +63,16 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Predictor:
-        """The network of a run folder or a model file.
+        """Load the network of a run folder or a model file.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it is damaged, or not of this project.
+            ValueError: if it is damaged, or was not written by this project.
         """
         return cls(*load_model(find_model(path)), device)
 
     def image(self, file: str | os.PathLike[str] | bytes) -> Tensor:
-        """An image file, or its bytes, as the network is to see it: uint8 ``[C, size, size]``.
+        """Return an image file, or its bytes, as the network's input: uint8 ``[C, size, size]``.
 
         Raises:
             ImageError: if it cannot be read.
@@ -81,7 +82,7 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Of every class, ``[B, K]`` on the CPU, for images uint8 ``[B, C, size, size]``."""
+        """Return class probabilities ``[B, K]``, on the CPU, of uint8 ``[B, C, size, size]``."""
         preprocessing = self.record.preprocessing
         x = transforms.normalise(
             images.to(self.device), preprocessing.mean, preprocessing.std, channels_last=True
@@ -91,19 +92,19 @@ class Predictor:
     def predict(
         self, files: Iterable[str | Found], top: int = 2, batch_size: int = 32
     ) -> Iterator[Prediction]:
-        """What the network says of each file, in their order, one that cannot be read included.
+        """Yield a prediction for each file, in their order, also for those that cannot be read.
 
-        The files of the next batch are read while the network looks at this one.
+        The files of the next batch are read while the network computes this one.
 
         Args:
             files: paths, or what :func:`find_images` found.
-            top: guesses an image, at most as many as there are classes.
-            batch_size: images at a time.
+            top: guesses per image, at most the number of classes.
+            batch_size: images per batch.
         """
         if top < 1 or batch_size < 1:
             raise ValueError(f"top={top} and batch_size={batch_size} must be at least 1")
         found = (Found(file) if isinstance(file, str) else file for file in files)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders let go of the interpreter
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the GIL
             reading = [pool.submit(self._read, one) for one in islice(found, batch_size)]
             while reading:
                 following = [pool.submit(self._read, one) for one in islice(found, batch_size)]

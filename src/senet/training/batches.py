@@ -1,4 +1,4 @@
-"""The images of a training, and their batches from any step on."""
+"""The images of a training, and their batches from any step onwards."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def training_images(
 ) -> Source:
     """Return the data of a training, with the preprocessing of its network.
 
-    How they are split does not depend on ``config.seed``: trainings of several seeds are tested on
-    the same images.
+    The split does not depend on ``config.seed``: trainings with different seeds are tested on the
+    same images.
 
     Args:
         config: names the data.
-        source: the data, where they are opened already.
-        resumed: a run that has recorded how its images were split.
-        place: where these are now, if not where they were.
+        source: the data, if they are already open.
+        resumed: a run that recorded how its images were split.
+        place: where its images are now, if they have moved.
 
     Raises:
         ValueError: if they cannot be opened, or make no batch.
@@ -55,7 +55,7 @@ def training_images(
 
 
 def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
-    """Weights that are fine-tuned want to be fed as they were."""
+    """Return the preprocessing that the weights to fine-tune were trained with, if known."""
     if config.weights is None:
         return None
     known = find_weights(config.weights, config.model).record
@@ -63,21 +63,21 @@ def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
 
 
 def steps_per_epoch(config: TrainConfig, source: Source, resumed: RunFolder | None = None) -> int:
-    """Return the full batches of an epoch; a run that goes on keeps the number it began with."""
+    """Return the number of full batches per epoch; a resumed run keeps its own."""
     return len(source.train) // config.batch_size if resumed is None else recorded_steps(resumed)
 
 
 def train_batches(config: TrainConfig, source: Source, steps: int, done: int) -> DataLoader:
-    """Batches of the training images, after ``done`` steps of the training.
+    """Return the batches of the training images that follow the first ``done`` steps.
 
-    The order depends on the seed and the epoch alone, the random crops of photos on the image too;
-    what is done to whole batches on the device is the module's.
+    Their order depends on the seed and the epoch alone, the random crops of photos on the image
+    too; the module augments whole batches on the device.
 
     Args:
-        config: of the training.
-        source: its images.
-        steps: an epoch.
-        done: over the whole training.
+        config: configuration of the training.
+        source: the images.
+        steps: steps per epoch.
+        done: steps done so far, over the whole training.
     """
     p = source.preprocessing
     crop = transforms.CentreCrop.of(p)
@@ -110,7 +110,7 @@ def train_batches(config: TrainConfig, source: Source, steps: int, done: int) ->
 
 
 def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
-    """Batches of the validation images, if there are such."""
+    """Return batches of the validation images, or ``None`` if there are none."""
     if source.val is None:
         return None
     crop = transforms.CentreCrop.of(source.preprocessing)
@@ -122,9 +122,9 @@ def val_batches(config: TrainConfig, source: Source) -> DataLoader | None:
 
 
 def _outlive_the_terminal(worker: int) -> None:
-    """Ctrl-C, and a terminal that is closed, reach the workers too.
+    """Make a worker ignore Ctrl-C and the closing of its terminal, which reach it too.
 
-    They must live on, to let the training end its step.
+    It must live on so that the training can end its step.
     """
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):

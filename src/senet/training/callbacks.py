@@ -1,4 +1,4 @@
-"""What Lightning does beside the steps: the table, the lines, the bar, checkpoints, stopping."""
+"""Lightning callbacks around the steps: the table, the lines, the bar, checkpoints, stopping."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from senet.tell import tell, terminal_is_gone
 from senet.training.module import Classifier
 
 _SECONDS_BETWEEN_REDRAWS = 0.2
-_FIRST_LINE_AFTER = 10.0  # seconds; then twice as long from line to line, up to:
+_FIRST_LINE_AFTER = 10.0  # seconds; the wait then doubles from line to line, up to:
 _SECONDS_BETWEEN_LINES = 300.0
 
 
 class Table(Callback):
-    """Writes a row of ``metrics.csv`` at the end of every epoch.
+    """A callback that writes a row of ``metrics.csv`` at the end of every epoch.
 
     Args:
-        folder: of the run. A resumed run keeps the rows of the epochs it does not do again.
+        folder: the run folder. A resumed run keeps the rows of the epochs that it does not repeat.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -55,10 +55,10 @@ class Table(Callback):
 
 
 class Lines(Checkpoint):
-    """Prints a line an epoch, and where there is no bar also some in the midst of long ones.
+    """A callback that prints a line per epoch and, without a bar, some more during long epochs.
 
-    Being a checkpoint callback, it comes after those that write the checkpoints: what is printed is
-    safe, whatever becomes of the reader.
+    As a checkpoint callback it runs after those that write checkpoints: they are safe if printing
+    fails.
 
     Args:
         within: whether to print within an epoch too.
@@ -99,7 +99,7 @@ def _line_within(module: Classifier) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In words.
+    """Return a duration in words.
 
     Example:
         >>> _duration(42), _duration(600), _duration(9000)
@@ -126,10 +126,10 @@ def _line(row: dict[str, Any], epochs: int) -> str:
 class Bar(RichProgressBar):
     """Lightning's bar with loss and accuracy of the epoch so far, redrawn a few times a second.
 
-    It stands in one line of 80 characters, counts epochs as the lines do, and is gone in the end.
+    It fits in one line of 80 characters, counts epochs as the lines do, and disappears at the end.
 
-    Redrawing at every step, and asking for the loss to do it, would cost small networks more than
-    their step does.
+    Redrawing it at every step, and reading the loss for that, would take small networks longer than
+    the step itself.
     """
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class Bar(RichProgressBar):
 
 
 class AsideIO(TorchCheckpointIO):
-    """Writes checkpoints beside their place, then renames; Lightning's way is through ``/tmp``."""
+    """Checkpoint I/O that writes beside the file, then renames; Lightning goes through ``/tmp``."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -181,7 +181,7 @@ class AsideIO(TorchCheckpointIO):
 
 
 class Kept(ModelCheckpoint):
-    """One checkpoint of a fixed name, replaced at the ends of epochs; the folder may be moved."""
+    """One checkpoint of a fixed name, replaced at the end of epochs; the folder may be moved."""
 
     def __init__(self, path: Path, highest: str | None = None) -> None:
         super().__init__(
@@ -194,7 +194,7 @@ class Kept(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Lightning forgets the best score of a folder that has been moved since.
+        # Lightning forgets the best score if the folder has been moved since.
         def here(path: str) -> str:
             return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
@@ -205,12 +205,12 @@ class Kept(ModelCheckpoint):
         )
 
 
-_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows does not have it
 _SIGNALS = [n for n in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if n is not None]
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """A signal has asked the training to stop, and it has."""
+    """The training has stopped, as a signal asked it to."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(f"by {number.name}")
@@ -218,19 +218,19 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 class StopOnSignal(Checkpoint):
-    """Signals end the training after the step that runs, with a checkpoint of it.
+    """A callback that ends the training after the current step, with a checkpoint, on a signal.
 
-    They are Ctrl-C, SIGTERM, and the SIGHUP of a terminal that is closed (unless the program was
-    started to outlive it, by nohup). An exception in the midst of a step would leave half-made
-    weights to save. A second Ctrl-C or SIGTERM is obeyed at once, and what was saved last stays the
-    last. Being a checkpoint callback, it comes after all others, the moving average for one.
+    The signals are Ctrl-C, SIGTERM, and the SIGHUP of a terminal that is closed (unless nohup
+    started the program to outlive it). An exception in the middle of a step would leave weights
+    half updated. A second Ctrl-C or SIGTERM is obeyed at once, and the previous checkpoint stays
+    the last. As a checkpoint callback it runs after all others, such as the moving average.
 
-    Images that cannot be read any more end it likewise, between two steps.
+    Images that can no longer be read also end the training between two steps.
 
-    A context: after it, signals do what they did before.
+    It is a context manager that restores the signal handlers on exit.
 
     Args:
-        path: of the checkpoint.
+        path: the checkpoint file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -250,23 +250,23 @@ class StopOnSignal(Checkpoint):
             signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not earlier: Lightning has put up handlers of its own by now, which these replace.
+        # Not earlier: by now Lightning has installed its own handlers, which these replace.
         for number in self._before:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if number == _HANG_UP:  # comes from the terminal and from the shell, so also twice
+        if number == _HANG_UP:  # may come twice: from the terminal and from the shell
             terminal_is_gone()
         elif self.received in (number, signal.SIGINT):
             raise KeyboardInterrupt
         if self.received is None:
             self.received = signal.Signals(number)
-            tell("Stopping after this step. Once more to stop at once.")
+            tell("Stopping after this step. Repeat Ctrl-C or SIGTERM to stop at once.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # After the last step of an epoch come validation and the checkpoint of its end.
+        # The last step of an epoch is followed by validation and the end-of-epoch checkpoint.
         if self.received and not trainer.is_last_batch:
             trainer.save_checkpoint(self.path)
             raise Stopped(self.received)

@@ -27,13 +27,14 @@ from senet.training.variants import Variant, Vary, require_buildable, variants
 
 @dataclass(frozen=True)
 class Plan:
-    """Which runs a comparison is made of.
+    """The runs that a comparison consists of.
 
     Attributes:
-        config: of all runs; its model is the SE network, its seed the first of ``seeds``.
-        networks: by their names in the comparison; each is trained with every seed.
-        seeds: one run of each network each.
-        vary: the option in which the networks with SE differ; ``None`` where there is only one.
+        config: configuration of all runs; its model is the SE network, its seed the first of
+            ``seeds``.
+        networks: the networks by their names in the comparison; each is trained with every seed.
+        seeds: the seeds; each gives one run of every network.
+        vary: the option in which the networks with SE differ; ``None`` if there is only one.
     """
 
     config: TrainConfig
@@ -57,8 +58,8 @@ class Plan:
     def order(self) -> list[tuple[str, int]]:
         """Return network and seed of every run, seed by seed, every other seed in reverse order.
 
-        Whatever changes with time on the machine then falls on all alike, and whenever it is
-        stopped, no network is more than a run ahead of another.
+        Whatever changes on the machine over time then affects all networks alike, and no network is
+        ever more than one run ahead of another.
         """
         names = list(self.networks)
         turns = [names, names[::-1]]
@@ -82,7 +83,7 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = N
     """Find the twin of ``config.model``, whichever of the two it is, and name all networks.
 
     Raises:
-        ValueError: for an unknown network or option, or seeds that are none or repeated.
+        ValueError: for an unknown network or option, or if there are no seeds or repeated ones.
 
     Example:
         >>> found = plan(TrainConfig(model="resnet20_cifar", options={"reduction": 8}), (0, 1))
@@ -100,10 +101,10 @@ def plan(config: TrainConfig, seeds: Sequence[int] = (0,), vary: Vary | None = N
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
-    """Return the plan of a comparison that has been started, to resume it with.
+    """Return the plan of a comparison that has begun, to resume it.
 
     Raises:
-        FileNotFoundError: if the folder holds none.
+        FileNotFoundError: if the folder holds no comparison.
         ValueError: if its ``comparison.json`` is damaged.
     """
     begun = ComparisonFolder(Path(folder)).read()
@@ -123,19 +124,20 @@ def compare(
 ) -> Path:
     """Train an SE network and its plain twin: nothing differs but the SE blocks.
 
-    With the same seed both get the same images in the same order, the same augmentation, the same
-    recipe, and the same initial weights where they have the same parameters. So does every network
-    of a family, which differ in one option.
+    With the same seed, both get the same images in the same order, the same augmentation, the same
+    recipe, and the same initial weights wherever they share parameters. So does every network of a
+    family, whose networks differ in one option.
 
     Args:
-        config: of all; ``config.model`` is either twin. Options of SE blocks go to the SE network.
-        run_dir: the folder; it must be empty, or not be there, unless a comparison is resumed.
-        seeds: one run of each network each.
+        config: configuration of all runs; ``config.model`` is either twin. Options of SE blocks go
+            to the SE network.
+        run_dir: the folder; it must be empty or not exist, unless a comparison is resumed.
+        seeds: the seeds; each gives one run of every network.
         vary: train an SE network for each of these values, instead of one. All are built before the
             first is trained.
-        source: the images, where they are opened already; by default what ``config.data`` names.
-        resume: go on with the comparison in ``run_dir``: finished runs are left, an interrupted one
-            goes on where it stopped.
+        source: the images, if they are already open; by default what ``config.data`` names.
+        resume: resume the comparison in ``run_dir``: finished runs are kept, an interrupted one
+            continues where it stopped.
         progress: print which run it is, and what :func:`~senet.training.fit.fit` prints.
 
     Returns:
@@ -144,7 +146,7 @@ def compare(
 
     Raises:
         ValueError: as :func:`~senet.training.fit.fit`, and for a network that cannot be built.
-        Interrupted: likewise.
+        Interrupted: as :func:`~senet.training.fit.fit`.
     """
     made = plan(config, seeds, vary)
     folder = ComparisonFolder(expanded(run_dir))
@@ -185,7 +187,7 @@ def compare(
 def _same(
     folder: ComparisonFolder, made: Plan, first: RunFolder | None
 ) -> tuple[Plan, Path | None]:
-    """Return the plan to go on with, the one that was begun, and where its images are now."""
+    """Return the plan to resume, as it was begun, and where its images are now."""
     begun = read_plan(folder.path)
     place = None
     if made.config.data != begun.config.data and first and first.read_data()["record"]:
@@ -207,7 +209,7 @@ def _same(
 def _require_same_images(
     made: Plan, folder: ComparisonFolder, first: RunFolder, source: Source
 ) -> None:
-    """Refuse images that are not those of the runs before; note where they are."""
+    """Refuse images that differ from those of the earlier runs; record where they are."""
     record = first.read_data()["record"]
     if record is None:
         return
@@ -215,8 +217,8 @@ def _require_same_images(
     if found := changes(record, source.record):
         raise ValueError(
             f"the images in {source.path} have changed since {folder.path} was started: {found}."
-            " Its networks would not be trained on the same ones: put them back, or name with"
-            " --data where they are; or begin a comparison anew"
+            " Its networks would not be trained on the same images: put them back, or say with"
+            " --data where they are now; or begin a new comparison"
         )
     for name, seed in made.order():
         run = folder.run(name, seed)
@@ -231,12 +233,12 @@ def _first_begun(made: Plan, folder: ComparisonFolder) -> RunFolder | None:
 
 @contextmanager
 def _resumable(what: str, folder: ComparisonFolder) -> Iterator[None]:
-    """Say of Ctrl-C within it how the whole comparison goes on, not the run that it has hit."""
+    """On Ctrl-C, tell how to resume the whole comparison instead of the run it interrupted."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"Stopped in {what}. Go on with `{folder.resume_command}`.",
+            f"Stopped in {what}. Resume with `{folder.resume_command}`.",
             getattr(stop, "exit_code", 130),
         ) from None
 

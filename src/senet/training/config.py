@@ -1,4 +1,4 @@
-"""Everything that decides a training, in one frozen record that is checked when it is made."""
+"""Everything that determines a training, in one frozen record that is checked when it is made."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class TrainConfig:
 
     Attributes:
         model: a network of ``senet models``.
-        options: of the network, as ``create_model`` takes them.
+        options: options of the network, as ``create_model`` takes them.
         data: the bundled data set, a folder of class folders, or a data set of the hub.
-        limit: at most so many images of each split, as many of each class; ``None`` for all.
+        limit: the most images of each split, as many of each class; ``None`` for all.
         size: side in pixels of the network's input; ``None`` for what suits the data or the
             weights (photos: 224).
         epochs: passes over the training images.
-        batch_size: images a step. The last, smaller batch of an epoch is left out.
-        optimizer: ``"sgd"`` (with Nesterov's momentum) or ``"adamw"``.
+        batch_size: images per step. The last, smaller batch of an epoch is left out.
+        optimizer: ``"sgd"`` (with Nesterov momentum) or ``"adamw"``.
         lr: the highest learning rate of the schedule.
-        momentum: of SGD; AdamW has its usual two.
+        momentum: momentum of SGD; AdamW keeps its default betas.
         weight_decay: applied to every parameter, norms and biases too, as the paper does.
         schedule: ``"cosine"``, ``"step"`` or ``"onecycle"``; see ``learning_rate``.
         milestones: epochs at which ``"step"`` multiplies the learning rate by ``gamma``.
         gamma: see ``milestones``.
-        warmup: epochs, also a part of one, over which the learning rate first rises linearly.
-        label_smoothing: share of the target spread over all classes.
-        crop_padding: random crops of the image padded by so many pixels; 0 for none.
+        warmup: epochs, possibly fractional, over which the learning rate first rises linearly.
+        label_smoothing: share of the target that is spread over all classes.
+        crop_padding: random crops of the image padded by this many pixels; 0 for none.
         crop_scale: random crops of an area between this share and all of the image, and of an
             aspect ratio between 3:4 and 4:3, resized to the network's input; 1 for none.
         flip: mirror half of the images, left to right.
@@ -45,17 +45,18 @@ class TrainConfig:
         cutmix: α of CutMix (arXiv 1905.04899), 0 for none. With both, each batch takes one.
         ema: decay of the moving average of the weights that is evaluated and kept, 0 for none.
         precision: ``"32"``, ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
-        seed: of the initial weights, the order of the images, and their augmentation.
-        workers: processes that decode images; ``None`` for as many as suit.
+        seed: seed of the initial weights, the order of the images, and their augmentation.
+        workers: processes that decode images; ``None`` for a suitable number.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; a training uses one device.
-        weights: to start from: fine-tuning. A file, a published set, a URL or a repository of the
-            Hugging Face hub, as ``find_weights`` takes them. Rows of their classifier go to the
-            classes of the same name; other classes get new ones.
+        weights: weights to fine-tune: a file, a published set, a URL or a repository of the Hugging
+            Face hub, as ``find_weights`` takes them. Rows of their classifier go to the classes of
+            the same name; other classes get new rows.
         accelerate: whether the network runs its tails on the fast passes, see
             :func:`senet.accelerate`: the same results up to rounding, in less time.
 
     Raises:
-        ValueError: naming the field, its value and what it may be.
+        ValueError: if a value is out of range; the message names the field, its value and its
+            range.
 
     Example:
         >>> config = TrainConfig(model="se_resnet20_cifar", epochs=3)
@@ -96,7 +97,7 @@ class TrainConfig:
     accelerate: bool = True
 
     def __post_init__(self) -> None:
-        # JSON gives lists back; tuples all through keep a configuration comparable.
+        # JSON returns lists; tuples throughout keep configurations comparable.
         object.__setattr__(self, "options", {k: _tuples(v) for k, v in self.options.items()})
         object.__setattr__(self, "milestones", tuple(self.milestones))
         for name, (kind, low, high, span) in _RANGES.items():
@@ -112,7 +113,7 @@ class TrainConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        """What no field can decide by itself."""
+        """Check what depends on more than one field."""
         if self.warmup >= self.epochs:
             raise ValueError(
                 f"warmup must be shorter than the training: warmup={self.warmup}, "
@@ -128,7 +129,7 @@ class TrainConfig:
             )
         if self.crop_padding and self.crop_scale < 1:
             raise ValueError(
-                "crop_padding and crop_scale are two kinds of random crop, choose one: "
+                "crop_padding and crop_scale are two kinds of random crop: choose one, got "
                 f"crop_padding={self.crop_padding}, crop_scale={self.crop_scale}"
             )
         if self.precision == "16-mixed" and self.device == "cpu":
@@ -137,15 +138,15 @@ class TrainConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the configuration as a dict that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """The configuration of :meth:`to_dict`.
+        """Return the configuration that :meth:`to_dict` turned into a dict.
 
         Raises:
-            ValueError: for a field that does not exist, with near ones, or a value out of range.
+            ValueError: for an unknown field, with similar names, or a value out of range.
         """
         known = [f.name for f in fields(cls)]
         for name in values:
@@ -154,10 +155,10 @@ class TrainConfig:
         return cls(**values)
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """The fields in which two trainings differ, as ``lr: 0.1, not 0.2``.
+        """Return the fields in which two trainings differ, as ``lr: 0.1, not 0.2``.
 
-        On which device they compute, whether accelerated, and in how many processes images are
-        decoded makes no difference: a run may be resumed elsewhere.
+        The device, acceleration and the number of decoding processes do not count: a run may be
+        resumed elsewhere.
 
         Example:
             >>> TrainConfig(lr=0.1).differences(TrainConfig(lr=0.2, device="cpu"))
@@ -172,7 +173,7 @@ class TrainConfig:
 
 
 _INF = math.inf
-# field: type, least, greatest, and whether these belong to the range.
+# field: type, least and greatest value, and whether these belong to the range.
 _RANGES: dict[str, tuple[type, float, float, str]] = {
     "epochs": (int, 1, _INF, "[)"),
     "batch_size": (int, 1, _INF, "[)"),

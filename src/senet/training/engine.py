@@ -1,4 +1,4 @@
-"""Lightning, set up for these trainings: its trainer, its callbacks, and the noise it makes."""
+"""Lightning set up for these trainings: its trainer, its callbacks, and its messages silenced."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from senet.training.vanished import NameVanished
 def run_steps(
     module: Classifier, source: Source, folder: RunFolder, done: int, progress: bool
 ) -> None:
-    """Train to the last epoch, from the checkpoint ``last.ckpt`` if there are steps ``done``.
+    """Train to the last epoch, from the checkpoint ``last.ckpt`` if any steps are ``done``.
 
     Raises:
-        Stopped: by a signal.
-        NotFiniteError: by a loss, or a weight, that is none.
-        ImageError: if images cannot be read any more, also none of those next to them.
-        SharedMemoryError: if the loader's processes have too little of it.
+        Stopped: on a signal.
+        NotFiniteError: if a loss or a weight is infinite or not a number.
+        ImageError: if an image can no longer be read, nor any of those after it.
+        SharedMemoryError: if the processes of the loader have too little shared memory.
     """
     config = module.config
     with _quiet(), _one_process(), enough_shared_memory(), StopOnSignal(folder.last) as stop:
@@ -50,21 +50,21 @@ def run_steps(
                 weights_only=True,
             )
         except (SystemExit, KeyboardInterrupt):
-            # What Lightning makes of a second Ctrl-C, or of one before the first step.
+            # Lightning turns a second Ctrl-C, or one before the first step, into these.
             raise Stopped(stop.received or signal.SIGINT) from None
 
 
 def _callbacks(
     config: TrainConfig, source: Source, folder: RunFolder, progress: bool, stop: StopOnSignal
 ) -> list[Callback]:
-    """In the order in which Lightning calls them, those that write checkpoints last."""
+    """Return the callbacks in the order in which Lightning calls them, checkpoints last."""
     callbacks: list[Callback] = [Table(folder), NameVanished()]
     bar = progress and sys.stdout.isatty()
     if bar:
         callbacks.append(Bar())
     if config.ema:
-        # All tensors in one go. Lightning's EMAWeightAveraging does the same tensor by tensor, for
-        # two to three times as long.
+        # All tensors at once. Lightning's EMAWeightAveraging goes tensor by tensor, which takes two
+        # to three times as long.
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     if source.val is not None:
         callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
@@ -82,7 +82,7 @@ def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -
         max_epochs=config.epochs,
         callbacks=callbacks,
         logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
-        # Nothing is logged at single steps; every look whether there is something would cost.
+        # Nothing is logged at single steps, and each check whether there is something costs time.
         log_every_n_steps=module.steps,
         enable_progress_bar=any(isinstance(c, Bar) for c in callbacks),
         enable_model_summary=False,
@@ -90,25 +90,25 @@ def _trainer(module: Classifier, folder: RunFolder, callbacks: list[Callback]) -
         # Sizes never change, so a GPU may look for its fastest convolutions once.
         benchmark=device.type == "cuda",
         default_root_dir=folder.path,
-        # One process, whatever scheduler has started it.
+        # One process, whatever scheduler started it.
         plugins=[LightningEnvironment(), AsideIO()],
     )
 
 
-# What Lightning warns everybody of, and what does not concern these trainings.
+# Warnings of Lightning that do not concern these trainings.
 _NOISE = (
     "does not have many workers",
-    "dataloader is not resumable",  # but it begins where it should: see batches.py
+    "dataloader is not resumable",  # it is: batches.py begins it at the right batch
     "Checkpoint directory .* exists and is not empty",
     "available but not used",
     "no `?val_dataloader",
-    "LeafSpec",  # it uses something of PyTorch that is going to be renamed
+    "LeafSpec",  # Lightning uses a name that PyTorch is going to change
 )
 
 
 @contextmanager
 def _one_process() -> Iterator[None]:
-    """Write for TensorBoard whatever ``RANK`` or ``SLURM_PROCID`` say, as the only process.
+    """Make this the process that writes for TensorBoard, whatever ``RANK`` or ``SLURM_PROCID`` say.
 
     Lightning reads them when it is imported, and leaves writing to the process of rank 0.
     """
@@ -122,7 +122,7 @@ def _one_process() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Lightning says to everybody: tips, devices that are there, workers."""
+    """Silence Lightning's general messages: tips, available devices, workers."""
     loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric")]
     levels = [log.level for log in loggers]
     for log in loggers:

@@ -1,4 +1,4 @@
-"""How good a network is on a split: its logits, and the figures made of them."""
+"""Evaluation of a network on a split: its logits, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def predict_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits of every image of a split, in its order.
 
-    Images that cannot be read any more are left out, with a warning that names them.
+    Images that can no longer be read are left out, with a warning that names them.
 
     Args:
         model: a classifier; left in evaluation mode, on the device.
         split: the images.
-        preprocessing: what the network wants to be fed.
-        batch_size: images at a time.
-        device: where to compute; ``"auto"`` takes a GPU where there is one.
-        workers: processes that decode images; ``None`` for as many as suit.
+        preprocessing: the preprocessing that the network expects.
+        batch_size: images per batch.
+        device: where to compute; ``"auto"`` takes a GPU if there is one.
+        workers: processes that decode images; ``None`` for a suitable number.
 
     Returns:
         labels, int64 ``[n]``, and logits, float32 ``[n, K]``.
@@ -64,8 +64,8 @@ def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
         classes: names of the K classes.
 
     Returns:
-        ``accuracy``; ``top5``, the share of images whose five highest logits hold the right one,
-        where there are more than five classes, else ``None``; ``loss``, the mean cross-entropy;
+        ``accuracy``; ``top5``, the share of images whose right class has one of the five highest
+        logits, or ``None`` for at most five classes; ``loss``, the mean cross-entropy;
         ``class_accuracy`` by the name of the class, ``None`` for a class without an image; and
         ``images``, n.
 
@@ -104,29 +104,28 @@ def evaluate(
     device: torch.device | str = "auto",
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run, or a model file, on images that it was not trained on.
+    """Evaluate a run or a model file, by default on images that it was not trained on.
 
     Args:
         model: the folder of a finished run, or a model file.
-        data: a data set or a folder, whose classes are some of the model's, or all, in any order;
-            by default that of the run, with the split into training, validation and test images
-            that the run recorded. Another folder without train, val and test folders is taken
-            whole.
-        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation); by default test, where
+        data: a data set or a folder, whose classes are some or all of the model's, in any order; by
+            default that of the run, with the split into training, validation and test images that
+            the run recorded. Any other folder without train, val and test folders is taken whole.
+        split: ``"test"``, ``"val"`` or ``"train"`` (without augmentation); by default ``"test"`` if
             there are splits.
-        batch_size: images at a time.
-        device: where to compute; ``"auto"`` takes a GPU where there is one.
-        workers: processes that decode images; ``None`` for as many as suit.
+        batch_size: images per batch.
+        device: where to compute; ``"auto"`` takes a GPU if there is one.
+        workers: processes that decode images; ``None`` for a suitable number.
 
     Returns:
-        the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, these figures of
-        images that have come into the run's own folder since, or ``None``; and ``seen``, how many
-        images of another folder the network was trained on.
+        the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, the same figures
+        for images that were added to the run's own folder since, or ``None``; and ``seen``, how
+        many images of another folder the network was trained on.
 
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: if the data have a class that the model does not know, a split is missing, or
-            ``data`` is needed and not given.
+            ``data`` is needed but not given.
     """
     network, record, found = open_scored(model, data, split)
 

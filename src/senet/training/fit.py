@@ -36,14 +36,14 @@ from senet.training.schedule import learning_rate
 
 
 class DivergenceError(FloatingPointError):
-    """The training has come to numbers that are none. The message says where, and what to try."""
+    """The training has diverged. The message says where, and what to try."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP has ended a training. The message says how to go on.
+    """Ctrl-C, SIGTERM or SIGHUP has ended a training. The message says how to resume it.
 
     Attributes:
-        exit_code: what a shell expects of a program that ends so: 130, 143 or 129.
+        exit_code: the exit status that a shell expects then: 130, 143 or 129.
     """
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
@@ -62,20 +62,20 @@ def fit(
 ) -> RunResult:
     """Train, evaluate on the test images, and leave everything in a run folder.
 
-    The same configuration gives the same weights, to the bit on a CPU with the same number of
+    The same configuration gives the same weights, bit for bit on a CPU with the same number of
     threads, whether or not the run was interrupted and resumed.
 
     Args:
-        config: of the training.
-        run_dir: the folder; it must be empty, or not be there, unless a run is resumed.
-        source: the images, where they are opened already; by default what ``config.data`` names.
-        resume: go on with the run in ``run_dir``. A finished run is only read. If ``config.data``
-            names another folder than the run's, its images are taken from there.
-        changed_data: go on also where images of the run are missing or have changed since it began.
-        progress: print what was found and a line an epoch, and on a terminal show a bar.
+        config: configuration of the training.
+        run_dir: the folder; it must be empty or not exist, unless a run is resumed.
+        source: the images, if they are already open; by default what ``config.data`` names.
+        resume: resume the run in ``run_dir``. A finished run is only read. If ``config.data`` names
+            another folder than the run's, its images are taken from there.
+        changed_data: resume even if images of the run are missing or have changed since it began.
+        progress: print what was found and a line per epoch, and show a bar on a terminal.
 
     Returns:
-        the figures of the run, as ``result.json`` in the folder has them.
+        the figures of the run, as in the ``result.json`` of the folder.
 
     Raises:
         ValueError: if the folder is taken, the configuration or the images are not those of the run
@@ -97,7 +97,7 @@ def fit(
          'result.json', 'tensorboard']
     """
     folder = RunFolder(expanded(run_dir))
-    find_device(config.device)  # refuses one that is not here, before anything is made
+    find_device(config.device)  # refuses a missing device before anything is written
     place = None
     if resume:
         config, place = _same(folder, config)
@@ -135,7 +135,7 @@ def fit(
         raise ValueError(_about_images(error, folder)) from error
     except SharedMemoryError as error:
         command = f"{folder.resume_command} --workers 0"
-        raise SharedMemoryError(f"{error}. Go on with `{command}`") from error
+        raise SharedMemoryError(f"{error}. Resume with `{command}`") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _about_disk(error, folder) from error
@@ -146,7 +146,7 @@ def fit(
 
 
 def _with_options_of_weights(config: TrainConfig) -> TrainConfig:
-    """With what the weights need of the network; options that were asked for come first."""
+    """Add the network options that the weights need; options of the configuration come first."""
     if config.weights is None:
         return config
     needed = needed_options(find_weights(config.weights, config.model), config.model)
@@ -154,12 +154,12 @@ def _with_options_of_weights(config: TrainConfig) -> TrainConfig:
 
 
 def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | None]:
-    """The configuration to go on with, which is that of the run, and where its images are now.
+    """Return the configuration to resume, which is that of the run, and where its images are now.
 
-    The place is ``None`` where they are taken from where they were.
+    The place is ``None`` if they have not moved.
     """
     begun = TrainConfig.from_dict(folder.read_config())
-    if config.weights is not None:  # the run has added the options that they need
+    if config.weights is not None:  # the run added the options that they need
         config = replace(config, options={**begun.options, **config.options})
     place = None
     if config.data != begun.data and folder.read_data()["record"]:
@@ -174,7 +174,7 @@ def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | N
 
 
 def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) -> None:
-    """Refuse images that are not those of the run, unless they may have changed; note where."""
+    """Refuse images that differ from those of the run, unless allowed; record where they are."""
     record = folder.read_data()["record"]
     if record is None:
         return
@@ -183,8 +183,8 @@ def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) 
     if found and not changed_data:
         raise ValueError(
             f"the images in {source.path} have changed since {folder.path} was started: {found}."
-            " Put them back, or name with --data where they are; or go on with those that are "
-            f"there: `{folder.resume_command} --changed-data ok`"
+            " Put them back, or say with --data where they are now; or resume with the images as "
+            f"they are: `{folder.resume_command} --changed-data ok`"
         )
     note_data(folder, source, found)
 
@@ -217,7 +217,7 @@ def _classifier(
 
 
 def _environment(config: TrainConfig) -> dict[str, Any]:
-    """Return what ``config.json`` says of versions, device and threads."""
+    """Return what ``config.json`` says about versions, device and threads."""
     import pytorch_lightning
 
     import senet
@@ -238,10 +238,10 @@ def _device_name(config: TrainConfig) -> str:
 
 
 def _space(module: Classifier, test_images: int) -> int:
-    """Bytes that a run leaves on disk, and writes aside while it replaces its largest file."""
+    """Return the bytes that a run needs on disk, also while it replaces its largest file."""
     weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     copies = 1 + {"sgd": 1, "adamw": 2}[module.config.optimizer] + bool(module.config.ema)
-    checkpoints = 3  # the last, the best, and the one that is being written
+    checkpoints = 3  # the last, the best, and the one being written
     return weights * (copies * checkpoints + 2) + 4 * test_images * module.classes + 1_000_000
 
 
@@ -255,12 +255,12 @@ def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool
 
 
 def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
-    """Say what is trained, and where."""
+    """Print what is trained, and where."""
     config, device = module.config, _device_name(module.config)
     for line in found_network(config, module.module, source, device, module.steps):
         tell(line)
     if done := _steps_done(folder):
-        tell(f"going on after step {done:,} of {config.epochs * module.steps:,}")
+        tell(f"resuming after step {done:,} of {config.epochs * module.steps:,}")
     tell(f"run folder {folder.path}")
     tell()
 
@@ -269,10 +269,10 @@ def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
 
 
 def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
-    """Evaluate the last weights, and write everything that is left to write."""
+    """Evaluate the last weights, and write the remaining files."""
     config, model = module.config, module.module
     state = _checkpoint(folder)
-    # Under `state_dict` Lightning keeps the averaged weights where there are such.
+    # Under `state_dict` Lightning keeps the averaged weights if there are any.
     load_state(model, read_state(folder.last), folder.last)
     labels, logits = predict_split(
         model,
@@ -311,7 +311,7 @@ def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
 
 
 def _steps_done(folder: RunFolder) -> int:
-    """Optimizer steps that the last checkpoint has behind it, 0 without one."""
+    """Return the optimizer steps up to the last checkpoint, 0 without one."""
     return _checkpoint(folder)["global_step"] if folder.last.is_file() else 0
 
 
@@ -320,7 +320,7 @@ def _checkpoint(folder: RunFolder) -> dict[str, Any]:
         return torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # unpickling rubbish can raise anything
         raise ValueError(
-            f"{folder.last} is damaged: {str(error).splitlines()[0]}. Delete it to begin again, or "
+            f"{folder.last} is damaged: {str(error).splitlines()[0]}. Delete it to start over, or "
             "put best.ckpt in its place"
         ) from error
 
@@ -331,7 +331,7 @@ def _checkpoint(folder: RunFolder) -> dict[str, Any]:
 def _how_to_resume(folder: RunFolder) -> str:
     steps = _steps_done(folder)
     kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
-    return f"Stopped: {kept}. Go on with `{folder.resume_command}`."
+    return f"Stopped: {kept}. Resume with `{folder.resume_command}`."
 
 
 def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFolder) -> str:
@@ -356,7 +356,7 @@ def _about_images(error: ImageError, folder: RunFolder) -> str:
     kept = f"a checkpoint of step {steps} is kept" if steps else "there is no checkpoint yet"
     return (
         f"{error}, and none of the images after it can be read: is their disk still there? "
-        f"Stopped: {kept}. Go on with `{folder.resume_command}`"
+        f"Stopped: {kept}. Resume with `{folder.resume_command}`"
     )
 
 
@@ -365,7 +365,7 @@ def _about_disk(error: OSError, folder: RunFolder) -> OSError:
     kept = f"the checkpoint of step {steps}" if steps else "no checkpoint yet"
     return OSError(
         error.errno,
-        f"{error.strerror}: the run could not be written. What was there is whole, with {kept}. "
-        f"Make room, then go on with `{folder.resume_command}`",
+        f"{error.strerror}: the run could not be written. What was written before is intact, with "
+        f"{kept}. Make room, then resume with `{folder.resume_command}`",
         str(folder.path),
     )

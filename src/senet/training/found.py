@@ -1,4 +1,4 @@
-"""What a training says before it begins: the images that were found, the network, and where to."""
+"""What a training prints before it begins: the images that were found, and the network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from senet.data import Source, Split
 from senet.training.config import TrainConfig
 
 MOST_CLASSES = 20
-"""So many classes have a line each; of more, it is said how large they are."""
+"""Up to so many classes get a line each; for more, only the range of their sizes is printed."""
 
 LONGEST_NAME = 40
 SPLITS = ("train", "val", "test")
 
 
 def found_images(source: Source) -> list[str]:
-    """Lines about the images: how many, of what classes and sizes, and in which splits.
+    """Return lines about the images: how many, of which classes and sizes, in which splits.
 
     Example:
         >>> from senet.data import open_source
@@ -39,13 +39,13 @@ def found_images(source: Source) -> list[str]:
         return [title, "", *_table(names, counts)]
     parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
     least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
-    return [title, f"{parts}; a class has {least:,} to {most:,} images of train"]
+    return [title, f"{parts}; each class has {least:,} to {most:,} training images"]
 
 
 def found_network(
     config: TrainConfig, model: torch.nn.Module, source: Source, device: str, steps: int
 ) -> list[str]:
-    """Lines about the network, and how much there is to do."""
+    """Return lines about the network, and about how much there is to do."""
     parameters = sum(p.numel() for p in model.parameters())
     size = source.preprocessing.size
     threads = torch.get_num_threads()
@@ -67,7 +67,7 @@ def _sizes(source: Source) -> str:
 
 
 def _counts(split: Split, classes: int) -> list[int]:
-    """Images of every class, and of all."""
+    """Return the number of images of every class, and of all."""
     return [*np.bincount(split.labels, minlength=classes).tolist(), len(split)]
 
 

@@ -1,4 +1,4 @@
-"""The classifier that a training begins with: what weights know of its classes, and new rows."""
+"""The classifier that a training begins with: rows of the weights where they fit, and new ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from senet.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Head:
-    """Where the rows of a classifier come from, one row a class.
+    """Where the rows of a classifier come from, one row per class.
 
     Attributes:
-        kept: classes whose rows are those of the weights.
-        new: classes whose rows are as a new network has them.
+        kept: classes whose rows come from the weights.
+        new: classes whose rows are initialized anew.
         named: whether the weights name their classes. If not, the rows are all kept or all new.
     """
 
@@ -31,27 +31,27 @@ class Head:
     def __str__(self) -> str:
         if not self.new:
             how = "by name" if self.named else "in the order of the weights, which do not name them"
-            return f"the classifier keeps its rows of all {len(self.kept):,} classes, {how}"
+            return f"the classifier keeps its rows for all {len(self.kept):,} classes, {how}"
         if not self.kept:
             return f"the classifier is new, for {len(self.new):,} other classes"
         return (
-            f"the classifier keeps its rows of {len(self.kept):,} classes ({listed(self.kept)}) and"
-            f" has new ones of {len(self.new):,} ({listed(self.new)})"
+            f"the classifier keeps its rows for {len(self.kept):,} classes ({listed(self.kept)})"
+            f" and has new ones for {len(self.new):,} ({listed(self.new)})"
         )
 
 
 def with_rows_by_name(
     model: Network, state: Mapping[str, Tensor], weights: Weights, classes: Sequence[str]
 ) -> tuple[dict[str, Tensor], Head]:
-    """A state dict whose classifier fits ``classes``: every row goes to the class of its name.
+    """Return a state dict whose classifier fits ``classes``: rows go to the class of their name.
 
-    What has no namesake among the classes of the weights keeps the row that ``model`` has.
+    A class whose name the weights do not have keeps the row of ``model``.
 
     Args:
-        model: as it is before the training, with as many outputs as there are classes.
-        state: of the weights.
-        weights: where ``state`` is from.
-        classes: of the training, in the order of their numbers.
+        model: the network before the training, with as many outputs as there are classes.
+        state: the state dict of the weights.
+        weights: where ``state`` comes from.
+        classes: the classes of the training, in the order of their numbers.
     """
     state = model.translate(state)
     own = {name: value for name, value in model.state_dict().items() if name.startswith("fc.")}
@@ -76,10 +76,10 @@ def with_rows_by_name(
 
 
 def named_classes(weights: Weights) -> tuple[str, ...]:
-    """The names of the classes of weights, in the order of their rows; none where nobody says."""
+    """Return the class names of weights, in the order of their rows; empty if unknown."""
     if weights.record is not None:
         return weights.record.classes
-    run = RunFolder(Path(weights.file).parent.parent)  # of a checkpoint in the folder of a run
+    run = RunFolder(Path(weights.file).parent.parent)  # of a checkpoint in a run folder
     try:
         return tuple(map(str, run.read_data()["classes"]))
     except (OSError, ValueError, KeyError, TypeError):

@@ -17,8 +17,8 @@ from senet.training.config import TrainConfig
 from senet.training.record import EpochRecord
 from senet.training.schedule import learning_rate
 
-# Asking a GPU for a number makes it wait, so its losses are looked at this often; those of the CPU
-# at every step.
+# Reading a number from a GPU makes it wait, so its losses are checked only this often; on the CPU
+# they are checked at every step.
 _STEPS_BETWEEN_LOOKS = 50
 
 
@@ -31,19 +31,19 @@ class NotFiniteError(ArithmeticError):
 
 
 class Classifier(LightningModule):
-    """Trains an image classifier as a configuration says.
+    """A Lightning module that trains an image classifier as a configuration says.
 
-    Nothing random is left to the state of a generator: what happens to the batch of step t depends
-    on the seed and t alone. So twins get the same batches, and a resumed run goes on as if it had
+    Nothing random depends on the state of a generator: what happens to the batch of step t depends
+    on the seed and t alone. So twins get the same batches, and a resumed run continues as if it had
     never stopped.
 
     Args:
-        module: takes ``[B, C, H, W]`` to logits ``[B, K]``. Its weights are under ``module.`` in a
-            checkpoint, a prefix that :func:`senet.models.weights.file.read_state` takes off.
-        classes: K.
-        config: of the training.
-        preprocessing: of the images.
-        steps: optimizer steps an epoch.
+        module: maps ``[B, C, H, W]`` to logits ``[B, K]``. Its weights are under ``module.`` in a
+            checkpoint, a prefix that :func:`senet.models.weights.file.read_state` removes.
+        classes: K, the number of classes.
+        config: configuration of the training.
+        preprocessing: preprocessing of the images.
+        steps: optimizer steps per epoch.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Classifier(LightningModule):
         )
 
     def _seed_global(self, seed: int) -> None:
-        """For networks that draw numbers themselves: dropout, stochastic depth.
+        """Seed networks that draw random numbers themselves: dropout, stochastic depth.
 
-        Not ``torch.manual_seed``: where the GPU is not in use, it notes every call for later.
+        ``torch.manual_seed`` will not do: while the GPU is not in use, it queues every call.
         """
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
@@ -118,7 +118,7 @@ class Classifier(LightningModule):
         return loss
 
     def augmented(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The batch as the network gets it in training; ``step`` and the seed decide its chances.
+        """Return the batch as the network sees it in training, random by ``step`` and the seed.
 
         Args:
             images: uint8 ``[B, C, H, W]``.
@@ -126,7 +126,7 @@ class Classifier(LightningModule):
             step: from 0, counted over the whole training.
 
         Returns:
-            normalised images, and labels ``[B]``, or ``[B, K]`` where images were mixed.
+            normalised images, and labels ``[B]``, or ``[B, K]`` if images were mixed.
         """
         config, generator = self.config, transforms.generator(self.config.seed, step)
         if config.crop_padding:
@@ -153,10 +153,10 @@ class Classifier(LightningModule):
         self.log_dict({k: row[k] for k in ("train_loss", "train_accuracy", "lr", "step_ms")})
 
     def row(self) -> dict[str, Any]:
-        """The figures of the epoch, as ``metrics.csv`` has them.
+        """Return the figures of the epoch, by the columns of ``metrics.csv``.
 
         Raises:
-            NotFiniteError: instead of figures that are none.
+            NotFiniteError: if a loss is infinite or not a number.
         """
         self._require_finite_losses()
         return {
@@ -207,7 +207,7 @@ class Classifier(LightningModule):
             raise NotFiniteError(f"the loss is {self.record.losses[at].item()}", step)
 
     def _require_finite_weights(self) -> None:
-        """The last step of an epoch may have spoilt them, and no later loss has told so."""
+        """Refuse weights spoilt by the last step of an epoch, which no later loss has shown."""
         finite = [p.isfinite().all() for p in self.parameters()]
         if not torch.stack(finite).all():
             raise NotFiniteError("a weight is not finite", self.global_step - 1)

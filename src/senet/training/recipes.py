@@ -1,4 +1,4 @@
-"""Recipes: functions that return a :class:`TrainConfig`, to be taken as they are or overridden.
+"""Recipes: functions that return a :class:`TrainConfig`, to use as they are or to override.
 
 >>> from dataclasses import replace
 >>> replace(cifar(), model="se_resnet56_cifar", seed=1).epochs
@@ -14,9 +14,9 @@ from senet.training.config import TrainConfig
 
 
 def quick() -> TrainConfig:
-    """Minutes on two CPU cores, on the bundled images: what ``senet compare`` does by default.
+    """The default of ``senet compare``: minutes on two CPU cores, on the bundled images.
 
-    How it was chosen stands in docs/experiments.md.
+    docs/experiments.md says how it was chosen.
     """
     return TrainConfig(
         model="se_resnet8_cifar",
@@ -32,12 +32,12 @@ def quick() -> TrainConfig:
 
 
 def cifar() -> TrainConfig:
-    """CIFAR-10 as in section 5.1 of the paper, which takes over what each network's authors did.
+    """CIFAR-10 as in section 5.1 of the paper, which follows the authors of each network.
 
-    These are the residual networks' (arXiv 1512.03385, section 4.2): 64,000 steps of 128 images,
-    which is 164 epochs of 50,000; a tenth of the learning rate from half and from three quarters
-    of that on; crops from 4 pixels of padding, and flips. For ``resnet110_cifar`` its authors warm
-    up: ``warmup=1`` comes near.
+    These settings are those of residual networks (arXiv 1512.03385, section 4.2): 64,000 steps of
+    128 images, which is 164 epochs of 50,000; the learning rate divided by ten after half and again
+    after three quarters of them; crops from 4 pixels of padding, and flips. For
+    ``resnet110_cifar`` its authors warm up: ``warmup=1`` comes close.
     """
     return TrainConfig(
         model="se_resnet20_cifar",
@@ -54,15 +54,15 @@ def cifar() -> TrainConfig:
 
 
 def imagenet(batch_size: int = 256) -> TrainConfig:
-    """ImageNet as in section 5.1 of the paper: 100 epochs, a tenth of the rate every 30.
+    """ImageNet as in section 5.1 of the paper: 100 epochs, the rate divided by ten every 30.
 
-    The paper has 1024 images a step and a learning rate of 0.6; for other batches the rate follows
-    in proportion (arXiv 1706.02677). The weight decay is that of the residual networks, 1e-4. The
-    paper's momentum is the plain one, here it is Nesterov's. Name a folder of class folders as
+    The paper takes 1024 images per step and a learning rate of 0.6; for other batch sizes the rate
+    scales in proportion (arXiv 1706.02677). The weight decay is that of residual networks, 1e-4.
+    The paper uses plain momentum, this recipe Nesterov's. Name a folder of class folders as
     ``data``.
 
     Args:
-        batch_size: images a step.
+        batch_size: images per step.
     """
     return TrainConfig(
         model="se_resnet50",
@@ -79,10 +79,10 @@ def imagenet(batch_size: int = 256) -> TrainConfig:
 
 
 def photos() -> TrainConfig:
-    """Photos of one's own, from nothing: what ``senet train`` does with a folder.
+    """Your own photos, from scratch: the default of ``senet train`` for a folder.
 
-    A small network and strong crops, for there are seldom many photos. Better than any recipe is
-    to start from weights: ``finetune``.
+    A small network and strong crops, since there are seldom many photos. Starting from weights is
+    better: see :func:`finetune`.
     """
     return TrainConfig(
         model="se_resnet18",
@@ -99,7 +99,7 @@ def photos() -> TrainConfig:
 
 
 def finetune() -> TrainConfig:
-    """A few epochs from published weights on images of one's own: name ``weights`` and ``data``."""
+    """A few epochs from published weights on your own images: name ``weights`` and ``data``."""
     return TrainConfig(
         model="se_resnet50",
         data="./photos",
@@ -125,10 +125,10 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
 
 
 def recipe(name: str) -> TrainConfig:
-    """The configuration of a recipe.
+    """Return the configuration of a recipe.
 
     Raises:
-        ValueError: if there is no such recipe; the message suggests near names.
+        ValueError: if there is no such recipe; the message suggests similar names.
 
     Example:
         >>> recipe("cifr")

@@ -1,4 +1,4 @@
-"""What happened in the steps of one epoch."""
+"""The record of the steps of one epoch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 
 
 class EpochRecord:
-    """Loss, hits and time of every step of an epoch, so far.
+    """Loss, hits and time of every step of an epoch so far.
 
-    Losses and hits stay on the device until the epoch is over: adding one waits for nothing. The
-    record goes into checkpoints, so that the figures of an interrupted epoch are those of the
-    whole.
+    Losses and hits stay on the device until the epoch is over, so adding them waits for nothing.
+    The record is saved in checkpoints, so that the figures of an interrupted epoch cover all of it.
 
     Args:
-        steps: of an epoch.
+        steps: steps per epoch.
 
     Example:
         >>> record = EpochRecord(steps=2)
@@ -46,20 +45,20 @@ class EpochRecord:
         self.losses, self.hits = self.losses.to(device), self.hits.to(device)
 
     def start_clock(self) -> None:
-        """The next step begins now."""
+        """Begin the time of the next step."""
         self._since = time.perf_counter()
 
     def tick(self) -> None:
-        """A step ends now, and the next begins: waiting for images counts too.
+        """End the time of a step and begin that of the next: waiting for images counts too.
 
-        A GPU works through its queue in the time between two ends, once the queue is full.
+        On a GPU, once its queue is full, the time between two ends is that of one step's work.
         """
         now = time.perf_counter()
         self.times.append(now - self._since)
         self._since = now
 
     def add(self, loss: Tensor, hits: Tensor, images: int) -> None:
-        """Note a step: its loss, how many images were classified rightly, and of how many."""
+        """Add a step: its loss, how many images were classified correctly, and of how many."""
         self.losses[self.done] = loss
         self.hits[self.done] = hits
         self.done += 1
@@ -67,7 +66,7 @@ class EpochRecord:
 
     @property
     def loss(self) -> float:
-        """Mean over the steps."""
+        """Mean loss over the steps."""
         return self.losses[: self.done].double().mean().item()
 
     @property
@@ -80,7 +79,7 @@ class EpochRecord:
 
     @property
     def step_ms(self) -> float:
-        """Median."""
+        """Median time of a step, in milliseconds."""
         return 1000 * statistics.median(self.times) if self.times else 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""The learning rate of every step, as a pure function: nothing to save, nothing to resume."""
+"""The learning rate of every step as a pure function, with no state to save or resume."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ ONECYCLE_END = 1 / 250_000
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step.
+    """Return the learning rate of a step.
 
-    After a warm-up that rises linearly to ``lr`` over ``config.warmup`` epochs, and with p the
-    share 0 … 1 of the steps after it that are done:
+    It rises linearly to ``lr`` over ``config.warmup`` epochs. Afterwards, with p the share 0 … 1 of
+    the remaining steps that are done, it is:
 
     * ``"cosine"``: lr (1 + cos πp) / 2, arXiv 1608.03983 without restarts;
-    * ``"step"``: lr, multiplied by ``gamma`` from each epoch of ``milestones`` on;
+    * ``"step"``: lr, multiplied by ``gamma`` at each epoch of ``milestones``;
     * ``"onecycle"``: from lr/25 up to lr while p < 0.3, then down to lr/250000, both along a
       half cosine (arXiv 1708.07120, with the constants of PyTorch's scheduler).
 
     Args:
         config: names the schedule and its numbers.
         step: from 0, counted over the whole training.
-        steps_per_epoch: optimizer steps an epoch.
+        steps_per_epoch: optimizer steps per epoch.
 
     Example:
         >>> config = TrainConfig(lr=0.1, schedule="step", milestones=(2, 4), epochs=5)
@@ -53,5 +53,5 @@ def _onecycle(p: float) -> float:
 
 
 def _between(start: float, end: float, p: float) -> float:
-    """From ``start`` to ``end`` along half a cosine."""
+    """Return the point ``p`` on the half cosine from ``start`` to ``end``."""
     return end + (start - end) * _cosine(p)

@@ -1,4 +1,4 @@
-"""Which images are in which step of a training."""
+"""The images of each step of a training."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from senet.data.loaders import EpochSampler
 class Steps(Sampler[list[Any]]):
     """The batches of an epoch: the same number in every epoch, all full.
 
-    The epoch that a resumed training is in begins at one of its batches, later epochs at their
-    first. Which of the two it is follows from the epoch of the images' order, and not from whether
-    somebody has iterated before: a loader with worker processes asks for more than one iterator.
+    A resumed training begins in the middle of an epoch; later epochs begin at their first batch.
+    The epoch of the image sampler decides which of the two applies, not whether this sampler was
+    iterated before: a loader with worker processes creates more than one iterator.
 
-    Lightning calls ``set_epoch`` of what it finds as ``sampler``, and counts the batches of a whole
-    epoch in a resumed one too, so the length is always that.
+    Lightning calls ``set_epoch`` of the attribute ``sampler``, and counts the batches of a whole
+    epoch even in a resumed one, so the length is always that of a whole epoch.
 
     Args:
-        images: their order in every epoch.
-        batch_size: images a step.
-        steps: batches an epoch. If there are too few images for so many, some come twice.
-        epoch: the one that the training begins in.
-        first: the batch that it begins with.
+        images: the order of the images in every epoch.
+        batch_size: images per step.
+        steps: batches per epoch. If there are too few images for that many, some come twice.
+        epoch: the epoch in which the training begins.
+        first: the batch with which it begins.
 
     Example:
         >>> images = EpochSampler(7, shuffle=False, epoch=2)

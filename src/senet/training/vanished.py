@@ -1,4 +1,4 @@
-"""Images that cannot be read any more in the midst of a training."""
+"""Images that can no longer be read during a training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from senet.data.loaders import unreadable
 
 
 class NameVanished(Callback):
-    """Names, after every epoch, the images that were to be read and could not be.
+    """A callback that names, after every epoch, the images that could not be read.
 
-    Others have taken their places; see :func:`senet.data.loader`. Each is named once.
+    Others took their places; see :func:`senet.data.loader`. Each is named once.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class NameVanished(Callback):
 
 
 def about_unreadable(found: dict[str, str], note: str) -> str:
-    """A message that counts and names images that could not be read.
+    """Return a message that counts and names images that could not be read.
 
     Example:
         >>> print(about_unreadable({"cat/1.jpg": "there is no such file"}, "it does not count"))

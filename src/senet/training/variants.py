@@ -1,9 +1,9 @@
 """The networks of a comparison: one with SE and its plain twin, or one for each value of an option.
 
-A pair is the family of a single network with SE. Where an option is varied, there is one network
-with SE for each of its values, and the plain twin is trained once; unless the option is of the
-plain network too, such as its widths. Then every value has a plain twin of its own, so that a
-difference between twins is still the difference that SE makes.
+A pair is a family with a single SE network. If an option is varied, there is one SE network for
+each of its values, and the plain twin is trained once, unless the plain network has the option too,
+such as its widths. Then every value has its own plain twin, so that the difference between twins is
+still the difference that SE makes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Vary:
     """An option of the network, and the values that it takes in turn.
 
     Attributes:
-        option: its name.
-        values: a list of numbers, one a stage, is one value.
+        option: name of the option.
+        values: its values; a list of numbers, one per stage, is one value.
 
     Raises:
-        ValueError: if there is no value, or one that is there already.
+        ValueError: if there is no value, or a repeated one.
 
     Example:
         >>> print(Vary("se_stages", (2, [3, 4], None)))
@@ -43,20 +43,18 @@ class Vary:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        # JSON gives lists back; tuples can be compared, and kept in a set.
+        # JSON returns lists; tuples can be compared, and kept in a set.
         values = tuple(tuple(v) if isinstance(v, list) else v for v in self.values)
         object.__setattr__(self, "values", values)
         if not values or len(set(values)) < len(values):
-            raise ValueError(
-                f"the values of {self.option} must be different ones, at least one, got {values}"
-            )
+            raise ValueError(f"{self.option} needs one or more values, all different, got {values}")
 
     def __str__(self) -> str:
         return f"{self.option}={','.join(map(written, self.values))}"
 
 
 def written(value: Any) -> str:
-    """A value as the command line takes it.
+    """Return a value as the command line takes it.
 
     Example:
         >>> [written(v) for v in (8, (4, 8, 16), True, None, "3x3")]
@@ -73,9 +71,11 @@ class Variant:
 
     Attributes:
         model: its name in the registry.
-        options: of the network, as ``create_model`` takes them.
-        twin: name in the comparison of the plain network it is held against; ``None`` for that one.
-        value: what the varied option is here, as it is written; ``None`` where it plays no part.
+        options: options of the network, as ``create_model`` takes them.
+        twin: name in the comparison of the plain network that it is compared with; ``None`` for a
+            plain network.
+        value: value of the varied option, as the command line takes it; ``None`` where it plays no
+            part.
     """
 
     model: str
@@ -85,19 +85,19 @@ class Variant:
 
     @property
     def recorded(self) -> Network:
-        """What ``comparison.json`` says of it; the options are in the ``config.json`` of a run."""
+        """The entry in ``comparison.json``; the options are in the ``config.json`` of a run."""
         return Network(self.model, self.twin, self.value)
 
 
 def variants(config: TrainConfig, vary: Vary | None = None) -> dict[str, Variant]:
-    """The networks of a comparison by their names in it, a plain one before those held against it.
+    """Return the networks of a comparison by name, a plain one before those compared with it.
 
     Args:
-        config: of the trainings; ``config.model`` is the SE network.
-        vary: an option of it; ``None`` for the pair alone.
+        config: configuration of the trainings; ``config.model`` is the SE network.
+        vary: an option of the network and its values; ``None`` for the pair alone.
 
     Raises:
-        ValueError: if the network has no such option, with near ones.
+        ValueError: if the network has no such option; the message suggests similar names.
 
     Example:
         >>> config = TrainConfig(model="se_resnet20_cifar")
@@ -146,7 +146,7 @@ def _require_option(config: TrainConfig, vary: Vary) -> None:
 
 
 def _of_kind(vary: Vary, options: dict[str, Any]) -> dict[str, Any]:
-    """Where the kind of attention is varied, each network gets the options that its kind takes."""
+    """Keep the options that a network's kind of attention takes, if the kind is what varies."""
     if vary.option != "attention":
         return options
     takes = ("attention", "placement", *options_of(options["attention"]))
@@ -154,7 +154,7 @@ def _of_kind(vary: Vary, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_heard(config: TrainConfig, found: Mapping[str, Variant]) -> None:
-    """Refuse an option that no network has got."""
+    """Refuse an option that no network takes."""
     if deaf := [k for k in config.options if all(k not in v.options for v in found.values())]:
         raise ValueError(f"no network of this comparison takes {', '.join(deaf)}: leave it out")
 
@@ -162,18 +162,18 @@ def _require_heard(config: TrainConfig, found: Mapping[str, Variant]) -> None:
 def require_buildable(
     found: Mapping[str, Variant], classes: int, input_shape: tuple[int, int, int]
 ) -> None:
-    """Build every network without memory, and send the shape of an image through it.
+    """Build every network on the meta device, and run the shape of an image through it.
 
-    So a value that one of them refuses is told before the first is trained, not hours later.
+    A value that one of them refuses is thus reported before the first is trained, not hours later.
 
     Args:
-        found: of :func:`variants`.
-        classes: outputs.
+        found: the networks of :func:`variants`.
+        classes: number of classes.
         input_shape: ``(channels, height, width)`` of an image.
 
     Raises:
-        ValueError: naming the network and what it refuses, or that it would have no block of
-            attention.
+        ValueError: if a network cannot be built, or would have no attention block; the message
+            names the network and the reason.
     """
     for name, variant in found.items():
         try:
@@ -190,6 +190,6 @@ def require_buildable(
             raise ValueError(f"{name} cannot be built: {reason}") from error
         if variant.twin and not any(isinstance(m, ChannelAttention) for m in model.modules()):
             raise ValueError(
-                f"{name} would have no block of attention at all, and so be its plain twin, which "
-                "is trained anyway: leave this value out"
+                f"{name} would have no attention block at all and be identical to its plain twin, "
+                "which is trained anyway: leave this value out"
             )

@@ -1,4 +1,4 @@
-"""Bars of a cost."""
+"""Bars for a cost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from senet.analysis.figures.style import COLOUR, panel, styled
 
 @styled
 def cost(name: str, bars: Sequence[tuple[str, str, float, float, str]]) -> Figure:
-    """Bars of one cost, with the part that SE has of it set off.
+    """Draw bars of one cost, with the share of SE shaded.
 
     Args:
-        name: of the cost.
-        bars: role, name of the network, the cost, the share of it that is SE's, and how it is
-            written.
+        name: name of the cost.
+        bars: for each bar, the role, the name of the network, the cost, SE's share of it, and the
+            cost as text.
     """
     label = f"{name}. " + "; ".join(f"{network}: {text}" for _, network, _, _, text in bars)
     figure, axes = panel(44 * len(bars), label)

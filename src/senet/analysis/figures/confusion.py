@@ -14,21 +14,21 @@ from senet.analysis.figures.style import COLOUR, WIDTH, panel, styled
 from senet.analysis.statistics import percent
 
 LARGEST = 40
-"""Classes beyond which a matrix is too fine to read."""
+"""The most classes that a matrix can show; more are too fine to read."""
 
 NUMBERED = 12
-"""Classes up to which there is room for a number in every cell."""
+"""The most classes for which every cell has room for a number."""
 
 
 @styled
 def confusion(counts: np.ndarray, classes: Sequence[str], role: str, most: float) -> Figure:
-    """A confusion matrix: true classes down, predictions across; mistakes shaded.
+    """Draw a confusion matrix: true classes down, predictions across, mistakes shaded.
 
     Args:
-        counts: images ``[K, K]``, a mean over the seeds where there are several.
-        classes: their names.
-        role: whose predictions.
-        most: the share of a class's images that is shaded fully; the same for both networks.
+        counts: numbers of images ``[K, K]``, averaged over the seeds.
+        classes: names of the classes.
+        role: role of the network.
+        most: the share of a class's images that gets the full shade; the same for both networks.
     """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     right = float(np.trace(counts) / max(counts.sum(), 1))
@@ -43,7 +43,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], role: str, most: float
 
 @styled
 def difference(plain: np.ndarray, se: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts with SE minus counts without, coloured by which network the change speaks for."""
+    """Draw counts with SE minus counts without, in the colour of the network they favour."""
     change = se - plain
     most = max(float(np.abs(change).max()), 1.0)
     cells = {
@@ -64,7 +64,7 @@ def _nonzero(counts: np.ndarray) -> list[tuple[int, int]]:
 def _matrix(
     cells: Mapping[tuple[int, int], tuple[str, float, str]], classes: Sequence[str], label: str
 ) -> Figure:
-    """A square of cells, each of a colour, a shade from 0 to 1 and a number."""
+    """Draw a square of cells, each with a colour, a shade from 0 to 1 and a number."""
     figure, axes = panel(WIDTH, label)
     k = len(classes)
     axes.add_collection(

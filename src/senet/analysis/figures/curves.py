@@ -1,4 +1,4 @@
-"""Figures by epoch."""
+"""Loss and accuracy curves by epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from senet.analysis.figures.style import COLOUR, panel, styled
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure by epoch, of one seed of the plain network or of the one with SE."""
+    """A quantity by epoch, for one seed of the plain network or of the one with SE."""
 
     role: str
     epochs: np.ndarray
@@ -25,13 +25,13 @@ class Curve:
 
 @styled
 def curves(name: str, found: Sequence[Curve], shares: bool) -> Figure:
-    """A figure by epoch: validation solid, training dotted; seeds thin, their mean bold.
+    """Draw a quantity by epoch: validation solid, training dotted; seeds thin, their mean bold.
 
     Args:
-        name: of the figure.
-        found: one a run.
-        shares: whether it is a share, to be written in per cent; else the axis is logarithmic,
-            which keeps the late epochs apart after a first one of large loss.
+        name: name of the quantity.
+        found: one curve per run.
+        shares: whether it is a share, written in per cent; if not, the axis is logarithmic, which
+            keeps the late epochs apart after a large loss in the first.
     """
     label = f"{name} by epoch. " + "; ".join(
         f"{c.role}: {_last(c.train)} in training, {_last(c.val)} in validation at the end"
@@ -52,7 +52,7 @@ def curves(name: str, found: Sequence[Curve], shares: bool) -> Figure:
     else:
         axes.set_yscale("log")
         bottom, top = axes.get_ylim()
-        few = top / bottom < 8  # of 1, 2, 5 and their tenfolds
+        few = top / bottom < 8  # ticks at 1, 2, 5 times powers of ten
         axes.yaxis.set_major_locator(MaxNLocator(6) if few else LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -70,7 +70,7 @@ def _seeds(axes: Axes, seeds: list[tuple[np.ndarray, np.ndarray]], role: str, pa
         mean = np.mean([y[:length] for _, y in seeds], axis=0)
         seeds = [(seeds[0][0][:length], mean)]
     ((x, y),) = seeds
-    alone = "o" if len(x) == 1 else None  # a line of one point is not seen
+    alone = "o" if len(x) == 1 else None  # a line of one point is invisible
     line = "-" if part == "val" else ":"
     axes.plot(x, y, line, color=COLOUR[role], marker=alone)
 

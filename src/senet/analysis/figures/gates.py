@@ -18,14 +18,14 @@ COLOURS = 10
 
 @styled
 def by_class(blocks: Sequence[BlockGates], shown: Sequence[int]) -> list[Figure]:
-    """Figure 6 of the paper: mean gate by channel, a line a class, one figure a block.
+    """Draw Figure 6 of the paper: mean gate by channel, one line per class, one figure per block.
 
-    Channels stand in the order of their mean over all images, so that the mean is a rising line
-    and a class that differs leaves it. Lines are of class ``gate k0`` … for the page's style.
+    Channels are sorted by their mean over all images, so that the mean is a rising line and a class
+    that differs departs from it. Lines have the CSS class ``gate k0`` … for the page's style.
 
     Args:
-        blocks: which to show.
-        shown: which classes have a line, at most :data:`COLOURS`.
+        blocks: the blocks to show.
+        shown: the classes that get a line, at most :data:`COLOURS`.
     """
     figures = []
     for block in blocks:
@@ -42,10 +42,10 @@ def by_class(blocks: Sequence[BlockGates], shown: Sequence[int]) -> list[Figure]
 
 @styled
 def within_classes(blocks: Sequence[BlockGates], two: Sequence[tuple[int, int]]) -> list[Figure]:
-    """Figure 7 of the paper: of two classes the mean gate, within ± one standard deviation.
+    """Draw Figure 7 of the paper: the mean gate of two classes, ± one standard deviation.
 
     Args:
-        blocks: which to show.
+        blocks: the blocks to show.
         two: the two classes, each as its colour and its number.
     """
     figures = []
@@ -78,7 +78,7 @@ def _panel(block: BlockGates, what: str) -> tuple[Figure, Axes]:
 
 
 def _on_one_axis(figures: list[Figure]) -> list[Figure]:
-    """Give all the same range, so that they can be compared."""
+    """Give all figures the same range, so that they can be compared."""
     ends = [figure.axes[0].get_ylim() for figure in figures]
     for figure in figures:
         figure.axes[0].set_ylim(min(low for low, _ in ends), max(high for _, high in ends))

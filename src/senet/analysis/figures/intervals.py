@@ -24,11 +24,11 @@ from senet.analysis.statistics import (
 
 @styled
 def accuracies(names: Mapping[str, str], found: Mapping[str, Sequence[Estimate]]) -> Figure:
-    """Dot and whisker: the accuracy of every seed, and the mean where there are several.
+    """Draw dots and whiskers: the accuracy of every seed, and the mean of several.
 
     Args:
-        names: what to call each role that is there.
-        found: for each role the accuracy of every seed with its interval.
+        names: name of each role.
+        found: for each role, the accuracy of every seed with its interval.
     """
     heard = "; ".join(
         f"{names[role]}: "
@@ -62,10 +62,10 @@ def accuracies(names: Mapping[str, str], found: Mapping[str, Sequence[Estimate]]
 
 @styled
 def differences(rows: Sequence[tuple[str, Estimate, bool]]) -> Figure:
-    """Dot and whisker of accuracy with SE minus accuracy without, about a line at zero.
+    """Draw dots and whiskers of accuracy with SE minus accuracy without, around a line at zero.
 
     Args:
-        rows: name, difference, and whether it is the one to look at.
+        rows: name, difference, and whether to emphasize it.
     """
     heard = "; ".join(
         f"{name}: {signed(e.value)}, 95 % interval {interval(e)}" for name, e, _ in rows
@@ -98,10 +98,10 @@ def differences(rows: Sequence[tuple[str, Estimate, bool]]) -> Figure:
 
 @styled
 def outcomes(seeds: Sequence[int], found: Sequence[Outcomes]) -> Figure:
-    """Who was right where the two disagree, beside what equally good networks would do.
+    """Draw who was right where the two disagree, and what equally good networks would do.
 
-    McNemar's exact test as a picture: of the images on which the networks disagree, the faded
-    middle is where the border would lie in 95 % of draws if each network won half of them.
+    This is McNemar's exact test as a picture: the bar is the images on which the networks disagree,
+    and the faded middle is where the border would lie in 95 % of draws if each won half of them.
     """
     lines = [
         f"seed {seed}: only SE right {o.only_se}, only plain right {o.only_plain}, both right "

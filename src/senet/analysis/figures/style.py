@@ -1,8 +1,8 @@
-"""How the figures look, and how they come onto the page.
+"""The style of the figures, and their conversion to SVG for the page.
 
 Figures are drawn with matplotlib's objects alone (no pyplot, no backend), in the colours of the
-light page. On their way into the page these become the page's CSS variables, so that one palette
-serves figures and text, in light, in dark and on paper.
+light page. The conversion turns these into the page's CSS variables, so that one palette serves
+figures and text, in light, in dark and on paper.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
 WIDTH = 360
-"""Of every figure, in points: about the pixels of a phone, so that text keeps its size."""
+"""The width of a figure, in points: about the pixels of a phone, so that text keeps its size."""
 
-# Blue is the plain network and orange the one with SE everywhere: a pair that all kinds of colour
-# vision tell apart. The ten colours of classes are after Paul Tol's "muted" scheme.
+# Blue is the plain network and orange the one with SE everywhere: every kind of colour vision can
+# tell this pair apart. The ten colours of classes follow Paul Tol's "muted" scheme.
 COLOUR = {
     "paper": "#fcfbf9", "card": "#ffffff", "ink": "#1b2027", "soft": "#59626e", "rule": "#e2dfd9",
     "grid": "#e9e6e0", "right": "#efece6", "plain": "#1f6fae", "se": "#c8530a",
     "k0": "#332288", "k1": "#cc6677", "k2": "#117733", "k3": "#e0a100", "k4": "#56a9d8",
     "k5": "#882255", "k6": "#44aa99", "k7": "#8f8a2c", "k8": "#aa4499", "k9": "#7a7a7a",
 }  # fmt: skip
-"""The palette. Figures are drawn in these; the page has each as a variable, ``var(--se)``."""
+"""The palette of the figures; the page has each colour as a variable, such as ``var(--se)``."""
 
 DARK = {
     "paper": "#14171b", "card": "#1b1f25", "ink": "#e8e6e1", "soft": "#a0a8b2", "rule": "#31363e",
@@ -39,14 +39,14 @@ DARK = {
     "k0": "#9d92f0", "k1": "#f08a99", "k2": "#4fc274", "k3": "#f0c33c", "k4": "#8fd3f7",
     "k5": "#d9679a", "k6": "#6fd6c4", "k7": "#c9c35c", "k8": "#dd86d0", "k9": "#b0b0b0",
 }  # fmt: skip
-"""What the variables are on the dark page."""
+"""The values of these variables on the dark page."""
 
 STYLE: dict[RcKeyType, Any] = {
-    "figure.dpi": 72,  # a point of matplotlib is a unit of the SVG
+    "figure.dpi": 72,  # one point of matplotlib is one unit of the SVG
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 2 / 72,
     "figure.constrained_layout.h_pad": 2 / 72,
-    "font.family": "DejaVu Sans",  # bundled, so measured alike everywhere; the page has its own
+    "font.family": "DejaVu Sans",  # bundled, so measured the same everywhere; the page has its own
     "font.size": 12,
     "text.color": COLOUR["ink"],
     "text.parse_math": False,  # a class may be called $5
@@ -75,20 +75,20 @@ STYLE: dict[RcKeyType, Any] = {
     "lines.dash_capstyle": "round",
     "lines.dotted_pattern": (0.1, 2.1),
     "errorbar.capsize": 4,
-    "path.simplify_threshold": 0.5,  # of 2048 channels, what is too fine to see
-    "svg.fonttype": "none",  # text stays text: it can be found, read aloud, and has the page's font
+    "path.simplify_threshold": 0.5,  # drops detail of 2048 channels that is too fine to see
+    "svg.fonttype": "none",  # text stays text: searchable, read aloud, in the page's font
 }
 
 styled = matplotlib.rc_context(STYLE)
-"""Decorates functions that draw. Nothing of the style stays behind."""
+"""A decorator for functions that draw, which restores matplotlib's style afterwards."""
 
 
 def panel(height: float, label: str) -> tuple[Figure, Axes]:
-    """A figure of one pair of axes, with a few round ticks.
+    """Return a figure with one pair of axes and a few round ticks.
 
     Args:
-        height: in points; it is :data:`WIDTH` wide.
-        label: what a reader who cannot see it should know. No two on a page may be the same.
+        height: height in points; the width is :data:`WIDTH`.
+        label: what a reader who cannot see it should know. No two labels on a page may be equal.
     """
     figure = Figure(figsize=(WIDTH / 72, height / 72), frameon=False)
     figure.set_label(label)
@@ -99,19 +99,19 @@ def panel(height: float, label: str) -> tuple[Figure, Axes]:
 
 
 def to_svg(figure: Figure) -> Markup:
-    """A figure as an ``<svg>`` for the page, as wide as its place; the same one, the same bytes.
+    """Return a figure as an ``<svg>`` as wide as its place; equal figures give equal bytes.
 
-    Groups of marks that were given a gid have it as their class, for the page's style.
+    A group of marks with a gid gets it as its class, for the page's style.
     """
     label = str(figure.get_label())
     file = io.BytesIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}), warnings.catch_warnings():
-        # Letters that matplotlib's font lacks are no loss: the reader's browser draws them.
+        # Letters missing from matplotlib's font do not matter: the reader's browser draws them.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         figure.savefig(file, format="svg", metadata={"Date": None})
     svg = ET.fromstring(file.getvalue())
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": label}
-    for child in list(svg):  # what says who made it, and a style that would reach the whole page
+    for child in list(svg):  # its metadata, and a style that would affect the whole page
         if child.tag.endswith("}metadata") or child.find("{*}style") is not None:
             svg.remove(child)
     for element in svg.iter():
@@ -119,7 +119,7 @@ def to_svg(figure: Figure) -> Markup:
     return Markup(ET.tostring(svg, encoding="unicode"))
 
 
-# What matplotlib calls groups itself, in every figure anew: patch_1, matplotlib.axis_2.
+# The names that matplotlib gives groups, counted anew in every figure: patch_1, matplotlib.axis_2.
 _OWN_NAME = re.compile(r"[\w.]+_\d+")
 _VARIABLE = {colour: f"var(--{name})" for name, colour in COLOUR.items()}
 

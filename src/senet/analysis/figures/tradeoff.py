@@ -1,4 +1,4 @@
-"""Accuracy against what it costs."""
+"""Accuracy against cost."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from senet.analysis.figures.style import COLOUR, panel, styled
 from senet.analysis.statistics import Estimate, percent
 
 _HEIGHT = 280
-# As shares of the axes: the height of a line of text, and how far apart marks stand at least.
+# As shares of the axes: the height of a line of text, the distance below which marks count as near,
+# and the distance at which they are then drawn.
 _LINE, _NEAR, _BESIDE = 16 / 230, 0.03, 0.045
 
 
 @dataclass(frozen=True)
 class Point:
-    """A network: what it is called, whether it is plain, its cost, and its accuracy.
+    """A network: its label, whether it is plain, its cost, and its accuracy.
 
-    ``accuracy`` is drawn with its ends, ``seeds`` are the single trainings where there are several.
+    ``accuracy`` is drawn with its ends; ``seeds`` are the accuracies of single trainings.
     """
 
     label: str
@@ -33,16 +34,16 @@ class Point:
 
 @styled
 def tradeoff(cost: str, unit: float, found: Sequence[Point]) -> Figure:
-    """A mark a network: its cost across, its accuracy up, with a whisker; seeds as small dots.
+    """Draw a mark per network: cost across, accuracy up, with a whisker; seeds as small dots.
 
-    The names stand at the right edge, in the order of accuracy, each with a line to its mark: marks
-    may lie as close as they like. Those of nearly the same cost stand side by side, or one whisker
-    would cover another.
+    The names are at the right edge, in the order of accuracy, each with a line to its mark, so that
+    marks may be close together. Marks of nearly the same cost are drawn side by side, so that no
+    whisker covers another.
 
     Args:
-        cost: what the axis says.
-        unit: in which the axis counts, of the cost's own.
-        found: one a network.
+        cost: label of the axis.
+        unit: the unit of the axis, in units of the cost.
+        found: one point per network.
     """
     heard = "; ".join(
         f"{p.label}: {p.cost / unit:.4g}, {percent(p.accuracy.value)} "
@@ -79,7 +80,7 @@ def tradeoff(cost: str, unit: float, found: Sequence[Point]) -> Figure:
 
 
 def _beside(costs: Sequence[float]) -> list[float]:
-    """Where the marks stand: at their cost, and where several are nearly the same, about it.
+    """Return the places of the marks: at their cost, or side by side if several nearly coincide.
 
     Example:
         >>> _beside([0.0, 100.0, 100.0])
@@ -101,14 +102,14 @@ def _beside(costs: Sequence[float]) -> list[float]:
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
-    """The heights, moved as little as it takes for a line of text to fit at each.
+    """Return the heights, moved as little as needed to fit a line of text at each.
 
     Example:
         >>> [round(h, 2) for h in _apart([0.5, 0.9, 0.5])]
         [0.47, 0.9, 0.53]
     """
     order = np.argsort(heights, kind="stable")
-    groups: list[tuple[float, int]] = []  # of lines that touch: their middle, and how many
+    groups: list[tuple[float, int]] = []  # groups of touching lines: middle and number
     for height in np.asarray(heights, float)[order]:
         groups.append((height, 1))
         while len(groups) > 1 and _top(groups[-2]) > _bottom(groups[-1]):

@@ -1,6 +1,6 @@
-"""The sections of the report: each a function of the subject, giving what the page shows.
+"""The sections of the report: functions of the subject that return what the page shows.
 
-A section is a mapping that ``report.html.j2`` lays out. One that has nothing to say yet is
+A section is a mapping that ``report.html.j2`` lays out. A section with nothing to say yet is
 ``None``, and the page leaves it out.
 """
 

@@ -1,4 +1,4 @@
-"""Class by class: how often each is recognised, and what it is taken for."""
+"""Class by class: how often each is recognised, and what it is mistaken for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from senet.analysis.statistics import signed
 from senet.analysis.subject import Subject
 
 PAIRS = 8
-"""Mistakes in the list of the most frequent ones."""
+"""The length of the list of the most frequent mistakes."""
 
 
 def classes(subject: Subject) -> Section | None:
-    """Accuracy of every class."""
+    """Return the accuracy of every class."""
     if not subject.seeds:
         return None
     counts = subject.confusion
@@ -38,17 +38,17 @@ def classes(subject: Subject) -> Section | None:
     mean = float(np.mean([s[seen].mean() for s in shares.values()]))
     estimate = statistics.accuracy(round(usual * mean), round(usual))
     caption = (
-        f"With about {usual:,.0f} images a class, the accuracy of one class and network is known "
+        f"With about {usual:,.0f} images per class, the accuracy of one class and network is known "
         f"to about ±{50 * (estimate.high - estimate.low):.1f} points"
     )
-    caption += ": look at single differences with that in mind." if subject.two else "."
+    caption += ": keep that in mind for single differences." if subject.two else "."
     if len(subject.seeds) > 1:
-        caption += f" Means of {len(subject.seeds)} seeds."
+        caption += f" Figures are means of {len(subject.seeds)} seeds."
     return {"rows": rows, "axis": f"{100 * low:.0f}", "caption": caption}
 
 
 def confusion(subject: Subject) -> Section | None:
-    """The confusion matrices, their difference, and the most frequent mistakes."""
+    """Return the confusion matrices, their difference, and the most frequent mistakes."""
     if not subject.seeds:
         return None
     counts, names = subject.confusion, subject.classes
@@ -68,13 +68,13 @@ def confusion(subject: Subject) -> Section | None:
                 {
                     "name": "The change, in images",
                     "figure": matrices.difference(counts["plain"], counts["se"], names),
-                    "caption": "Orange speaks for SE (more right, or fewer mistakes), blue for the "
-                    "plain network.",
+                    "caption": "Orange favours SE (more right, or fewer mistakes), blue the plain "
+                    "network.",
                 }
             )
     caption = (
-        "Rows are what it is, columns what it was said to be. Mistakes are shaded by their share "
-        "of the class; the diagonal is what was right."
+        "Rows are true classes, columns predicted ones. Mistakes are shaded by their share of the "
+        "class; the diagonal was right."
     )
     if not panels:
         caption = f"A matrix of {len(names)} classes is too fine to see, so it is left out."

@@ -6,17 +6,17 @@ from senet.analysis.figures import bars
 from senet.analysis.sections import Section
 from senet.analysis.subject import Subject
 
-# Key in cost.json, key of SE's share in it, name on the page, how a figure is written.
+# Key in cost.json, key of SE's part, name on the page, unit.
 _COSTS = (
     ("parameters", "se_parameters", "Parameters", "count"),
-    ("multiply_adds", "se_multiply_adds", "Multiply-adds an image", "count"),
-    ("step_ms", None, "Time of a training step", "ms"),
-    ("image_ms", None, "Time of an image in evaluation", "ms"),
+    ("multiply_adds", "se_multiply_adds", "Multiply-adds per image", "count"),
+    ("step_ms", None, "Time per training step", "ms"),
+    ("image_ms", None, "Time per image in evaluation", "ms"),
 )
 
 
 def cost(subject: Subject) -> Section | None:
-    """Parameters, multiply-adds and times, with SE's share."""
+    """Return parameters, multiply-adds and times, with SE's share."""
     costs = subject.cost
     if costs is None or any(name not in costs for name in subject.names.values()):
         return None
@@ -41,14 +41,14 @@ def cost(subject: Subject) -> Section | None:
     return {
         "figures": figures,
         "rows": rows,
-        "caption": "The end of a bar that is set off is the share of the SE blocks. Multiply-adds "
-        "are those of convolutions and fully connected layers, as the paper counts. Times are "
-        "medians, measured in turn on the machine named below, and vary with what else it does.",
+        "caption": "The shaded end of a bar is the share of the SE blocks. Multiply-adds are those "
+        "of convolutions and fully connected layers, as the paper counts. Times are medians, "
+        "measured in turn on the machine named below, and vary with its other load.",
     }
 
 
 def _added(share: float) -> str:
-    """What SE adds: ``+16.0 %``, and of less than one per cent the first digit: ``+0.007 %``."""
+    """Return what SE adds: ``+16.0 %``; below one per cent, to one digit: ``+0.007 %``."""
     text = f"{100 * share:+.1f}" if abs(share) >= 0.01 or not share else f"{100 * share:+.1g}"
     return text.replace("-", "−") + "\u202f%"
 

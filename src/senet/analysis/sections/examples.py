@@ -1,4 +1,4 @@
-"""Test images that were mistaken."""
+"""Test images that were misclassified."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
 
 EXAMPLES = 12
-"""Images a group."""
+"""The images per group."""
 
 
 def examples(subject: Subject, images: TestImages) -> Section:
-    """Test images on which just one network was right; of a single network, its worst mistakes."""
+    """Return test images that just one network got right, or a single network's worst mistakes."""
     said = {role: subject.predictions(role)[0] for role in subject.names}
     right = {role: p.right for role, p in said.items()}
     seed = f" of seed {subject.seeds[0]}" if len(subject.seeds) > 1 else ""
@@ -47,8 +47,8 @@ def examples(subject: Subject, images: TestImages) -> Section:
         surest = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][: 2 * EXAMPLES]
         return {
             "groups": [group("", surest, wrong)],
-            "caption": "Bold is what the data say it is; below, what the network said, with the "
-            "probability it gave. Some of these may be mistakes of the data.",
+            "caption": "Bold is the label in the data; below it is the network's answer, with its "
+            "probability. Some of these may be mistakes in the data.",
         }
     only_se = np.flatnonzero(right["se"] & ~right["plain"])
     only_plain = np.flatnonzero(right["plain"] & ~right["se"])
@@ -57,12 +57,13 @@ def examples(subject: Subject, images: TestImages) -> Section:
             group("SE right, plain wrong", _spread(only_se), only_se),
             group("Plain right, SE wrong", _spread(only_plain), only_plain),
         ],
-        "caption": f"Bold is what it is; below, what each network{seed} said, with the probability "
-        "it gave; ✓ is what it is. The images are spread evenly over the test set, not chosen.",
+        "caption": f"Bold is the right class; below it are the answers of both networks{seed}, "
+        "with their probabilities; ✓ is the right class. The images are spread evenly over the "
+        "test set, not chosen.",
     }
 
 
 def _spread(indices: np.ndarray) -> np.ndarray:
-    """At most so many of them as a group has, evenly spaced."""
+    """Return at most as many of them as a group has, evenly spaced."""
     places = np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices)))
     return indices[places.astype(int)]

@@ -1,4 +1,4 @@
-"""What the gates of the SE network do: section 6.4 of the paper on the run's own images."""
+"""The gates of the SE network: section 6.4 of the paper on the run's own images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from senet.gates import BlockGates
 
 
 def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Section:
-    """What the gates of the SE network do: Figures 6 and 7 of the paper, and a row a block."""
+    """Return what the gates do: Figures 6 and 7 of the paper, and a row per block."""
     names, seen = subject.classes, torch.nonzero(blocks[0].images).flatten().tolist()
     step = max(1.0, len(seen) / drawn.COLOURS)
     shown = [seen[int(i * step)] for i in range(min(len(seen), drawn.COLOURS))]
@@ -26,8 +26,8 @@ def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Sectio
     seeds = f" (seed {subject.seeds[0]})" if len(subject.seeds) > 1 else ""
     caption = (
         f"Mean gate of every channel over {images:,} test images{seeds}, in the last block of "
-        "every stage, by class; the bold line is the mean over all classes. Channels stand in the "
-        "order of that mean. All figures share one axis. As Figure 6 of the paper."
+        "every stage, by class; the bold line is the mean over all classes. Channels are sorted by "
+        "that mean. All figures share one axis. Compare Figure 6 of the paper."
     )
     if len(shown) < len(seen):
         caption += f" {len(shown)} of the {len(seen)} classes have a line, evenly spaced."
@@ -39,19 +39,20 @@ def gates(subject: Subject, blocks: Sequence[BlockGates], images: int) -> Sectio
         "bands": [],
         "rows": [_gate_row(b) for b in blocks],
         "table_caption": "Open and closed are shares of all gates, over images and channels. "
-        "Decided by class is the variance between the classes' means over all variance: 100 % "
-        "where nothing but the class moves a gate; where it knows nothing of the class, chance "
-        f"alone gives about {percent((len(seen) - 1) / max(images - 1, 1))} on so many images.",
+        "Decided by class is the variance between the means of the classes divided by all "
+        "variance: 100 % if nothing but the class moves a gate; if the gate ignores the class, "
+        f"chance alone gives about {percent((len(seen) - 1) / max(images - 1, 1))} on this many "
+        "images.",
     }
     if len(two) == 2:
         coloured = [(colours[k], k) for k in two]
         section |= {
             "two": [{"colour": colours[k], "name": names[k]} for k in two],
             "bands": _named(last, drawn.within_classes(last, coloured)),
-            "bands_caption": "Mean gate ± one standard deviation over the images of the class, as "
-            "Figure 7 of the paper: the two of the classes above whose gates lie farthest apart in "
-            "the last block. Where the bands part, the gate tells the classes from one another; "
-            "their width is how much it answers to the single image.",
+            "bands_caption": "Mean gate ± one standard deviation over the images of a class, as in "
+            "Figure 7 of the paper, for the two classes above whose gates lie farthest apart in "
+            "the last block. Where the bands part, the gate tells the classes apart; their width "
+            "is how much it depends on the single image.",
         }
     return section
 
@@ -60,8 +61,8 @@ def _gate_story(last: Sequence[BlockGates]) -> str:
     first, final = last[0], last[-1]
     text = (
         "Every gate is a number: 0 shuts its channel off, 1 lets it pass unchanged. In the paper's "
-        "ImageNet network the early gates are much alike for all classes and the later ones "
-        "differ from class to class. Here the class decides "
+        "ImageNet network the early gates are similar for all classes and the later ones differ "
+        "from class to class. Here the class decides "
         f"{percent(first.class_dependence, 0)} of the variance of the gates at the end of the "
         "first stage"
     )
@@ -70,7 +71,7 @@ def _gate_story(last: Sequence[BlockGates]) -> str:
     text += f"; the mean gate there is {float(final.overall.mean()):.2f}."
     if final.open > 0.5:
         text += (
-            f" {percent(final.open, 0)} of the gates of the last block stand open, so it changes "
+            f" {percent(final.open, 0)} of the gates of the last block are open, so it changes "
             "little: the paper saw the same, and found that the blocks of the last stage could be "
             "removed at a small loss."
         )
@@ -89,7 +90,7 @@ def _gate_row(block: BlockGates) -> Section:
 
 
 def _farthest(block: BlockGates, shown: Sequence[int]) -> list[int]:
-    """The two classes whose mean gates lie farthest apart."""
+    """Return the two classes whose mean gates lie farthest apart."""
     if len(shown) < 2:
         return []
     means = block.mean[list(shown)]
@@ -105,7 +106,7 @@ def _named(blocks: Sequence[BlockGates], figures: Sequence[Figure]) -> list[Sect
 
 
 def block_name(name: str) -> str:
-    """Where a block is, in words.
+    """Return where a block is, in words.
 
     Example:
         >>> block_name("layer2.0.se"), block_name("features.3.attention")

@@ -11,7 +11,7 @@ from senet.runs.read import Run
 
 
 def learning(subject: Subject) -> Section | None:
-    """Loss and accuracy by epoch, of every run that has done an epoch."""
+    """Return loss and accuracy by epoch, of every run that has finished an epoch."""
     begun = [(role, run) for role, runs in subject.begun.items() for run in runs if _epochs(run)]
     if not begun:
         return None
@@ -28,11 +28,11 @@ def learning(subject: Subject) -> Section | None:
     recipe = subject.any_run.config["config"]
     harder = [n for n in ("mixup", "cutmix", "label_smoothing") if recipe.get(n)]
     caption = (
-        "Training figures are means over an epoch in which the weights still move, on augmented "
+        "Training figures are means over an epoch while the weights still change, on augmented "
         "images; validation is measured at its end. The axis of the loss is logarithmic."
     )
     if harder:
-        caption += f" The recipe has {' and '.join(harder)}, which raise the training loss."
+        caption += f" The recipe uses {' and '.join(harder)}, which raise the training loss."
     if several:
         caption += " Thin lines are seeds, bold lines their means."
     return {

@@ -1,4 +1,4 @@
-"""How it was run, and how to run it again."""
+"""How a run was made, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from senet.runs.read import Variation
 
 
 def command(subject: Subject) -> list[str]:
-    """The command that does it again: every setting is written out, whatever the defaults.
+    """Return the command that repeats the run, with every setting written out.
 
-    In pieces between which a line may end.
+    It comes in pieces between which a line may end.
     """
     settings = dict(_recipe(subject))
     model, data = settings.pop("model"), settings.pop("data")
@@ -33,7 +33,7 @@ def command(subject: Subject) -> list[str]:
 
 
 def _recipe(subject: Subject) -> Mapping[str, Any]:
-    """The configuration of the trainings, with the options of the SE network where there is one."""
+    """Return the configuration of the trainings, with the options of any SE network."""
     if subject.variation:
         return subject.variation.config
     runs = subject.begun.get("se") or [subject.any_run]
@@ -50,14 +50,14 @@ def _vary(variation: Variation) -> str:
 
 
 def _setting(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Return a value as the command line takes it."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def facts(subject: Subject) -> list[Section]:
-    """How it was run: recipe, data, machine."""
+    """Return how it was run: recipe, data, machine."""
     config = subject.any_run.config
     recipe = {k: v for k, v in _recipe(subject).items() if k not in ("model", "seed", "data")}
     if subject.variation:
@@ -86,7 +86,7 @@ def facts(subject: Subject) -> list[Section]:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, str]:
-    """Names and values to read; what is empty, off or too long to read is left out."""
+    """Return names and values as text; what is empty or too long to read is left out."""
     found = {}
     for key, value in values.items():
         if isinstance(value, dict):

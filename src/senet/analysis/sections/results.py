@@ -22,7 +22,7 @@ from senet.analysis.subject import Subject
 
 
 def verdict(subject: Subject) -> str:
-    """The sentence at the top."""
+    """Return the sentence at the top."""
     if not subject.seeds:
         return (
             "There is no result yet: "
@@ -42,18 +42,18 @@ def verdict(subject: Subject) -> str:
 
 
 def tiles(subject: Subject) -> list[Section]:
-    """The figures that matter first."""
+    """Return the figures that matter most."""
     if not subject.seeds:
         return []
     found = [_accuracy_tile(subject, role, name) for role, name in subject.names.items()]
     if not subject.two:
         share = np.bincount(subject.labels).max() / len(subject.labels)
-        always = f"always saying the most frequent class: {percent(share)}"
+        always = f"always predicting the most frequent class: {percent(share)}"
         return [*found, _tile("", "Classes", f"{len(subject.classes)}", "", always)]
     difference = subject.comparison.difference
     apart = "more than noise" if subject.comparison.told_apart else "within noise"
     if subject.comparison.over_seeds is None:
-        # Of one seed: these two networks differ. Of SE that says nothing yet.
+        # One seed shows that these two networks differ; it says nothing about SE yet.
         apart = "these two differ" if subject.comparison.told_apart else apart
         apart += f", McNemar {p_value(mcnemar(subject.comparison.outcomes[0]))}"
     sub = f"95 % interval {interval(difference)}: {apart}"
@@ -82,7 +82,7 @@ def _accuracies(subject: Subject, role: str) -> list[Estimate]:
 
 
 def results(subject: Subject) -> Section | None:
-    """Accuracies with intervals, and the difference, as figures and as a table."""
+    """Return accuracies with intervals, and the difference, as figures and as a table."""
     if not subject.seeds:
         return None
     found = {role: _accuracies(subject, role) for role in subject.names}
@@ -90,7 +90,7 @@ def results(subject: Subject) -> Section | None:
         "images": f"{len(subject.labels):,}",
         "accuracies": intervals.accuracies(subject.names, found),
         "accuracies_caption": "Dots with 95 % intervals"
-        + (", one a seed; diamonds are their means." if len(subject.seeds) > 1 else "."),
+        + (", one per seed; diamonds are their means." if len(subject.seeds) > 1 else "."),
         "differences": None,
         "table": [],
     }
@@ -103,7 +103,7 @@ def _difference(subject: Subject, found: Mapping[str, Sequence[Estimate]]) -> Se
     outcomes, spread = subject.comparison.outcomes, subject.comparison.over_seeds
     each = [statistics.difference(o) for o in outcomes]
     rows = [(f"seed {s}", e, len(each) == 1) for s, e in zip(subject.seeds, each, strict=True)]
-    caption = "An interval that holds zero cannot tell the two apart."
+    caption = "An interval that contains zero cannot tell the two apart."
     if spread is not None:
         rows.append(("all seeds", spread.interval, True))
         caption += (
@@ -141,7 +141,7 @@ def _table(
 def _row(
     name: str, plain: float, se: float, difference: Estimate, outcomes: Outcomes | None
 ) -> Section:
-    """A seed, or with no outcomes of its own the mean over all of them."""
+    """Return the row of a seed, or of the mean over all seeds if there are no outcomes."""
     p = "" if outcomes is None else p_value(mcnemar(outcomes))
     return {
         "name": name,

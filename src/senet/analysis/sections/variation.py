@@ -13,29 +13,29 @@ from senet.analysis.subject import Subject
 from senet.analysis.variation import Row
 
 MEANINGS = {
-    "reduction": "The two layers of an SE block meet in C/r channels, where C is the number of "
-    "maps and r the reduction. The smaller it is, the more the block can work out, and the more "
-    "parameters it has. One number a stage is written 4+8+16.",
-    "placement": "The block stands at the end of the residual branch (standard), before the branch "
+    "reduction": "Between its two layers an SE block has C/r channels, where C is the number of "
+    "channels of the feature map and r the reduction. The smaller r is, the more the block can "
+    "compute, and the more parameters it has. One number per stage is written 4+8+16.",
+    "placement": "The block is at the end of the residual branch (standard), before the branch "
     "(pre), after the addition (post), on the shortcut (identity), or within the branch, after its "
     "3×3 convolution (3x3): Figure 5 of the paper.",
-    "squeeze": "A map becomes one number by its mean (avg), by its maximum (max), or not at all "
+    "squeeze": "Each channel is squeezed to its mean (avg), to its maximum (max), or not at all "
     "(none): then every position is gated by itself.",
-    "gate": "The gate is the function at the end of the two layers, whose output the maps are "
-    "multiplied with.",
-    "gate_bias": "The bias says where the gates begin: with 0 a sigmoid gate is half open, with 2 "
+    "gate": "The gate is the function after the two layers, by whose output the channels are "
+    "multiplied.",
+    "gate_bias": "The bias sets where the gates begin: with 0 a sigmoid gate is half open, with 2 "
     "it is at 0.88.",
     "se_bias": "The two layers of a block have biases (true) or not (false).",
     "se_stages": "Only these stages of the network have SE blocks. The stem is stage 1, so stage 2 "
-    "is the first of residual blocks. Several are written 2+3; none is no choice, and means all.",
+    "is the first with residual blocks. Several are written 2+3; none makes no choice: all.",
     "attention": "The blocks are squeeze-and-excitation (se) or one of its descendants: efficient "
     "channel attention (eca), effective SE (ese), concurrent SE (scse), gather-excite (ge).",
 }
-"""What an option does, for those that concern SE blocks."""
+"""What an option does, for the options of SE blocks."""
 
 
 def about(subject: Subject) -> Section:
-    """What is varied, in words."""
+    """Return what is varied, in words."""
     variation = subject.variation
     assert variation is not None
     first, plain = next(iter(subject.twins.items()))
@@ -50,19 +50,19 @@ def about(subject: Subject) -> Section:
 
 
 def verdict(subject: Subject) -> str:
-    """The sentence at the top."""
+    """Return the sentence at the top."""
     return _held(family.verdict(subject))
 
 
 def results(subject: Subject) -> Section | None:
-    """The table, accuracy against parameters and against time, and the differences to plain."""
+    """Return the table, accuracy against parameters and time, and the differences to plain."""
     if not subject.seeds:
         return None
     found = family.rows(subject)
     seeds = len(subject.seeds)
     costed = all(row.cost for row in found)
     whiskers = (
-        "Whiskers are 95 % intervals, of which test images were drawn."
+        "Whiskers are 95 % intervals over the choice of test images."
         if seeds == 1
         else f"Small dots are single trainings, large marks the means of {seeds} seeds, whiskers "
         "one standard deviation over them."
@@ -70,8 +70,8 @@ def results(subject: Subject) -> Section | None:
     return {
         "images": f"{len(subject.labels):,}",
         "figures": _tradeoffs(found) if costed else [],
-        "figures_caption": f"{whiskers} Squares are plain. Marks of nearly the same cost stand "
-        "side by side. Axes do not begin at zero.",
+        "figures_caption": f"{whiskers} Squares are plain. Marks of nearly the same cost are "
+        "drawn side by side. Axes do not begin at zero.",
         "differences": intervals.differences(
             [
                 (row.label, row.comparison.difference, row.comparison.told_apart)
@@ -147,24 +147,24 @@ def _spread(row: Row) -> str:
 def _caption(subject: Subject, costed: bool) -> str:
     count = len(subject.twins)
     text = (
-        "Differences are to the plain network"
+        "Differences are from the plain network"
         + ("" if family.one_plain(subject) else " of the same value")
         + ", in percentage points, each with its 95 % interval."
     )
     if count > 1:
         text += (
-            f" There are {count} of them: if SE made no difference at all, one or more would still "
-            f"leave out zero in up to {family.chance(count)} of experiments."
+            f" There are {count} intervals: if SE made no difference at all, at least one would "
+            f"still exclude zero in up to {family.chance(count)} of experiments."
         )
     if costed:
         text += (
             " Multiply-adds are those of convolutions and fully connected layers on one image. "
-            "Times are medians, measured in turn on the machine named below, and vary with what "
-            "else it does."
+            "Times are medians, measured in turn on the machine named below, and vary with its "
+            "other load."
         )
     return _held(text)
 
 
 def _held(text: str) -> str:
-    """With no line that ends before the sign of a percentage."""
+    """Return a text in which no line ends before a percent sign."""
     return text.replace(" %", "\u202f%")
