@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from senet.fuse.accelerate import accelerate
+    from senet.fuse.freeze import for_inference
     from senet.memory import keep_memory
     from senet.models import create_model, list_models
     from senet.nn import SqueezeExcitation
@@ -18,6 +19,7 @@ __all__ = [
     "accelerate",
     "create_model",
     "fold_gates",
+    "for_inference",
     "insert_se",
     "keep_memory",
     "list_models",
@@ -28,6 +30,7 @@ _HOME = {
     "accelerate": "senet.fuse.accelerate",
     "create_model": "senet.models",
     "fold_gates": "senet.surgery",
+    "for_inference": "senet.fuse.freeze",
     "insert_se": "senet.surgery",
     "keep_memory": "senet.memory",
     "list_models": "senet.models",

@@ -69,9 +69,16 @@ def test_the_report_says_what_was_found():
 
 def test_small_maps_are_left_alone_with_the_reason(monkeypatch):
     monkeypatch.setattr(backend, "LEAST", 10**6)
-    report = accelerate(small(), torch.randn(2, 3, 9, 9))
+    report = accelerate(model := small())
+    model(torch.randn(2, 3, 9, 9))
     assert len(report.changed) == 1
     assert all("too small to gain" in finding.why for finding in report.left_alone)
+
+
+def test_in_inference_a_tail_with_a_usual_gate_is_one_call_on_maps_of_any_size(monkeypatch):
+    monkeypatch.setattr(backend, "LEAST", 10**6)
+    report = accelerate(small(), torch.randn(2, 3, 9, 9))
+    assert len(report.changed) == 3
 
 
 def test_nothing_about_the_network_changes():

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from senet.fuse.packed import Convolution, convolve, is_fresh, is_last
 from senet.graph.export import attribute
 from senet.graph.value import tensor_of
+from senet.graph.words import convolution_arguments
 from senet.ops.gate import Gate, gated_tail, gates_of, rescale
 
 # Positions for each channel of h from which a copy of the weights costs less than a pass over u.
@@ -84,30 +85,31 @@ def put_gates_early(gm: fx.GraphModule) -> None:
         conv, norm, activation, gate, shortcut, relu, *_ = tail.args
         if norm is not None or activation is not None or not _is_pointwise(conv):
             continue
-        weight, bias = (None if w is None else attribute(gm, w.target) for w in conv.args[1:3])
+        h, *weights, _, _, _, _ = convolution_arguments(conv)
+        weight, bias = (w if w is None else attribute(gm, w.target) for w in weights)
+        assert weight is not None
         layers = Gate(*(attribute(gm, v.target) if isinstance(v, fx.Node) else v for v in gate))
         overwrites = shortcut is not None and is_fresh(shortcut) and is_last(shortcut, tail, place)
         module = GatedConvolution(Convolution(weight, bias), layers, relu, overwrites)
         gm.add_submodule(tail.name, module)
         with gm.graph.inserting_before(tail):
-            y = gm.graph.call_module(tail.name, (conv.args[0], shortcut))
+            y = gm.graph.call_module(tail.name, (h, shortcut))
         y.meta, place[y] = dict(tail.meta), place[tail]
         tail.replace_all_uses_with(y)
         gm.graph.erase_node(tail)
         gm.graph.eliminate_dead_code()
 
 
-def _is_pointwise(conv: fx.Node) -> bool:
+def _is_pointwise(conv: Any) -> bool:
     """Whether ``conv`` is a 1×1 convolution of constant weights whose map only the tail reads."""
-    if conv.target is not F.conv2d or len(conv.users) != 1 or conv.kwargs:
+    if conv.target is not F.conv2d or len(conv.users) != 1:
         return False
-    _, weight, bias, *options = *conv.args, *(None,) * (3 - len(conv.args))
-    stride, padding, _, groups = *options, *(1, 0, 1, 1)[len(options) :]
+    _, weight, bias, stride, padding, _, groups = convolution_arguments(conv)
     w = tensor_of(weight)
-    constant = all(n is None or n.op == "get_attr" for n in (weight, bias))
-    plain = _all(stride, 1) and _all(padding, 0) and groups == 1
-    return constant and plain and w is not None and tuple(w.shape[2:]) == (1, 1)
+    if w is None or weight.op != "get_attr" or (bias is not None and bias.op != "get_attr"):
+        return False
+    return w.shape[2:] == (1, 1) and (_pair(stride), _pair(padding), groups) == ((1, 1), (0, 0), 1)
 
 
-def _all(value: Any, number: int) -> bool:
-    return value == number if isinstance(value, int) else all(v == number for v in value)
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -14,14 +15,14 @@ from senet.fuse.norms import fold_norms
 from senet.fuse.packed import pack_convolutions
 from senet.fuse.rewrite import activated, mean_before, rewrite, scaled, squeezed
 from senet.graph.apart import keeps_images_apart
-from senet.graph.export import attribute, exported
-from senet.graph.value import numbers, tensor_of
+from senet.graph.export import attribute, exported, guards_of, holds
+from senet.graph.value import fixed, numbers, tensor_of
 from senet.ops.activated import act_squeeze
 from senet.ops.gate import gated_tail
 from senet.ops.tail import norm_squeeze
 
 # Numbers of the largest map of as many images as are worked at a time. Their maps stay in the
-# caches, and small pieces of memory are kept by the allocator: `python -m benchmarks.models.frozen`.
+# caches, and the allocator keeps smaller pieces of memory: `python -m benchmarks.models.frozen`.
 PIECE = 1 << 22
 
 
@@ -52,6 +53,8 @@ def for_inference(
         >>> torch.allclose(fast(x), model(x), atol=1e-5)
         True
     """
+    if isinstance(model, Frozen):
+        raise ValueError("the network was made by for_inference already")
     if dtype is not None:
         model = copy.deepcopy(model).to(dtype)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
@@ -61,14 +64,14 @@ def for_inference(
     gm = exported(model, example.to(like.device, like.dtype))
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
     assert x is not None
-    apart = keeps_images_apart(gm.graph)
+    guards, apart = guards_of(gm), keeps_images_apart(gm.graph)
     largest = max(_numbers_an_image(node) for node in gm.graph.nodes)
     with torch.no_grad():
         fold_norms(gm)
         rewrite(gm)
         put_gates_early(gm)
         pack_convolutions(gm)
-    return Frozen(_own(gm), x, largest if apart else 0)
+    return Frozen(_own(gm), x, guards, largest if apart else 0)
 
 
 class Frozen(nn.Module):
@@ -79,16 +82,19 @@ class Frozen(nn.Module):
 
     Attributes:
         graph: the calls.
-        sizes: of an input; ``None`` where any will do.
+        sizes: of an input; ``None`` where more than one will do.
+        guards: what must hold of these.
         dtype: that it computes in.
-        piece: of the largest map of an image, its share in the positions of the input; 0 where
-            the images of a batch are not worked apart.
+        growth: how many times as many numbers as the input the largest map has; 0 where the images
+            of a batch are not worked apart.
     """
 
-    def __init__(self, graph: fx.GraphModule, x: Tensor, largest: float) -> None:
+    def __init__(self, graph: fx.GraphModule, x: Tensor, guards: str, largest: float) -> None:
         super().__init__()
         self.graph = graph
-        self.sizes = tuple(n if isinstance(n, int) else None for n in x.shape)
+        self.guards = guards
+        self._fitting: set[torch.Size] = set()
+        self.sizes = tuple(fixed(size) for size in x.shape)
         self.dtype = x.dtype
         self.growth = largest / (numbers(x) / _known(x.shape[0]))
         super().train(False)
@@ -104,7 +110,7 @@ class Frozen(nn.Module):
             given = x.to(self.dtype)
             if x.dim() == 4:
                 given = given.contiguous(memory_format=torch.channels_last)
-            pieces = [self.graph(piece) for piece in given.split(self._images(x))]
+            pieces = [self.graph(piece) for piece in given.tensor_split(self._pieces(x))]
             return tree_map(lambda y: _returned(y, x), _joined(pieces))
 
     def train(self, mode: bool = True) -> Frozen:
@@ -120,11 +126,9 @@ class Frozen(nn.Module):
             )
         return super().train(False)
 
-    def _images(self, x: Tensor) -> int:
-        """How many images to work at a time."""
-        if not self.growth or not x.numel():
-            return max(len(x), 1)
-        return max(int(PIECE / (self.growth * x[0].numel())), 1)
+    def _pieces(self, x: Tensor) -> int:
+        """How many pieces, of about as many images each, to work one after the other."""
+        return max(math.ceil(self.growth * x.numel() / PIECE), 1) if self.growth else 1
 
     def _check(self, x: Tensor) -> None:
         if x.requires_grad and torch.is_grad_enabled():
@@ -132,17 +136,25 @@ class Frozen(nn.Module):
                 "a network of for_inference has no gradients: call it under torch.no_grad(), or "
                 "take the network that it was made of"
             )
-        fits = len(self.sizes) == x.dim() and all(
-            size in (None, n) for size, n in zip(self.sizes, x.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if size is None else str(size) for size in self.sizes)
-            raise ValueError(
-                f"expected an input [{wanted}], got {list(x.shape)}: give for_inference an example "
-                "of this size"
-            )
         if x.dtype not in (self.dtype, torch.float32):
             raise ValueError(f"expected an input of {self.dtype}, got {x.dtype}")
+        if x.shape not in self._fitting:
+            self._check_sizes(x)
+            self._fitting.add(x.shape)
+
+    def _check_sizes(self, x: Tensor) -> None:
+        remedy = "give for_inference an example of this size"
+        known = len(self.sizes) == x.dim() and all(
+            size in (None, n) for size, n in zip(self.sizes, x.shape, strict=True)
+        )
+        if not known:
+            wanted = ", ".join("any" if size is None else str(size) for size in self.sizes)
+            raise ValueError(f"expected an input [{wanted}], got {list(x.shape)}: {remedy}")
+        if not holds(self.guards, x.shape):
+            raise ValueError(
+                f"for an input {list(x.shape)} the network may do something else than for the "
+                f"example that it was exported with: {remedy}"
+            )
 
 
 class _Tracer(fx.Tracer):

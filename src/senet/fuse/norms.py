@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, fx
 
 from senet.graph.export import attribute
-from senet.graph.match import is_batch_norm, norm_arguments
+from senet.graph.match import is_batch_norm, learns, norm_arguments
 from senet.graph.value import tensor_of
-from senet.graph.words import CONVOLUTION_ARGUMENTS
+from senet.graph.words import CONVOLUTION_ARGUMENTS, convolution_arguments
 
 
 def fold_norms(gm: fx.GraphModule) -> None:
@@ -22,17 +22,17 @@ def fold_norms(gm: fx.GraphModule) -> None:
         gm: of :func:`~senet.graph.export.exported`; it is changed in place.
     """
     for node in list(gm.graph.nodes):
-        if is_batch_norm(node):
+        if is_batch_norm(node) and not learns(node):
             given = norm_arguments(node)
             conv = given["input"]
-            if conv.target in CONVOLUTION_ARGUMENTS and len(conv.users) == 1 and not conv.kwargs:
+            if conv.target in CONVOLUTION_ARGUMENTS and len(conv.users) == 1:
                 _fold(gm, conv, given)
                 node.replace_all_uses_with(conv)
                 gm.graph.erase_node(node)
 
 
 def _fold(gm: fx.GraphModule, conv: fx.Node, norm: dict[str, Any]) -> None:
-    x, W, b, *options = *conv.args, *(None,) * (3 - len(conv.args))
+    x, W, b, *options = convolution_arguments(conv)
     mean, var, γ, β = (
         _number(gm, norm[name], otherwise)
         for name, otherwise in (("running_mean", 0), ("running_var", 1), ("weight", 1), ("bias", 0))
@@ -42,7 +42,8 @@ def _fold(gm: fx.GraphModule, conv: fx.Node, norm: dict[str, Any]) -> None:
     bias = a * (_number(gm, b, 0) - mean) + β
     with gm.graph.inserting_before(conv):
         weight = _constant(gm, f"{conv.name}_weight", folded, like=W)
-        conv.args = (x, weight, _constant(gm, f"{conv.name}_bias", bias, like=W), *options)
+        bias = _constant(gm, f"{conv.name}_bias", bias, like=W)
+    conv.args, conv.kwargs = (x, weight, bias, *options), {}
 
 
 def _number(gm: fx.GraphModule, node: Any, otherwise: float) -> Tensor:

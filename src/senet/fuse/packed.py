@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from senet.graph.export import attribute
 from senet.graph.value import same_shape, tensor_of
-from senet.graph.words import ACTIVATIONS, SUMS
+from senet.graph.words import ACTIVATIONS, SUMS, convolution_arguments
 from senet.ops import activation as activations
 from senet.ops.gate import gated_tail
 
@@ -29,7 +29,6 @@ _AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
     "silu": ("swish", [None]),
     "hardswish": ("hardswish", [None]),
 }
-_TYPES = (torch.float32, torch.bfloat16)
 
 
 class Convolution(nn.Module):
@@ -63,25 +62,28 @@ class Convolution(nn.Module):
         self.options = _pair(stride), _pair(padding), _pair(dilation), groups
         self.activation = activation
         self.overwrites = overwrites
-        self._packed: dict[bool, Tensor] = {}
+        self._packed: dict[bool, tuple[int, Tensor]] = {}
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         if not self.can_pack(x):
             return self._plain(x, shortcut)
-        weight = self._packed.get(len(x) == 1)
-        if weight is None:
-            # oneDNN has one order for a single image and another one for several.
+        return convolve(
+            x, self._order(x), self.bias, self.options, self.activation, shortcut, self.overwrites
+        )
+
+    def _order(self, x: Tensor) -> Tensor:
+        """The weights in the order for inputs like ``x``: one for an image, another for several."""
+        version, weight = self._packed.get(len(x) == 1, (-1, self.weight))
+        if version != self.weight._version:  # the first time, or other weights were loaded
             stride, padding, dilation, groups = self.options
             order = _operators._reorder_convolution_weight
             weight = order(self.weight, padding, stride, dilation, groups, x.shape)
-            self._packed[len(x) == 1] = weight
-        return convolve(
-            x, weight, self.bias, self.options, self.activation, shortcut, self.overwrites
-        )
+            self._packed[len(x) == 1] = self.weight._version, weight
+        return weight
 
     def can_pack(self, x: Tensor) -> bool:
         """Whether :func:`convolve` takes ``x`` and the weights."""
-        return x.is_cpu and x.dtype in _TYPES and x.dtype == self.weight.dtype and has_oneDNN()
+        return x.is_cpu and x.dtype == self.weight.dtype and can_convolve(x.dtype)
 
     def _plain(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
         y = F.conv2d(x, self.weight, self.bias, *self.options)
@@ -135,14 +137,15 @@ def convolve(
 
 
 @functools.cache
-def has_oneDNN() -> bool:
-    """Whether this PyTorch has the operators that run packed convolutions."""
+def can_convolve(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch, on this processor, has the operators for maps of ``dtype``."""
     try:
         _ = _operators._convolution_pointwise.binary, _operators._convolution_pointwise_.binary
         _ = _operators._reorder_convolution_weight.default
+        short = dtype == torch.bfloat16 and _operators._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):
         return False
-    return torch.backends.mkldnn.is_available()
+    return torch.backends.mkldnn.is_available() and (dtype == torch.float32 or short)
 
 
 _operators: Any = torch.ops.mkldnn
@@ -156,8 +159,8 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
     """
     place = {node: k for k, node in enumerate(gm.graph.nodes)}
     for conv in [node for node in gm.graph.nodes if node.target is F.conv2d]:
-        weights = conv.args[1:3]
-        if conv.kwargs or any(w is not None and w.op != "get_attr" for w in weights):
+        x, *weights, stride, padding, dilation, groups = convolution_arguments(conv)
+        if any(w is not None and w.op != "get_attr" for w in weights):
             continue
         chain = [conv]
         if (shortcut := _shortcut(chain)) is not None:
@@ -169,7 +172,7 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
         end = chain[-1]
         module = Convolution(
             *(None if w is None else attribute(gm, w.target) for w in weights),  # type: ignore[arg-type]
-            *conv.args[3:],
+            *(stride, padding, dilation, groups),
             activation=name,
             overwrites=shortcut is not None
             and is_fresh(shortcut)
@@ -177,8 +180,7 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
         )
         gm.add_submodule(conv.name, module)
         with gm.graph.inserting_before(end):
-            given = (conv.args[0],) if shortcut is None else (conv.args[0], shortcut)
-            y = gm.graph.call_module(conv.name, given)
+            y = gm.graph.call_module(conv.name, (x,) if shortcut is None else (x, shortcut))
         y.meta, place[y] = dict(end.meta), place[end]
         end.replace_all_uses_with(y)
         for node in reversed(chain):

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from senet.graph.effects import undisturbed
 from senet.graph.gate import usual_gate
-from senet.graph.match import Tail, asks_shape, norm_arguments, tails
+from senet.graph.match import Tail, asks_shape, learns, norm_arguments, tails
 from senet.graph.report import Finding
 from senet.graph.value import numbers, tensor_of
 from senet.graph.where import common, path_of
+from senet.graph.words import CONVOLUTION_ARGUMENTS, convolution_arguments
 from senet.ops import backend
 from senet.ops.activated import Activated, act_scale, act_squeeze
 from senet.ops.gate import Gate, gated_tail
@@ -53,11 +54,7 @@ def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[
 
 def _is_inference(t: Tail) -> bool:
     """Whether nothing is to be learnt of ``t``: no gradient, no statistics of a batch."""
-    if t.norm is None:
-        return not torch.is_grad_enabled()
-    given = norm_arguments(t.norm)
-    learns = given["training"] or given["running_mean"] is None
-    return not torch.is_grad_enabled() and not learns
+    return not torch.is_grad_enabled() and (t.norm is None or not learns(t.norm))
 
 
 def _why_not(t: Tail, whole: bool) -> str:
@@ -138,7 +135,7 @@ def _may_overwrite(t: Tail) -> bool:
     A convolution has just made it, so that it is no view and no caller's; and a tail that is
     written where its map was spares memory that the system would have to hand out, page by page.
     """
-    if torch.is_grad_enabled() or t.x.target not in _CONVOLUTIONS:
+    if torch.is_grad_enabled() or t.x.target not in CONVOLUTION_ARGUMENTS:
         return False
     return all(user in t.chain or asks_shape(user, t.x) for user in t.x.users)
 
@@ -152,13 +149,13 @@ def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
     conv = t.x
     if t.gate is None or torch.is_grad_enabled() or conv.target is not F.conv2d:
         return None
-    x, w = tensor_of(conv), tensor_of(conv.args[1])
-    if x is None or w is None or len(conv.args) != 7:
+    h, weight, bias, stride, padding, _, groups = convolution_arguments(conv)
+    x, w = tensor_of(conv), tensor_of(weight)
+    if x is None or w is None:
         return None
-    h, weight, bias, stride, padding, _, groups = conv.args
     pointwise = (w.shape[2:], stride, padding, groups) == ((1, 1), (1, 1), (0, 0), 1)
     cheaper = w.shape[1] < w.shape[0] and numbers(x) >= w.shape[0] ** 2
-    if not (pointwise and cheaper and undisturbed(conv.args[:3], conv, t.chain[0], set())):
+    if not (pointwise and cheaper and undisturbed((h, weight, bias), conv, t.chain[0], set())):
         return None
     return graph.call_function(mean_before, (h, weight, bias))
 
@@ -175,18 +172,15 @@ def _make_linear(graph: fx.Graph) -> None:
     it does not, and is left: ``python -m benchmarks.ops.layers``.
     """
     for node in graph.nodes:
-        if node.target not in _CONVOLUTIONS or len(node.args) != 7:
+        if node.target not in CONVOLUTION_ARGUMENTS:
             continue
-        h, weight, bias, _, padding, _, groups = node.args
+        h, weight, bias, _, padding, _, groups = convolution_arguments(node)
         x, w = tensor_of(h), tensor_of(weight)
         if x is None or w is None or x.dim() != w.dim() or x.shape[0] == 1 or groups != 1:
             continue
         bare = padding in (0, "valid") or (isinstance(padding, (tuple, list)) and not any(padding))
         if bare and math.prod((*x.shape[2:], *w.shape[2:])) == 1:
-            node.target, node.args = pointwise, (h, weight, bias)
-
-
-_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+            node.target, node.args, node.kwargs = pointwise, (h, weight, bias), {}
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,28 +9,31 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from senet.graph.value import tensor_of, value_of
+from senet.graph.match import learns
+from senet.graph.value import fixed, tensor_of, value_of
 
 _aten = torch.ops.aten
 # Functions whose first argument has images in its first dimension, as their result has, and which
 # look at one image at a time; all other arguments are weights and numbers.
 _ONE_BY_ONE = {
     *(F.conv1d, F.conv2d, F.conv3d, F.linear, F.batch_norm, torch.unsqueeze, torch.squeeze),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.reshape),
+    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.flatten),
     *(_aten.max_pool2d.default, _aten.avg_pool2d.default, _aten.max_pool1d.default),
     *(_aten.max_pool3d.default, _aten.avg_pool3d.default, _aten.group_norm.default),
+    *(_aten.upsample_nearest2d.vec, _aten.upsample_bilinear2d.vec, _aten.upsample_bicubic2d.vec),
     *(_aten.pad.default, _aten.constant_pad_nd.default, _aten.pixel_shuffle.default, "expand"),
 }  # fmt: skip
 # Functions of a map, and the place of the dimensions that they mix or cut.
 _ALONG = {
     **dict.fromkeys((torch.mean, _aten.sum.dim_IntList, _aten.amax.default), 1),
     **dict.fromkeys((_aten.slice.Tensor, _aten.select.int, _aten.flip.default), 1),
-    **dict.fromkeys((_aten.softmax.int, _aten._softmax.default, _aten.cat.default), 1),
+    **dict.fromkeys((_aten.softmax.int, _aten._softmax.default), 1),
+    **dict.fromkeys((_aten.cat.default, _aten.stack.default), 1),
     **dict.fromkeys((_aten.chunk.default, _aten.split.Tensor, _aten.split_with_sizes.default), 2),
 }
 _POINTWISE = {
     *(F.relu, F.silu, F.hardswish, F.hardtanh, torch.sigmoid, F.hardsigmoid),
-    *(torch.add, torch.mul),
+    *(torch.add, torch.mul, "expand_as"),
 }
 
 
@@ -44,7 +47,7 @@ def keeps_images_apart(graph: fx.Graph) -> bool:
     """
     x = next(node for node in graph.nodes if node.op == "placeholder")
     images = tensor_of(x).shape[0]  # type: ignore[union-attr]
-    if isinstance(images, int):
+    if fixed(images) is not None:
         return False
     batches = {x}
     for node in graph.nodes:
@@ -64,9 +67,15 @@ def _looks_at_one(node: fx.Node, batches: set[fx.Node]) -> bool:
     """Whether ``node`` makes each image of those of the same place in ``batches``."""
     given = [n for n in node.all_input_nodes if n in batches]
     target: Any = node.target
-    if target in (torch.reshape, "expand"):  # which keep the images, as their result is to show
+    if target in (
+        torch.reshape,
+        torch.flatten,
+        "expand",
+    ):  # which keep the images, as their result is to show
         return given == [node.args[0]]
     if any(_is_size(n) for n in node.all_input_nodes):
+        return False
+    if target is F.batch_norm and learns(node):
         return False
     if target in _ONE_BY_ONE or target is operator.getitem:
         return given == [node.args[0]]
@@ -83,7 +92,7 @@ def _looks_at_one(node: fx.Node, batches: set[fx.Node]) -> bool:
 
 
 def _mixes(node: fx.Node, place: int) -> bool:
-    """Whether the first dimension, that of the images, may be among those that ``node`` is along."""
+    """Whether ``node`` may be along the first dimension, that of the images."""
     value = tensor_of(node.all_input_nodes[0])
     dims = node.args[place] if len(node.args) > place else 0
     if value is None or node.kwargs:
@@ -109,6 +118,6 @@ def _is_size(node: fx.Node) -> bool:
 def _has_images(value: Any, images: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return bool(value) and all(_has_images(v, images) for v in value)
-    if not isinstance(value, Tensor) or not value.dim() or isinstance(value.shape[0], int):
+    if not isinstance(value, Tensor) or not value.dim() or fixed(value.shape[0]) is not None:
         return False
     return value.shape[0].node.expr == images.node.expr  # type: ignore[attr-defined]

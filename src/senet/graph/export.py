@@ -6,12 +6,16 @@ size and, as far as the network allows, for images of any size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
 
 from senet.graph.capture import as_written
@@ -36,16 +40,33 @@ _SPELLED: dict[Any, Callable[..., Any]] = {
     _aten.adaptive_avg_pool3d.default: F.adaptive_avg_pool3d,
     _aten.view.default: torch.reshape,
     _aten.reshape.default: torch.reshape,
+    _aten.flatten.using_ints: torch.flatten,
     _aten.unsqueeze.default: torch.unsqueeze,
     _aten.squeeze.dims: torch.squeeze,
     _aten.squeeze.dim: torch.squeeze,
 }
-_SAME = (_aten.clone.default, _aten.detach.default, _aten.alias.default, _aten.contiguous.default)
+# What an operation that writes its first argument computes.
+_PURE = {
+    _aten.relu_.default: _aten.relu.default,
+    _aten.silu_.default: _aten.silu.default,
+    _aten.hardswish_.default: _aten.hardswish.default,
+    _aten.hardtanh_.default: _aten.hardtanh.default,
+    _aten.sigmoid_.default: _aten.sigmoid.default,
+    _aten.hardsigmoid_.default: _aten.hardsigmoid.default,
+    _aten.add_.Tensor: _aten.add.Tensor,
+    _aten.mul_.Tensor: _aten.mul.Tensor,
+}
+# What leaves its argument as it is, in evaluation.
+_SAME = (
+    *(_aten.clone.default, _aten.detach.default, _aten.alias.default, _aten.contiguous.default),
+    *(_aten.dropout.default, _aten.feature_dropout.default),
+)
 _NORM = _aten._native_batch_norm_legit_no_training.default
+_END = 2**63 - 1  # where a slice without an end has it
 
 
 def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Return the graph of ``model`` in evaluation; its parameters and buffers are those of ``model``.
+    """Return the graph of ``model`` in evaluation, whose parameters and buffers it shares.
 
     Args:
         model: takes one tensor, ``[B, ...]``; it is left as it was.
@@ -54,12 +75,17 @@ def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
     Raises:
         ValueError: if PyTorch cannot export the network; the message says what stands in the way.
     """
-    sizes = {0: Dim.AUTO, **{d: Dim.AUTO for d in range(2, example.dim())}}
+    sizes = dict.fromkeys([0, *range(2, example.dim())], Dim.AUTO)
     modes = {module: module.training for module in model.modules()}
     try:
-        with as_written(model), torch.no_grad():
+        with as_written(model), torch.no_grad(), _quiet():
             program = torch.export.export(model.eval(), (example,), dynamic_shapes=(sizes,))
-            gm: Any = program.run_decompositions({}).module(check_guards=False)
+            gm: Any = program.module(check_guards=False)
+            if not _makes_pure(gm.graph):
+                program = program.run_decompositions({})
+                gm = program.module(check_guards=False)
+            if written := sorted(program.graph_signature.buffers_to_mutate.values()):
+                raise ValueError(f"it writes {', '.join(written)} in evaluation")
     except Exception as error:  # a network may hold anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"torch.export cannot follow {type(model).__name__}: {reason}") from error
@@ -70,32 +96,96 @@ def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
     return gm
 
 
+def guards_of(gm: fx.GraphModule) -> str:
+    """Return what must hold of the sizes of an input for the graph to be what the network does."""
+    x = next(node.meta["val"] for node in gm.graph.nodes if node.op == "placeholder")
+    return x.fake_mode.shape_env.produce_guards_expression([x])
+
+
+def holds(guards: str, shape: torch.Size) -> bool:
+    """Whether ``guards`` hold for inputs of this shape.
+
+    A single image is looked at as two are: torch.export takes a size of 1 for a special one, which
+    for the number of images it is not.
+    """
+    x = torch.empty(max(shape[0], 2), *shape[1:], device="meta")
+    return ShapeEnv().evaluate_guards_expression(guards, [x])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what PyTorch says of sizes that it cannot bound, and of its own old names."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _makes_pure(graph: fx.Graph) -> bool:
+    """Replace operations that write by those that do not; whether no other operation writes.
+
+    That is the same where a map that is written is nobody's: just made, no view of another map, and
+    not read afterwards. PyTorch can do it for every graph, and takes as long as for the export.
+    """
+    fresh: set[fx.Node] = set()
+    read: dict[fx.Node, int] = {}
+    for place, node in enumerate(graph.nodes):
+        for x in node.all_input_nodes:
+            read[x] = place
+    for place, node in enumerate(graph.nodes):
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            continue
+        if node.target is _aten.batch_norm.default and node.args[5] and node.args[3] is not None:
+            return False  # its schema does not say that it moves the running statistics
+        if schema.is_mutable:
+            x = node.args[0]
+            if node.target not in _PURE or x not in fresh or read[x] > place:
+                return False
+            node.target = _PURE[node.target]
+            fresh.add(node)
+        elif all(result.alias_info is None for result in schema.returns):
+            fresh.add(node)
+        else:  # a view: neither it nor what it is of may be written
+            fresh.difference_update(node.all_input_nodes)
+    return True
+
+
 def _spell(gm: fx.GraphModule) -> None:
     """Write the calls of ATen as those of PyTorch's functions, which the matcher knows."""
-    fake = next(n.meta["val"].fake_mode for n in gm.graph.nodes if n.op == "placeholder")
-    for node in list(gm.graph.nodes):
+    graph = gm.graph
+    fake = next(n.meta["val"].fake_mode for n in graph.nodes if n.op == "placeholder")
+    for node in list(graph.nodes):
         node.meta["example_value"] = node.meta.get("val")
+        target: Any = node.target
         if node.op == "get_attr":
-            node.meta["example_value"] = fake.from_tensor(attribute(gm, str(node.target)))
-        elif node.target in _SAME:
+            node.meta["example_value"] = fake.from_tensor(attribute(gm, target))
+        elif target in _SAME or (target is _aten.slice.Tensor and _takes_all(node)):
             node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
-        elif node.target is _aten.sym_size.int:
+            graph.erase_node(node)
+        elif target is _aten.sym_size.int:
             node.op, node.target = "call_method", "size"
-        elif node.target is _aten.expand.default:
+        elif target is _aten.expand.default:
             node.op, node.target, node.args = "call_method", "expand", (node.args[0], *node.args[1])
-        elif node.target is _NORM:
-            _spell_norm(gm.graph, node)
-        elif node.target in _SPELLED and not node.kwargs:
-            node.target = _SPELLED[node.target]
-        elif node.target is _aten.slice.Tensor and _takes_all(node):
-            node.replace_all_uses_with(node.args[0])
-            gm.graph.erase_node(node)
-    gm.graph.eliminate_dead_code()
+        elif target is _aten.expand_as.default:
+            node.op, node.target = "call_method", "expand_as"
+        elif target is _aten.batch_norm.default:
+            x, weight, bias, mean, var, *options, _ = node.args
+            node.target, node.args = F.batch_norm, (x, mean, var, weight, bias, *options)
+        elif target is _NORM:
+            _spell_norm(node)
+        elif target in _SPELLED and not node.kwargs:
+            node.target = _SPELLED[target]
+    graph.eliminate_dead_code()
     gm.recompile()
 
 
-def _spell_norm(graph: fx.Graph, node: fx.Node) -> None:
+def _spell_norm(node: fx.Node) -> None:
     x, weight, bias, mean, var, momentum, eps = node.args
     for user in list(node.users):
         assert user.args[1] == 0, "batch norm in evaluation has no statistics of the batch"
@@ -105,9 +195,8 @@ def _spell_norm(graph: fx.Graph, node: fx.Node) -> None:
 
 def _takes_all(node: fx.Node) -> bool:
     """Whether a slice takes all there is."""
-    _, *rest = node.args
-    start, end, step = (*rest[1:], *(None, None, 1)[len(rest) - 1 :])
-    return start in (None, 0) and (end is None or end == 2**63 - 1) and step == 1
+    start, end, step = [*node.args[2:], *(None, None, 1)[len(node.args) - 2 :]]
+    return (start or 0, end or _END, step) == (0, _END, 1)
 
 
 def attribute(root: nn.Module, path: Any) -> Any:

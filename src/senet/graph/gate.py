@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from senet.graph.effects import undisturbed
 from senet.graph.match import Tail
 from senet.graph.value import same_shape, tensor_of
-from senet.graph.words import ACTIVATIONS
+from senet.graph.words import ACTIVATIONS, CONVOLUTION_ARGUMENTS, convolution_arguments
 from senet.ops.gate import Gate
 
 _FUNCTIONS: dict[Any, str] = {
@@ -24,7 +24,6 @@ _SHAPING = (
     *(torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze, operator.getitem),
     *("flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous", "view_as"),
 )
-_LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 
 
 def usual_gate(t: Tail) -> tuple[Gate, list[fx.Node]] | None:
@@ -63,22 +62,26 @@ def _chain(t: Tail) -> list[fx.Node] | None:
         chain.append(node)
         node = node.args[0]
     inside = {*chain, *t.chain}
-    alone = all(len(set(node.users) & inside) == len(node.users) for node in (*chain, t.squeeze))
+    alone = all(inside.issuperset(node.users) for node in (*chain, t.squeeze) if node is not None)
     return chain[::-1] if alone else None
 
 
-def _layer(node: fx.Node | None) -> tuple[tuple[Any, Any] | None, fx.Node | None]:
-    """The weight and bias of the layer that ``node`` calls on a single position, and its input."""
-    node = _before_shaping(node)
-    if node is None or node.target not in _LAYERS or node.kwargs:
+def _layer(call: Any) -> tuple[tuple[Any, Any] | None, fx.Node | None]:
+    """The weight and bias of the layer that is called on a single position, and its input."""
+    node = _before_shaping(call)
+    if node is None:
         return None, None
-    z, weight, *rest = node.args
+    if node.target is F.linear and not node.kwargs:
+        z, weight, bias = (*node.args, None)[:3]
+    elif node.target in CONVOLUTION_ARGUMENTS:
+        z, weight, bias, _, padding, _, groups = convolution_arguments(node)
+        padded = any(padding) if isinstance(padding, (tuple, list)) else padding not in (0, "valid")
+        if padded or groups != 1:
+            return None, None
+    else:
+        return None, None
     x, w = tensor_of(z), tensor_of(weight)
     if x is None or w is None or math.prod((*x.shape[2:], *w.shape[2:])) != 1:
-        return None, None
-    bias, _, padding, _, groups = (*rest, *(None, 1, 0, 1, 1)[len(rest) :])
-    padded = any(padding) if isinstance(padding, (tuple, list)) else padding not in (0, "valid")
-    if padded or groups != 1:
         return None, None
     return (weight, bias), _before_shaping(z)
 

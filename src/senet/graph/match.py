@@ -127,6 +127,12 @@ def norm_arguments(node: fx.Node) -> dict[str, Any]:
 _BATCH_NORM = inspect.signature(F.batch_norm)
 
 
+def learns(norm: fx.Node) -> bool:
+    """Whether the batch decides the statistics in this call of batch norm."""
+    given = norm_arguments(norm)
+    return bool(given["training"]) or given["running_mean"] is None
+
+
 def asks_shape(node: fx.Node, x: fx.Node) -> bool:
     """Whether ``node`` takes only the shape of ``x``.
 

@@ -32,3 +32,8 @@ def numbers(x: Tensor) -> int:
 
 def _known(size: Any) -> int:
     return size if isinstance(size, int) else int(size.node.hint)
+
+
+def fixed(size: Any) -> int | None:
+    """Return a size that is the same for every input; ``None`` if it is not."""
+    return size if isinstance(size, int) else size.node.maybe_as_int()

@@ -72,6 +72,20 @@ LOOK_AT_ALL = ("mean", "adaptive", "softmax", "matmul", "bmm", "attention")
 """What mixes all positions of a map."""
 
 
+def convolution_arguments(node: fx.Node) -> tuple[Any, ...]:
+    """Return input, weight, bias, stride, padding, dilation and groups of a call.
+
+    Example:
+        >>> graph = fx.Graph()
+        >>> x, w = graph.placeholder("x"), graph.placeholder("w")
+        >>> convolution_arguments(graph.call_function(F.conv2d, (x, w), {"padding": 1}))
+        (x, w, None, 1, 1, 1, 1)
+    """
+    names = CONVOLUTION_ARGUMENTS[node.target]
+    otherwise = dict(zip(names, (None, None, None, 1, 0, 1, 1), strict=True))
+    return tuple({**otherwise, **dict(zip(names, node.args, strict=False)), **node.kwargs}.values())
+
+
 def called(node: Any, module: nn.Module) -> nn.Module | None:
     """Return the module that ``node`` calls, if it calls one with a single input."""
     if not isinstance(node, fx.Node) or node.op != "call_module":

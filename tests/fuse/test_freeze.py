@@ -1,0 +1,400 @@
+"""Networks for inference: the same results from whatever network, and no misuse goes unnoticed."""
+
+import copy
+import io
+import multiprocessing
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.models.surgery import NETWORKS, make
+from senet import accelerate, create_model, for_inference
+from senet.fuse import early, freeze, packed
+from senet.fuse.early import GatedConvolution
+from senet.fuse.freeze import Frozen
+from senet.fuse.packed import Convolution
+from tests.fuse.blocks import small
+from tests.models.agreement import scramble
+from tests.oracle import rounded, within_rule
+
+NAMES = [
+    "se_resnet18",
+    "se_resnet50",
+    "se_resnext50_32x4d",
+    "se_mobilenet",
+    "mobilenet_v3_small",
+    "regnety_016",
+    "se_densenet121",
+    "se_shufflenet_g3",
+    "se_vgg16_bn",
+    "se_resnet20_cifar",
+]
+
+
+def hold(fast: nn.Module, model: nn.Module, x: torch.Tensor) -> None:
+    """Hold ``fast`` to the oracle's rule, and the input to what it was."""
+    exact, given = copy.deepcopy(model).double().eval(), x.clone()
+    with torch.no_grad():
+        moved = [rounded(x.double(), x.dtype) for _ in range(3)]
+        shaken = [exact(m) for m in moved] + [model.eval()(m.to(x.dtype)).double() for m in moved]
+        wrong = within_rule(fast(x), model(x), exact(x.double()), x.dtype, shaken)
+    assert wrong is None, (tuple(x.shape), wrong)
+    assert torch.equal(x, given)
+
+
+def made(name: str) -> nn.Module:
+    model = create_model(name, num_classes=10)
+    scramble(model)
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_our_networks(name):
+    model = made(name)
+    fast = for_inference(model, torch.zeros(2, 3, 64, 64))
+    for shape in ((1, 3, 64, 64), (5, 3, 64, 64), (2, 3, 96, 64)):
+        hold(fast, model, torch.randn(shape))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("network", NETWORKS[:12])
+def test_networks_of_others(network):
+    model = make(network, num_classes=10)
+    scramble(model)
+    fast = for_inference(model, torch.zeros(2, 3, 96, 96))
+    hold(fast, model, torch.randn(1, 3, 96, 96))
+    hold(fast, model, torch.randn(3, 3, 96, 96))
+
+
+def test_norms_are_gone_convolutions_packed_and_se_inside_them():
+    fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64))
+    kinds = [type(module) for module in fast.graph.children()]
+    assert kinds.count(Convolution) == 37
+    assert kinds.count(GatedConvolution) == 16
+    called = {str(node.target) for node in fast.graph.graph.nodes if node.op == "call_function"}
+    assert not any("norm" in name or "relu" in name or "mul" in name for name in called), called
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["by_a_pass", "in_the_weights"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gates_scale_the_map_or_the_weights(batch, inside, monkeypatch):
+    monkeypatch.setattr(early, "POSITIONS", 0 if inside else 10**9)
+    model = made("se_resnet50")
+    fast = for_inference(model, torch.zeros(2, 3, 64, 64))
+    hold(fast, model, torch.randn(batch, 3, 64, 64))
+
+
+def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch):
+    model = small().eval()
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19))
+    x = torch.randn(7, 3, 19, 19)
+    whole = fast(x)
+    sizes = []
+    graph = fast.graph.forward
+    monkeypatch.setattr(fast.graph, "forward", lambda x: sizes.append(len(x)) or graph(x))
+    monkeypatch.setattr(freeze, "PIECE", 2 * 16 * 17 * 17)
+    torch.testing.assert_close(fast(x), whole, rtol=1e-5, atol=1e-6)
+    assert sizes == [2, 2, 2, 1]
+    hold(fast, model, x)
+
+
+class Mixing(nn.Module):
+    """Looks at all images of the batch."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.how = how
+
+    def forward(self, x):
+        u = self.conv(x)
+        if self.how == "mean":
+            return u - u.mean(0, keepdim=True)
+        if self.how == "softmax":
+            return u.softmax(0)
+        if self.how == "size":
+            return u / u.shape[0]
+        if self.how == "flip":
+            return u + u.flip(0)
+        if self.how == "batch":
+            return F.batch_norm(u, None, None, training=True)
+        if self.how == "view":
+            return u.reshape(8, -1, *u.shape[2:]) * 2
+        return torch.cat((u, u))
+
+
+@pytest.mark.parametrize("how", ["mean", "softmax", "size", "flip", "batch", "view", "cat"])
+def test_a_network_that_mixes_images_gets_the_whole_batch(how, monkeypatch):
+    monkeypatch.setattr(freeze, "PIECE", 1)
+    model = Mixing(how).eval()
+    fast = for_inference(model, torch.zeros(2, 3, 12, 12))
+    assert fast.growth == 0
+    hold(fast, model, torch.randn(6, 3, 12, 12))
+
+
+class Reused(nn.Module):
+    """A map that is read again after its tail, a norm that is called twice, in-place operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(8, 8, 1, bias=bias) for bias in (True, False))
+        self.bn = nn.BatchNorm2d(8)
+        self.fc1, self.fc2 = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+
+    def gated(self, u):
+        z = u.mean((2, 3), keepdim=True)
+        return u * self.fc2(self.fc1(z).relu()).sigmoid()
+
+    def forward(self, x):
+        u = self.bn(self.a(x))
+        y = F.relu(self.gated(u) + x)
+        v = self.bn(self.b(y))
+        w = F.relu_(self.gated(v) + y)
+        w += u
+        return w * 2 + y, v, x.view(x.shape[0], -1)
+
+
+def test_maps_that_are_read_again_are_not_written():
+    model = Reused().eval()
+    scramble(model)
+    fast = for_inference(model, torch.zeros(2, 8, 9, 9))
+    x = torch.randn(3, 8, 9, 9)
+    given = x.clone()
+    with torch.no_grad():
+        for got, wanted in zip(fast(x), model(x), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    assert torch.equal(x, given)
+
+
+def test_the_network_is_left_as_it_was_and_shares_nothing():
+    model = small().train()
+    accelerate(model)
+    before = copy.deepcopy(model.state_dict())
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19))
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    x = torch.randn(2, 3, 19, 19)
+    y = fast(x)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    assert torch.equal(fast(x), y)
+
+
+def test_copies_and_files_are_the_network():
+    fast = for_inference(small(), torch.zeros(2, 3, 19, 19))
+    x = torch.randn(3, 3, 19, 19)
+    y = fast(x)
+    file = io.BytesIO()
+    torch.save(fast, file)
+    file.seek(0)
+    for other in (copy.deepcopy(fast), torch.load(file, weights_only=False)):
+        assert isinstance(other, Frozen)
+        assert torch.equal(other(x), y)
+    again = for_inference(small(), torch.zeros(2, 3, 19, 19))
+    again.load_state_dict(fast.state_dict())
+    assert torch.equal(again(x), y)
+
+
+def test_weights_that_are_loaded_are_packed_anew():
+    fast, other = (for_inference(small(), torch.zeros(2, 3, 19, 19)) for _ in range(2))
+    x = torch.randn(3, 3, 19, 19)
+    fast(x)
+    fast.load_state_dict(other.state_dict())
+    assert torch.equal(fast(x), other(x))
+
+
+def test_eight_threads_get_the_serial_results():
+    fast = for_inference(small(), torch.zeros(2, 3, 19, 19))
+    images = [torch.randn(1 + k % 3, 3, 19, 19) for k in range(8)]
+    wanted = [copy.deepcopy(fast)(x) for x in images]
+    got: list = [None] * 8
+
+    def work(k):
+        for _ in range(10):
+            got[k] = fast(images[k])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for y, z in zip(got, wanted, strict=True):
+        torch.testing.assert_close(y, z)
+
+
+def test_a_fork_can_use_it():
+    fast = for_inference(small(), torch.zeros(2, 3, 19, 19))
+    x = torch.randn(3, 3, 19, 19)
+    y = fast(x)
+
+    def work(queue):
+        torch.set_num_threads(1)  # PyTorch's threads do not survive a fork
+        queue.put(torch.allclose(fast(x), y, atol=1e-5))
+
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=work, args=(queue,))
+    process.start()
+    assert queue.get(timeout=60)
+    process.join()
+
+
+def test_training_is_refused():
+    fast = for_inference(small(), torch.zeros(2, 3, 19, 19))
+    with pytest.raises(ValueError, match="cannot be trained"):
+        fast.train()
+    with pytest.raises(ValueError, match="has no gradients"):
+        fast(torch.randn(2, 3, 19, 19, requires_grad=True))
+    with torch.no_grad():
+        fast(torch.randn(2, 3, 19, 19, requires_grad=True))
+    assert not fast.eval().training
+    assert not list(fast.parameters())
+    assert not fast(torch.randn(2, 3, 19, 19)).requires_grad
+
+
+class Sized(nn.Module):
+    """Does one thing with small images and another one with large ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x) if x.shape[2] < 12 else self.conv(x) * 2
+
+
+class Fixed(nn.Module):
+    """Takes images of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(3, 8, 8))
+
+    def forward(self, x):
+        return x + self.shift
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "said"),
+    [
+        (
+            Fixed(),
+            torch.zeros(2, 3, 9, 9),
+            r"expected an input \[any, 3, 8, 8\], got \[2, 3, 9, 9\]",
+        ),
+        (Fixed(), torch.zeros(2, 4, 8, 8), r"expected an input \[any, 3, 8, 8\]"),
+        (Fixed(), torch.zeros(3, 8, 8), r"expected an input \[any, 3, 8, 8\]"),
+        (Sized(), torch.zeros(2, 3, 16, 16), "may do something else"),
+        (Sized(), torch.zeros(2, 3, 8, 8).double(), "expected an input of torch.float32"),
+        (Sized(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "expected an input of torch.float32"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused(model, x, said):
+    fast = for_inference(model, torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=said):
+        fast(x)
+    for batch in (1, 2, 5):
+        hold(fast, model, torch.randn(batch, 3, 8, 8))
+
+
+class Counting(nn.Module):
+    """Writes a buffer when it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+class Restless(nn.Module):
+    """Moves its running statistics in evaluation, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return F.batch_norm(x, self.bn.running_mean, self.bn.running_var, training=True)
+
+
+class Impossible(nn.Module):
+    def forward(self, x):
+        return x * int(x.sum().item())
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Impossible(), "torch.export cannot follow Impossible"),
+        (Fixed(), "torch.export cannot follow Fixed"),  # the default example is of 224 pixels
+        (Counting(), "writes calls in evaluation"),
+        (Restless(), "writes bn.running_mean, bn.running_var in evaluation"),
+    ],
+)
+def test_a_network_that_cannot_be_exported_is_refused(model, said):
+    with pytest.raises(ValueError, match=said):
+        for_inference(model)
+
+
+def test_it_is_made_once():
+    with pytest.raises(ValueError, match="already"):
+        for_inference(for_inference(small(), torch.zeros(2, 3, 19, 19)))
+
+
+def test_the_example_is_what_the_network_is_made_for(monkeypatch):
+    seen = []
+    exported = freeze.exported
+    monkeypatch.setattr(
+        freeze, "exported", lambda m, x: seen.append(tuple(x.shape)) or exported(m, x)
+    )
+    for_inference(create_model("se_resnet8_cifar"))
+    for_inference(nn.Sequential(nn.Conv2d(5, 2, 3)), torch.zeros(1, 5, 9, 9))
+    for_inference(nn.Sequential(nn.Conv2d(5, 2, 3)))
+    assert seen == [(2, 3, 32, 32), (2, 5, 9, 9), (2, 5, 224, 224)]
+
+
+def test_without_packed_convolutions_it_is_the_same(monkeypatch):
+    monkeypatch.setattr(packed, "can_convolve", lambda dtype: False)
+    model = made("se_resnet50")
+    hold(for_inference(model, torch.zeros(2, 3, 64, 64)), model, torch.randn(3, 3, 64, 64))
+
+
+def test_double_precision_stays_double():
+    model = small().eval().double()
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19))
+    x = torch.randn(3, 3, 19, 19, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+def test_bfloat16_is_as_good_as_the_network_in_bfloat16():
+    model = small().eval()
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19), dtype=torch.bfloat16)
+    x = torch.randn(8, 3, 19, 19)
+    short = copy.deepcopy(model).to(torch.bfloat16)
+    with torch.no_grad():
+        y, plain, truth = fast(x), short(x.bfloat16()), model.double()(x.double())
+    assert y.dtype == torch.float32
+    wrong = within_rule(y, plain, truth, torch.bfloat16)
+    assert wrong is None, wrong
+
+
+def test_volumes_and_sequences():
+    for dims, conv, norm in ((1, nn.Conv1d, nn.BatchNorm1d), (3, nn.Conv3d, nn.BatchNorm3d)):
+        model = nn.Sequential(conv(2, 8, 3), norm(8), nn.ReLU()).eval()
+        scramble(model)
+        x = torch.randn(3, 2, *[7] * dims)
+        hold(for_inference(model, x), model, x)
+
+
+def test_an_empty_batch_is_one():
+    fast = for_inference(create_model("se_resnet8_cifar", num_classes=10))
+    assert fast(torch.empty(0, 3, 32, 32)).shape == (0, 10)
