@@ -105,6 +105,7 @@ def _put_pair(
     graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, made: dict[fx.Node, fx.Node]
 ) -> fx.Node:
     """Put the squeeze where the tail began, and the scale where it ends, the gate between them."""
+    inplace = _may_overwrite(t)
     with graph.inserting_before(t.chain[0]):
         if t.activation is None:
             mean = _mean_before(graph, t)
@@ -116,8 +117,8 @@ def _put_pair(
     with graph.inserting_before(t.end):
         gate = made.get(t.gate, t.gate)  # type: ignore[arg-type]
         if t.activation is None:
-            return graph.call_function(scaled, (h, gate, t.shortcut, t.relu, _may_overwrite(t)))
-        return graph.call_function(activated, (h, gate, _may_overwrite(t)))
+            return graph.call_function(scaled, (h, gate, t.shortcut, t.relu, inplace))
+        return graph.call_function(activated, (h, gate, inplace))
 
 
 def _put_whole(graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, gate: Gate) -> fx.Node:
