@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from senet.ops import native
+from senet.ops.gate import Gate
 from senet.ops.native import tails
 from senet.ops.norm import Norm
 from tests.ops.test_native import ACTIVATED, LAYOUTS, NAMES, SHAPES, TYPES, WITH_WORDS, Maps
@@ -83,6 +84,8 @@ def run(maps: Maps, at_end: bool) -> None:
             _, bits = torch.ops.senet_native.affine_with_mask(x, p, A, D, shortcut)
             native.grad_scale(guard.copy(maps.dy), bits, x, p)
         halves(maps, guard)
+        if maps.x.numel():
+            gates(maps, guard)
     guard.release()
 
 
@@ -106,6 +109,30 @@ def halves(maps: Maps, guard: Guard) -> None:
             for f in native.ACTIVATIONS:
                 _, links = tails.grad_act_scale(dy, x, of, gate, f)
                 tails.grad_act_squeeze(dy, links, sent, x, of, norm, f, True)
+
+
+def gates(maps: Maps, guard: Guard) -> None:
+    """A whole tail on ``maps``, by one layer and by two, and the layers alone."""
+    x, shortcut = (guard.copy(map_) for map_ in (maps.x, maps.call("affine")[4]))
+    B, C = x.shape[:2]
+    R = C // 2 + 1
+    norm = Norm(*(guard.copy(torch.rand(C) + 0.5) for _ in range(4)))
+    w1, b1, w2, b2, w = map(guard.copy, (*_layer(R, C), *_layer(C, R), torch.randn(C, C)))
+    mean = guard.copy(torch.rand(B, C))
+    with mock.patch.object(tails, "_room", lambda *shape: guard.empty(x, shape, torch.float32)):
+        for gate in (
+            Gate(w1, b1, "relu", w2, b2, "sigmoid"),
+            Gate(None, None, "relu", w, b2, "hardsigmoid"),
+        ):
+            for known in (mean, None):
+                tails.gated_tail(x, norm, None, gate, shortcut, True, known, False)
+            tails.gated_tail(x, None, "silu", gate, None, False, None, False)
+            s = tails.excite(mean, gate)
+            tails.rescale(x, s, shortcut, True, False)
+
+
+def _layer(outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(outputs, inputs), torch.randn(outputs)
 
 
 def _sums(guard: Guard, x: Tensor) -> Tensor:

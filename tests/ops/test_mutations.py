@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from senet.ops import activated, backend, norm, tail
-from tests.ops import test_activated, test_synchronise, test_tail
+from tests.ops import test_activated, test_gate, test_synchronise, test_tail
 from tests.ops.parts import gradient
 from tests.ops.test_activated import Unit
 from tests.ops.test_tail import WHOLE, Tail, check_second
@@ -188,6 +188,15 @@ IN_C = [
     ("A[i + c] = a[c] * s[i + c]", "A[i + c] = s[i + c]"),
     ("E[i + c] = dz ? a[c] * e[i + c] : 0", "E[i + c] = 0"),
     ("L[c] = a[c] * T1[c] / M", "L[c] = 0"),
+    ("sqrtf(var[c] + (float)eps) : 1", "sqrtf(var[c]) : 1"),
+    ("(gamma ? gamma[c] : 1) / sqrtf", "1 / sqrtf"),
+    ("b[c] = var && beta ? beta[c] : 0", "b[c] = 0"),
+    ("mean[i + c] - (mu ? mu[c] : 0)", "mean[i + c]"),
+    ("z[i + c] /= N", "z[i + c] /= 1"),
+    (": z[i + c] / N) + b[c]", ": z[i + c] / N)"),
+    (".inputs = w1 ? R : C", ".inputs = C"),
+    ("A[i + c] = s[i + c] * a[c], D", "A[i + c] = s[i + c], D"),
+    ("D[i + c] = s[i + c] * b[c]", "D[i + c] = b[c]"),
 ]  # fmt: skip
 MUTATIONS = [
     (module, *change)
@@ -301,15 +310,23 @@ def put_in_c(changed: str, passes_in_c: Path, monkeypatch) -> None:
 IN_C_SOURCE = (NATIVE / "tails.c").read_text(encoding="utf-8")
 
 
+def check_in_c(monkeypatch) -> None:
+    """What must notice, of the C: the halves of tails, and whole ones."""
+    with backend.use("native"):
+        for two, activation in ((True, None), (True, "silu"), (False, None)):
+            test_gate.check_a_whole_tail(two, activation, "sigmoid", last=True)
+        test_gate.check_a_known_mean()
+        check_all(monkeypatch)
+
+
 def test_nothing_fails_unbroken_in_c(passes_in_c, monkeypatch):
     put_in_c(IN_C_SOURCE, passes_in_c, monkeypatch)
-    with backend.use("native"):
-        check_all(monkeypatch)
+    check_in_c(monkeypatch)
 
 
 @pytest.mark.parametrize(("right", "wrong"), IN_C, ids=[wrong[:40] for _, wrong in IN_C])
 def test_a_broken_formula_in_c_is_noticed(right, wrong, passes_in_c, monkeypatch):
     assert right in IN_C_SOURCE, f"the formula is written otherwise now: {right}"
     put_in_c(IN_C_SOURCE.replace(right, wrong), passes_in_c, monkeypatch)
-    with backend.use("native"), pytest.raises(AssertionError):
-        check_all(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_in_c(monkeypatch)
