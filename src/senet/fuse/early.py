@@ -24,7 +24,7 @@ from senet.graph.words import convolution_arguments
 from senet.ops.gate import Gate, gated_tail, gates_of, rescale
 
 # Positions for each channel of h from which a copy of the weights costs less than a pass over u.
-POSITIONS = 4
+POSITIONS = 16
 
 
 class GatedConvolution(nn.Module):

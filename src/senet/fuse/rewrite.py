@@ -20,7 +20,7 @@ from senet.graph.match import Tail, asks_shape, learns, norm_arguments, tails
 from senet.graph.report import Finding
 from senet.graph.value import numbers, tensor_of
 from senet.graph.where import common, path_of
-from senet.graph.words import CONVOLUTION_ARGUMENTS, convolution_arguments
+from senet.graph.words import CONVOLUTION_ARGUMENTS, SUMS, convolution_arguments
 from senet.ops import backend
 from senet.ops.activated import Activated, act_scale, act_squeeze
 from senet.ops.gate import Gate, gated_tail
@@ -105,19 +105,21 @@ def _put_pair(
     graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, made: dict[fx.Node, fx.Node]
 ) -> fx.Node:
     """Put the squeeze where the tail began, and the scale where it ends, the gate between them."""
-    inplace = _may_overwrite(t)
+    inplace, spends = _may_overwrite(t), _may_spend_gradient(t)
     with graph.inserting_before(t.chain[0]):
         if t.activation is None:
             mean = _mean_before(graph, t)
             h = graph.call_function(norm_squeeze, (x, norm, t.gate is not None, mean))
         else:
-            h = graph.call_function(act_squeeze, (x, norm, t.activation, t.gate is not None))
+            h = graph.call_function(
+                act_squeeze, (x, norm, t.activation, t.gate is not None, spends)
+            )
     if t.squeeze is not None:
         made[t.squeeze] = _put_squeeze(graph, t.squeeze, h)
     with graph.inserting_before(t.end):
         gate = made.get(t.gate, t.gate)  # type: ignore[arg-type]
         if t.activation is None:
-            return graph.call_function(scaled, (h, gate, t.shortcut, t.relu, inplace))
+            return graph.call_function(scaled, (h, gate, t.shortcut, t.relu, inplace, spends))
         return graph.call_function(activated, (h, gate, inplace))
 
 
@@ -139,6 +141,17 @@ def _may_overwrite(t: Tail) -> bool:
     if torch.is_grad_enabled() or t.x.target not in CONVOLUTION_ARGUMENTS:
         return False
     return all(user in t.chain or asks_shape(user, t.x) for user in t.x.users)
+
+
+def _may_spend_gradient(t: Tail) -> bool:
+    """Whether nobody can keep the gradient of the tail's map: no caller, no hook, no view.
+
+    Where others get the same gradient as well, the backward sees that when it runs.
+    """
+    return all(
+        user.target in CONVOLUTION_ARGUMENTS or user.target in (*SUMS, *_TAILS)
+        for user in t.end.users
+    )
 
 
 def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
@@ -207,10 +220,10 @@ def squeezed(h: Squeezed | Activated, dims: int, dtype: torch.dtype) -> Tensor:
 
 
 def scaled(
-    h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool, inplace: bool
+    h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool, *options: bool
 ) -> Tensor:
     """:func:`norm_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
-    return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu, inplace)
+    return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu, *options)
 
 
 def activated(h: Activated, s: Tensor | None, inplace: bool) -> Tensor:
@@ -223,3 +236,6 @@ def _flat(s: Tensor, x: Tensor) -> Tensor:
     if s.shape[:2] != x.shape[:2]:
         s = s.expand(*x.shape[:2], *s.shape[2:])
     return s.flatten(1)
+
+
+_TAILS = (scaled, norm_squeeze, act_squeeze)

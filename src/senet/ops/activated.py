@@ -39,6 +39,7 @@ from torch import Tensor
 
 from senet.ops import backend, passes, synchronise
 from senet.ops.norm import Affine, Norm, affine, sizes, track
+from senet.ops.ownership import is_ours
 from senet.ops.precision import full_precision, wide
 from senet.ops.tail import (
     affine_of,
@@ -74,7 +75,13 @@ class Activated(NamedTuple):
     links: tuple[Tensor, ...] = ()
 
 
-def act_squeeze(x: Tensor, norm: Norm | None, activation: str, squeeze: bool = True) -> Activated:
+def act_squeeze(
+    x: Tensor,
+    norm: Norm | None,
+    activation: str,
+    squeeze: bool = True,
+    spends: bool = False,
+) -> Activated:
     """Take the statistics of x, and the squeeze of the activation of its batch norm.
 
     Args:
@@ -82,6 +89,7 @@ def act_squeeze(x: Tensor, norm: Norm | None, activation: str, squeeze: bool = T
         norm: its batch norm, or ``None``. Running statistics are moved as PyTorch moves them.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
         squeeze: whether z is wanted: a pass of its own.
+        spends: whether dx may be written where dy is, in training: nobody else can have kept dy.
 
     Raises:
         ValueError: if the batch decides the statistics, and has a single value a channel.
@@ -94,7 +102,7 @@ def act_squeeze(x: Tensor, norm: Norm | None, activation: str, squeeze: bool = T
     if not needs_gradient(x, γ, β):
         z, of = _squeeze(x, norm, activation, squeeze)
         return Activated(z, x, norm, of, activation)
-    z, of, *links = _ActSqueeze.apply(x, γ, β, norm, activation, squeeze)  # type: ignore[misc]
+    z, of, *links = _ActSqueeze.apply(x, γ, β, norm, activation, squeeze, spends)  # type: ignore[misc]
     return Activated(z, x, norm, of, activation, tuple(links))
 
 
@@ -167,11 +175,12 @@ def _grad_squeeze(
     norm: Norm | None,
     activation: str,
     need_x: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """dx, dγ and dβ. ``norm`` is :func:`bare`."""
     half = backend.halves(x, dy, links, dz)
     if half and half.takes(norm):
-        return half.grad_act_squeeze(dy, links, dz, x, of, norm, activation, need_x)
+        return half.grad_act_squeeze(dy, links, dz, x, of, norm, activation, need_x, inplace)
     s, sS1, sS2, C1, C2 = links.unbind()
     E = K = L = dγ = dβ = None
     if dz is not None:
@@ -194,18 +203,19 @@ class _ActSqueeze(torch.autograd.Function):
     """x → z, and the links that bring dy, s, s S1, s S2, C1 and C2 back."""
 
     @staticmethod
-    def forward(ctx: Any, x, γ, β, norm, activation, squeeze):
+    def forward(ctx: Any, x, γ, β, norm, activation, squeeze, spends):
         z, of = _squeeze(x, norm, activation, squeeze)
         of = own(of, norm)
         ctx.save_for_backward(x, γ, β, *of[:-1])
-        ctx.norm, ctx.M, ctx.activation = bare(norm), of.M, activation
+        ctx.norm, ctx.M, ctx.activation, ctx.spends = bare(norm), of.M, activation, spends
         ctx.set_materialize_grads(False)
         return z, of, stand_in(x, x.shape), stand_in(of.a, (5, *x.shape[:2]))
 
     @staticmethod
     def backward(ctx: Any, dz, _of, dy, links):  # type: ignore[override]
         if dy is None and dz is None:
-            return None, None, None, None, None, None
+            return (None,) * 7
+        inplace = ctx.spends and dy is not None and is_ours(dy)
         x, γ, β, *constants = ctx.saved_tensors
         norm, f, need_x, need_γ, need_β = ctx.norm, ctx.activation, *ctx.needs_input_grad[:3]
         with plain_passes(dy, dz), full_precision(x):
@@ -213,8 +223,8 @@ class _ActSqueeze(torch.autograd.Function):
             if dy is None:  # z alone was used
                 dy = torch.zeros_like(x)
                 _, links = _grad_scale(dy, x, of, torch.zeros_like(dz), f)
-            dx, dγ, dβ = _grad_squeeze(dy, links, dz, x, of, norm, f, need_x)
-        return dx, dγ if need_γ else None, dβ if need_β else None, None, None, None
+            dx, dγ, dβ = _grad_squeeze(dy, links, dz, x, of, norm, f, need_x, inplace)
+        return dx, dγ if need_γ else None, dβ if need_β else None, *(None,) * 4
 
 
 class _ActScale(torch.autograd.Function):

@@ -46,6 +46,7 @@ from torch.nn import functional as F
 
 from senet.ops import backend, passes, synchronise
 from senet.ops.norm import Affine, Norm, affine, sizes, track
+from senet.ops.ownership import is_ours
 from senet.ops.precision import full_precision, wide
 
 
@@ -105,6 +106,7 @@ def norm_scale(
     shortcut: Tensor | None = None,
     relu: bool = False,
     inplace: bool = False,
+    spends: bool = False,
 ) -> Tensor:
     """Return y = relu(s u + shortcut), with the parts that are not given left out.
 
@@ -114,6 +116,7 @@ def norm_scale(
         shortcut: of the shape of x.
         relu: whether a ReLU ends the tail.
         inplace: whether y may be written where x is, in inference: nobody else reads x.
+        spends: whether g may be written where dy is, in training: nobody else can have kept dy.
 
     Returns:
         y, of the type and layout of x.
@@ -127,7 +130,7 @@ def norm_scale(
     if not needs_gradient(s, shortcut, *h.links):
         return _scale(h.x, h.of, s, shortcut, relu, keep=False, inplace=inplace)[0]
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
-    return _NormScale.apply(h.x, γ, β, s, shortcut, h.norm, h.of, relu, *h.links)  # type: ignore[return-value]
+    return _NormScale.apply(h.x, γ, β, s, shortcut, h.norm, h.of, relu, spends, *h.links)  # type: ignore[return-value]
 
 
 def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -193,11 +196,11 @@ def _scale(
 
 
 def _grad_scale(
-    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Any
+    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Any, inplace: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
     if half := backend.halves(x, dy, s):
-        return half.grad_scale(dy, mask, x, of, s)
+        return half.grad_scale(dy, mask, x, of, s, inplace)
     g, S1, S2 = passes.grad_scale(dy, mask, x, of.μ)
     if s is None:
         return g, None, torch.stack((of.a.expand(x.shape[:2]), S1, S2))
@@ -265,24 +268,25 @@ class _NormScale(torch.autograd.Function):
     """s, the shortcut and the links → y. x, γ and β are inputs for the second derivative's sake."""
 
     @staticmethod
-    def forward(ctx: Any, x, γ, β, s, shortcut, norm, of, relu, *links):
+    def forward(ctx: Any, x, γ, β, s, shortcut, norm, of, relu, spends, *links):
         y, mask = _scale(x, of, s, shortcut, relu, keep=True)
         ctx.save_for_backward(x, γ, β, s, mask, *of[:-1])
-        ctx.norm, ctx.M = bare(norm), of.M
+        ctx.norm, ctx.M, ctx.spends = bare(norm), of.M, spends
         return y
 
     @staticmethod
     def backward(ctx: Any, dy):  # type: ignore[override]
         x, γ, β, s, mask, *constants = ctx.saved_tensors
-        _, _, _, need_s, need_shortcut, _, _, _, *need_links = ctx.needs_input_grad
+        _, _, _, need_s, need_shortcut, _, _, _, _, *need_links = ctx.needs_input_grad
+        inplace = ctx.spends and is_ours(dy)
         with plain_passes(dy), full_precision(x):
             of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=False)
-            g, ds, links = _grad_scale(dy, mask, x, of, s)
+            g, ds, links = _grad_scale(dy, mask, x, of, s, inplace)
         return (
             *(None, None, None),
             ds if need_s else None,
             g if need_shortcut else None,
-            *(None, None, None),
+            *(None, None, None, None),
             *((g, links) if any(need_links) else (None,) * len(need_links)),
         )
 

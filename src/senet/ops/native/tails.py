@@ -79,7 +79,7 @@ def scale(
 
 
 def grad_scale(
-    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Tensor | None
+    dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Tensor | None, inplace: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
     x = passes.dense(x, "x")
@@ -94,7 +94,7 @@ def grad_scale(
     if bits is None:
         y = mask = passes.like(mask, x, "mask")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
-    g = None if mask is None else torch.empty_like(x)
+    g = None if mask is None else dy if inplace else torch.empty_like(x)
     links = _room(3, *x.shape[:2])
     ds = None if s is None else _room(*x.shape[:2])
     call(_c.senet_grad_norm_scale, (x, dy, y), dy, y, bits, x, μ, a, β, s, g, ds, links)
@@ -157,13 +157,14 @@ def grad_act_squeeze(
     norm: Norm,
     activation: str,
     need_x: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """dx, dγ and dβ."""
     x = passes.dense(x, "x")
     dy = passes.like(dy, x, "dy")
     μ, σ, a, β = _vectors(x, of.μ, of.σ, of.a, of.β)
     dz, links = of_images(dz, x), _rows(links, 5, x)
-    dx = torch.empty_like(x) if need_x else None
+    dx = None if not need_x else dy if inplace else torch.empty_like(x)
     dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
     arrays, f = (dy, x, μ, σ, a, β, links, dz), ACTIVATIONS[activation]
     call(_c.senet_grad_act_squeeze, (x, dy), *arrays, f, norm.training, dx, dγ, dβ)
