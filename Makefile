@@ -35,9 +35,10 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.ops.early
 	$(BIN)/python -m benchmarks.ops.layers
 	$(BIN)/python -m benchmarks.shared
+	$(BIN)/python -m benchmarks.ops.tails
+	$(BIN)/python -m benchmarks.models.networks
 	$(BIN)/python -m benchmarks.models.shares
 	$(BIN)/python -m benchmarks.models.surgery
-	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.document
 
 gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings; MINUTES=25; repeat to continue

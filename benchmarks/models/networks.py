@@ -1,10 +1,16 @@
-"""Whole networks: a training step and inference, ours and timm's, with SE and without."""
+"""Whole networks in the process that people have: training steps and inference, ours and timm's.
+
+``python -m benchmarks.models.networks``: channels last, float32, two threads, the allocator that
+everybody has; the training step once more with one that keeps its memory. What is compared is
+taken in turn in one process, by medians. Limits stand beside: the convolutions of the network
+alone, which nobody here makes faster.
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +20,7 @@ from torch import nn
 
 from benchmarks import record
 from benchmarks.reference_libraries import load
-from senet import accelerate, create_model
+from senet import accelerate, create_model, for_inference
 from senet.models.describe.cost import forward_pass, in_turn, training_step
 
 
@@ -33,22 +39,78 @@ def _images(batch: int, size: int) -> torch.Tensor:
     return torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
 
 
-def imagenet(
-    make: Callable[..., Callable[[], None]], batch: int, repeats: int, compiled: bool
-) -> dict[str, float]:
-    """Return the milliseconds at 224×224 of a ResNet-50 in every form, measured in turn."""
+def training(batch: int, repeats: int) -> dict[str, float]:
+    """Return the milliseconds of a training step at 224×224 of a ResNet-50 in every form."""
     images = _images(batch, 224)
     ours, plain = _ours("se_resnet50"), _ours("resnet50")
-    calls = {
-        "se_resnet50": make(ours, images),
-        "resnet50": make(plain, images),
-        "se_resnet50, eager": make(copy.deepcopy(ours), images),  # a copy is not accelerated
-        "timm seresnet50": make(_timm("seresnet50"), images),
-        "timm resnet50": make(_timm("resnet50"), images),
+    forms = {
+        "se_resnet50": ours,
+        "resnet50": plain,
+        "se_resnet50, eager": copy.deepcopy(ours),  # a copy is not accelerated
+        "timm seresnet50": _timm("seresnet50"),
+        "timm resnet50": _timm("resnet50"),
+        "timm seresnet50, inductor": torch.compile(_timm("seresnet50")),
     }
-    if compiled:
-        calls["timm seresnet50, compiled"] = make(torch.compile(_timm("seresnet50")), images)
+    calls = {name: training_step(form, images) for name, form in forms.items()}  # type: ignore[arg-type]
+    calls["limit: the convolutions of resnet50 alone"] = _convolutions(
+        create_model("resnet50"), images
+    )
     return in_turn(calls, repeats)
+
+
+def inference(batch: int, repeats: int) -> dict[str, float]:
+    """Return the milliseconds of inference at 224×224 of a ResNet-50 in every form."""
+    images = _images(batch, 224)
+    ours, plain = _ours("se_resnet50"), _ours("resnet50")
+    forms = {
+        "se_resnet50, for_inference": for_inference(ours),
+        "resnet50, for_inference": for_inference(plain),
+        "se_resnet50": ours,
+        "resnet50": plain,
+        "se_resnet50, eager": copy.deepcopy(ours),
+        "timm seresnet50": _timm("seresnet50"),
+        "timm resnet50": _timm("resnet50"),
+    }
+    calls = {name: forward_pass(form, images) for name, form in forms.items()}
+    for name in ("seresnet50", "resnet50"):
+        calls[f"timm {name}, inductor with freezing"] = _frozen_by_inductor(_timm(name), images)
+    return in_turn(calls, repeats)
+
+
+def _frozen_by_inductor(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
+    from torch._inductor import config
+
+    run = torch.compile(model.eval())
+
+    @torch.inference_mode()
+    def call() -> None:
+        run(images)
+
+    with config.patch(freezing=True):
+        call()
+    return call
+
+
+def _convolutions(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
+    """Return a call of all convolutions of ``model`` forward and backward, one after the other."""
+    inputs: list[tuple[nn.Module, torch.Tensor]] = []
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda m, given: inputs.append((m, given[0].detach())))
+        for layer in layers
+    ]
+    model.to(memory_format=torch.channels_last)(images)  # type: ignore[call-overload]
+    for hook in hooks:
+        hook.remove()
+
+    def call() -> None:
+        for layer, x in inputs:
+            x = x.detach().requires_grad_(x is not inputs[0][1])
+            y = layer(x)
+            y.backward(torch.empty_like(y).zero_())
+        model.zero_grad()
+
+    return call
 
 
 def cifar(make: Callable[..., Callable[[], None]], batch: int, repeats: int) -> dict[str, float]:
@@ -83,25 +145,25 @@ def peak_memory(batch: int) -> dict[str, float]:
     return found
 
 
-def with_default_allocator(repeats: int) -> dict[str, float]:
-    """Time the training step in a process with the default allocator."""
+def with_memory_kept(repeats: int) -> dict[str, float]:
+    """Time the training step in a process that keeps its memory."""
     code = (
-        "import json, torch; from benchmarks.models import networks as n; torch.set_num_threads(2);"
-        f"print(json.dumps(n.imagenet(n.training_step, 16, {repeats}, compiled=False)))"
+        "import json, torch, senet; senet.keep_memory();"
+        "from benchmarks.models import networks as n; torch.set_num_threads(2);"
+        f"print(json.dumps(n.training(16, {repeats})))"
     )
-    environment = {k: v for k, v in os.environ.items() if k not in record.KEEPING}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def table(repeats: int) -> dict[str, dict[str, float]]:
     """Return all measurements by name."""
     tables = {
-        "training step, 224, batch 16": lambda: imagenet(training_step, 16, repeats, compiled=True),
-        "training step, 224, batch 16, default allocator": lambda: with_default_allocator(repeats),
-        "inference, 224, batch 1": lambda: imagenet(forward_pass, 1, 5 * repeats, compiled=False),
-        "inference, 224, batch 16": lambda: imagenet(forward_pass, 16, repeats, compiled=False),
+        "training step, 224, batch 16": lambda: training(16, repeats),
+        "training step, 224, batch 16, keep_memory()": lambda: with_memory_kept(repeats),
+        "inference, 224, batch 1": lambda: inference(1, 4 * repeats),
+        "inference, 224, batch 16": lambda: inference(16, repeats),
         "training step, CIFAR, batch 128": lambda: cifar(training_step, 128, 3 * repeats),
         "peak memory of training, 224, batch 16, MiB": lambda: peak_memory(16),
     }
@@ -109,4 +171,14 @@ def table(repeats: int) -> dict[str, dict[str, float]]:
     for name, make in tables.items():
         found[name] = make()
         print(name, {k: round(v, 2) for k, v in found[name].items()}, flush=True)
+        torch._dynamo.reset()
     return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7, help="rounds; the median is kept (7)")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    environment = record.environment()
+    print(record.write("cpu-networks", {"networks": table(options.repeats)}, environment))

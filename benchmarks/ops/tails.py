@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import record
 from senet import SqueezeExcitation
 from senet.models.describe.cost import in_turn
 from senet.ops.activated import Activated
@@ -100,3 +101,10 @@ def table(repeats: int) -> list[dict[str, object]]:
         rows.append({"shape": "×".join(map(str, shape)), "ms": measure(shape, repeats)})
         print(rows[-1], flush=True)
     return rows
+
+
+if __name__ == "__main__":
+    record.keep_memory("benchmarks.ops.tails")
+    torch.set_num_threads(2)
+    environment = record.environment()
+    print(record.write("cpu-tails", {"tails": table(repeats=9)}, environment))
