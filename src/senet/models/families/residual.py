@@ -81,6 +81,7 @@ class Design:
     width_per_group: int
     halved: bool
     stride_on: str
+    branch_relu: bool
     placement: str
     se: Attend | None
 
@@ -142,6 +143,7 @@ class BasicBlock(Residual):
         self.relu1 = nn.ReLU()
         self.conv2 = conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu_branch = nn.ReLU() if design.branch_relu else None
         self._make_se(design, stage, inputs, width, width)
         self.downsample = downsample
         self.relu2 = nn.ReLU()
@@ -149,7 +151,10 @@ class BasicBlock(Residual):
     def forward(self, x: Tensor) -> Tensor:
         h = self.se_at("pre", x)
         h = self.relu1(self.se_at("3x3", self.bn1(self.conv1(h))))
-        u = self.se_at("standard", self.bn2(self.conv2(h)))
+        u = self.bn2(self.conv2(h))
+        if self.relu_branch is not None:
+            u = self.relu_branch(u)
+        u = self.se_at("standard", u)
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu2(u + self.se_at("identity", shortcut))
         return self.se_at("post", y)

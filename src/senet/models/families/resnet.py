@@ -16,7 +16,6 @@ The keys of the state dicts are torchvision's, and ``se.fc1``, ``se.fc2`` in eac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from senet.models.attention import Attend
+from senet.models.families import resnet_form
 from senet.models.families.residual import (
     PLACEMENTS,
     BasicBlock,
@@ -35,10 +35,11 @@ from senet.models.families.residual import (
     conv3x3,
     make_shortcut,
 )
+from senet.models.form import Form
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.registry import register_twins
-from senet.models.rename import rename
+from senet.models.rename import WRAPPED, rename
 from senet.preprocessing import CIFAR, IMAGENET
 
 
@@ -65,6 +66,8 @@ class ResNet(Network):
             paper: subsample and pad with zeros, no parameters).
         stride_on: the convolution of a bottleneck that has the stride: ``"3x3"`` (today's
             published weights) or ``"1x1"`` (the original).
+        branch_relu: whether the branch of a basic block ends with a ReLU of its own, before SE, as
+            in the networks that timm calls ``legacy_seresnet18`` and ``34``.
         dropout: share of the pooled features that training drops before the classifier.
         se: a function that makes the blocks of attention; ``None`` for the plain network.
         placement: where they go: one of ``PLACEMENTS``, see
@@ -91,6 +94,7 @@ class ResNet(Network):
         halved: bool = False,
         shortcut: str = "projection",
         stride_on: str = "3x3",
+        branch_relu: bool = False,
         dropout: float = 0.0,
         se: Attend | None = None,
         placement: str = "standard",
@@ -103,13 +107,15 @@ class ResNet(Network):
         _check("shortcut", shortcut, ("projection", "projection3x3", "pad"))
         _check("stride_on", stride_on, ("3x3", "1x1"))
         _check("placement", placement, PLACEMENTS)
+        if branch_relu and block is not BasicBlock:
+            raise ValueError("branch_relu is for basic blocks, and these are others: leave it out")
         layers, widths = tuple(layers), tuple(widths)
         if len(layers) != len(widths) or min(layers) < 1:
             raise ValueError(f"layers={layers} and widths={widths} must name the same stages")
 
         channels = stem_width or widths[0]
         self._make_stem(stem, in_channels, channels, block.preactivation, stem_pool)
-        design = Design(groups, width_per_group, halved, stride_on, placement, se)
+        design = Design(groups, width_per_group, halved, stride_on, branch_relu, placement, se)
         self.stages = tuple(f"layer{i + 1}" for i in range(len(layers)))
         for i, (name, blocks, width) in enumerate(zip(self.stages, layers, widths, strict=True)):
             stage = nn.Sequential()
@@ -165,27 +171,15 @@ class ResNet(Network):
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        state = rename(state, (WRAPPED,))
         if any(name.startswith("conv1.0.") for name in state):
             state = rename(state, _DEEP_STEM_ELSEWHERE)
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
     @classmethod
-    def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the options of the authors' Caffe networks for state dicts ported from them.
+    def form_of(cls, state: Mapping[str, Tensor]) -> Form:
+        return resnet_form.form_of(cls.translate(state), state)
 
-        Cadene's and timm's ports are recognised by their ``layer0``. Only the SE-ResNets, whose 3×3
-        convolutions have no groups, have the stride on the first 1×1.
-        """
-        if not any(_PORTED.match(name) for name in state):
-            return {}
-        ours = cls.translate(state)
-        conv = ours.get("layer1.0.conv2.weight")
-        ungrouped = conv is not None and conv.shape[0] == conv.shape[1]
-        stride = {"stride_on": "1x1"} if ungrouped and "layer1.0.conv3.weight" in ours else {}
-        return {"stem_pool": "ceil", **stride}
-
-
-_PORTED = re.compile(r"(module\.)?layer0\.")
 
 # timm's deep stem: convolution, norm, ReLU, …, convolution; and the last norm beside them.
 _DEEP_STEM_ELSEWHERE = (
@@ -198,9 +192,11 @@ _DEEP_STEM_ELSEWHERE = (
 )
 # Apart from that, torchvision's and timm's names are ours.
 _NAMES_ELSEWHERE = (
-    (r"^(module\.)?layer0\.", ""),  # legacy SENets of Cadene and timm
+    (r"^layer0\.", ""),  # legacy SENets of Cadene and timm
     (r"\.se_module\.", ".se."),
-    (r"^(module\.)?(last_linear|linear|classifier)\.", "fc."),  # and CIFAR networks
+    (r"\.se_layer\.conv([12])\.conv\.", r".se.fc\1."),  # mmpretrain
+    (r"\.shortcut\.", ".downsample."),  # CIFAR networks of kuangliu
+    (r"^(last_linear|linear|classifier|head\.fc)\.", "fc."),  # and of others
 )
 
 
