@@ -38,7 +38,7 @@ def form_of(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Form:
             "do not"
         )
     basic = "layer1.0.conv3.weight" not in ours
-    options = {**_stem(ours), **_shortcut(ours), **_se(ours)}
+    options = {**_stem(ours), **_shortcut(ours), **_norm(ours), **_se(ours)}
     unclear: dict[str, tuple[Any, ...]] = {}
     if any(_LAYER0.search(name) for name in theirs):
         options |= _of_caffe(ours, basic)
@@ -83,6 +83,13 @@ def _shortcut(ours: Mapping[str, Tensor]) -> dict[str, Any]:
     if conv is None:
         return {"shortcut": "pad"}
     return {"shortcut": "projection3x3" if conv.shape[-1] == 3 else "projection"}
+
+
+def _norm(ours: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the kind of norms; those that are frozen look like others."""
+    if "layer1.0.bn1.weight" not in ours:
+        return {"norm_layer": "none"}
+    return {"norm_layer": "batch" if "layer1.0.bn1.running_var" in ours else "group"}
 
 
 def _se(ours: Mapping[str, Tensor]) -> dict[str, Any]:
