@@ -17,8 +17,8 @@ from senet.models.families.residual import (
     Design,
     PreactBasicBlock,
     PreactBottleneck,
-    Step,
     Residual,
+    Step,
 )
 from senet.models.weights.file import load_model, save_model
 from senet.models.weights.record import Record
