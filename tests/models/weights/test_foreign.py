@@ -187,8 +187,16 @@ def test_where_two_networks_fit_the_file_asks(world, save):
 def test_basic_blocks_ask_for_their_relu(world, save):
     theirs = world.timm.create_model("legacy_seresnet18", layers=SHORT)
     file = save(renamed(theirs.state_dict(), (r"^layer0\.", "")))
-    with pytest.raises(ValueError, match="branch_relu=False or True"):
+    with pytest.raises(ValueError, match="stem_pool='padded' or 'ceil'; branch_relu=False or True"):
         create_model("se_resnet18", weights=file, layers=SHORT)
+
+
+def test_a_stem_without_pooling_is_not_asked_for_one(save):
+    theirs = create_model("se_resnet8_cifar")
+    file = save(renamed(theirs.state_dict(), (r"\.se\.", ".se_module.")))
+    with pytest.raises(ValueError, match=r"belongs to: branch_relu=False or True\. Ask"):
+        create_model("se_resnet8_cifar", weights=file)
+    require_the_same(loaded("se_resnet8_cifar", file, None, branch_relu=False), theirs)
 
 
 @pytest.mark.parametrize(

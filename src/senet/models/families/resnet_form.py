@@ -44,7 +44,8 @@ def form_of(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Form:
         options |= _of_caffe(ours, basic)
     elif any(_SE_MODULE.search(name) for name in theirs):
         # The blocks are named as in the ports of Caffe networks, the stem as in torchvision.
-        unclear = {"stem_pool": ("padded", "ceil")}
+        if options["stem"] != "cifar":  # which does not pool
+            unclear["stem_pool"] = ("padded", "ceil")
         if basic:
             unclear["branch_relu"] = (False, True)
         elif not _grouped(ours):
