@@ -78,14 +78,14 @@ class MonaiConvolution(nn.Sequential):
         strides: int = 1,
         act: bool = True,
         bias: bool = True,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        self.add_module(
-            "conv",
-            CONVOLUTIONS[spatial_dims](
-                inputs, outputs, kernel_size, strides, padding=kernel_size // 2, bias=bias
-            ),
+        padding = kernel_size // 2
+        conv = CONVOLUTIONS[spatial_dims](
+            inputs, outputs, kernel_size, strides, padding, groups=groups, bias=bias
         )
+        self.add_module("conv", conv)
         adn = nn.Sequential()
         adn.add_module("N", NORMS[spatial_dims](outputs))
         if act:
@@ -104,7 +104,8 @@ class MonaiSEBlock(nn.Module):
         n_chns_2: int,
         n_chns_3: int,
         r: int = 2,
-        strides: int = 1,
+        strides: tuple[int, int] = (1, 1),
+        groups: int = 1,
         bias: bool = True,
         project: nn.Module | None = None,
     ) -> None:
@@ -114,9 +115,12 @@ class MonaiSEBlock(nn.Module):
             project = conv(spatial_dims, in_channels, n_chns_3, 1, act=False)
         self.convs = nn.Sequential()
         self.convs.add_module(
-            "conv1", conv(spatial_dims, in_channels, n_chns_1, 1, strides, bias=bias)
+            "conv1", conv(spatial_dims, in_channels, n_chns_1, 1, strides[0], bias=bias)
         )
-        self.convs.add_module("conv2", conv(spatial_dims, n_chns_1, n_chns_2, 3, bias=bias))
+        self.convs.add_module(
+            "conv2",
+            conv(spatial_dims, n_chns_1, n_chns_2, 3, strides[1], bias=bias, groups=groups),
+        )
         self.convs.add_module(
             "conv3", conv(spatial_dims, n_chns_2, n_chns_3, 1, act=False, bias=bias)
         )
@@ -132,43 +136,52 @@ class MonaiSEBlock(nn.Module):
 
 
 class MonaiSENet(nn.Module):
-    """MONAI's ``SENet`` with ``SEResNetBottleneck``, as ``SEResNet50`` has it, narrower."""
+    """MONAI's ``SENet``, narrower: of ``SEResNet50``, or with ``groups`` of ``SENet154``."""
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, layers: tuple[int, ...], num_classes: int = 1000
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        layers: tuple[int, ...],
+        num_classes: int = 1000,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        self.inplanes, width = 8, 8
-        pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[spatial_dims]
+        self.spatial_dims, self.groups, self.inplanes = spatial_dims, groups, 8
+        stem = [(in_channels, 8, 7, 2)] if groups == 1 else [(in_channels, 8, 3, 2), (8, 8, 3, 1)]
         self.layer0 = nn.Sequential()
-        self.layer0.add_module(
-            "conv1",
-            CONVOLUTIONS[spatial_dims](in_channels, 8, 7, stride=2, padding=3, bias=False),
-        )
-        self.layer0.add_module("bn1", NORMS[spatial_dims](8))
-        self.layer0.add_module("relu1", nn.ReLU(inplace=True))
+        for i, (inputs, outputs, kernel, stride) in enumerate(stem, 1):
+            conv = CONVOLUTIONS[spatial_dims](
+                inputs, outputs, kernel, stride, padding=kernel // 2, bias=False
+            )
+            self.layer0.add_module(f"conv{i}", conv)
+            self.layer0.add_module(f"bn{i}", NORMS[spatial_dims](outputs))
+            self.layer0.add_module(f"relu{i}", nn.ReLU(inplace=True))
+        pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[spatial_dims]
         self.layer0.add_module("pool", pool(3, stride=2, ceil_mode=True))
         for i, blocks in enumerate(layers):
-            stage = self._make_layer(spatial_dims, width << i, blocks, 2 if i else 1)
-            self.add_module(f"layer{i + 1}", stage)
+            self.add_module(f"layer{i + 1}", self._make_layer(8 << i, blocks, 2 if i else 1))
         self.adaptive_avg_pool = POOLS[spatial_dims](1)
         self.last_linear = nn.Linear(self.inplanes, num_classes)
 
-    def _make_layer(self, dims: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-        stage = nn.Sequential()
+    def _make_layer(self, planes: int, blocks: int, stride: int) -> nn.Sequential:
+        stage, outputs, deep = nn.Sequential(), 4 * planes, self.groups > 1
+        widths = (2 * planes, 4 * planes) if deep else (planes, planes)
         for j in range(blocks):
             strides, project = (stride if j == 0 else 1), None
-            if strides != 1 or self.inplanes != 4 * planes:
+            if strides != 1 or self.inplanes != outputs:
+                kernel = 3 if deep and strides > 1 else 1
                 project = MonaiConvolution(
-                    dims, self.inplanes, 4 * planes, 1, strides, act=False, bias=False
+                    self.spatial_dims, self.inplanes, outputs, kernel, strides, False, False
                 )
             stage.append(
                 MonaiSEBlock(
-                    dims, self.inplanes, planes, planes, 4 * planes, r=16, strides=strides,
+                    self.spatial_dims, self.inplanes, *widths, outputs, r=16,
+                    strides=(1, strides) if deep else (strides, 1), groups=self.groups,
                     bias=False, project=project,
                 )
             )  # fmt: skip
-            self.inplanes = 4 * planes
+            self.inplanes = outputs
         return stage
 
     def forward(self, x: Tensor) -> Tensor:

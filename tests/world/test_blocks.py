@@ -59,6 +59,13 @@ CASES = {
         + ["norm + SE + shortcut + ReLU"],
         ["layer1.0.se_layer", "layer2.0.se_layer"],
     ),
+    "MONAI SENet154": (
+        lambda: theirs.MonaiSENet(2, 3, (1, 1), 5, groups=4),
+        [(4, 3, 33, 33)],
+        ["norm + ReLU"] * 4 + ["norm + SE + shortcut + ReLU"] + ["norm + ReLU"] * 2
+        + ["norm + SE + shortcut + ReLU"],
+        ["layer1.0.se_layer", "layer2.0.se_layer"],
+    ),
     "nnU-Net SqueezeExcite, 2-D": (
         lambda: theirs.after_norm(theirs.NnunetSqueezeExcite(C, nn.Conv2d), C, 2),
         [IMAGE], ["norm + SE"], ["2"],
@@ -234,6 +241,25 @@ def test_real_monai():
         torch.testing.assert_close(written(x), real(x))
         fast = theirs.after_norm(copy.deepcopy(real), C, dims)
         assert [f.found for f in accelerate(fast, x).changed] == ["norm + SE"]
+
+
+@needs_passes
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SEResNet50", "SENet154"])
+def test_real_networks_of_monai(name):
+    networks = pytest.importorskip("monai.networks.nets")
+    torch._dynamo.reset()
+    make = getattr(networks, name)
+    model = make(spatial_dims=2, in_channels=3, layers=(1, 1, 1, 1), num_classes=5).eval()
+    scramble(model)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted = model(x)
+        report = accelerate(model)
+        torch.testing.assert_close(model(x), wanted, rtol=1e-4, atol=1e-4)
+    found = [f.found for f in report.changed]
+    assert found.count("norm + SE + shortcut + ReLU") == 4
+    assert sum(is_attention(block) for block in blocks_of(model).values()) == 4
 
 
 @needs_passes
