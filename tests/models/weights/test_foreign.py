@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from senet.models import create_model
+from senet.models.weights.find import find_weights
+from senet.models.weights.pretrained import needed_options
 from tests.models.test_world import scramble
 
 SHORT = (1, 1, 1, 1)
@@ -166,6 +168,22 @@ def test_grey_images_get_the_sum_over_the_colours(save):
 def test_what_is_given_is_not_said(save):
     file = save(create_model("se_resnet18", reduction=8).state_dict())
     loaded("se_resnet18", file, None, reduction=8)
+
+
+def test_a_training_is_told_too(save):
+    """It asks for the options first, and records them with its configuration."""
+    file = save(create_model("se_resnet18", reduction=8).state_dict())
+    with pytest.warns(UserWarning, match=r"its names and shapes do: reduction=8$"):
+        options = needed_options(find_weights(file), "se_resnet18")
+    assert options == {"reduction": 8}
+    loaded("se_resnet18", file, None, **options)
+
+
+def test_the_warning_names_the_line_of_the_user(save):
+    file = save(create_model("se_resnet18", reduction=8).state_dict())
+    with pytest.warns(UserWarning, match="reduction=8") as seen:
+        create_model("se_resnet18", weights=file)
+    assert [w.filename for w in seen] == [__file__]
 
 
 # --- refused, with the reason ---------------------------------------------------------------------

@@ -77,7 +77,8 @@ def needed_options(
     """Return the options that the network ``name`` needs for these weights, as far as is known.
 
     Args:
-        weights: the weights; if their file has no record, the names and shapes of its tensors tell.
+        weights: the weights; if their file has no record, the names and shapes of its tensors tell,
+            and a warning says what.
         name: the name of the network.
         state: the state dict of these weights, if it has been read already.
 
@@ -86,7 +87,9 @@ def needed_options(
     """
     known = weights.record
     if known is None:
-        return _seen(weights, name, read_state(weights.file) if state is None else state, {})[0]
+        seen, _ = _seen(weights, name, read_state(weights.file) if state is None else state, {})
+        _say(weights, seen)
+        return seen
     return dict(known.architecture.options) if known.architecture.name == name else {}
 
 
@@ -136,10 +139,8 @@ def _create(
             f"{weights.name} {theirs}, and {model.architecture.num_classes} are wanted: the "
             "classifier is new, and has to be trained"
         )
-    if known is None and (said := {k: v for k, v in inferred.items() if k not in options}):
-        _warn(
-            f"{weights.name} does not say its options, but its names and shapes do: {_words(said)}"
-        )
+    if known is None:
+        _say(weights, {k: v for k, v in inferred.items() if k not in options})
     if known and known.architecture.name != name:
         _warn(
             f"{weights.name} is for {known.architecture.name}. Its tensors fit {name}, but they do "
@@ -178,9 +179,15 @@ def _of_grey(model: Network, state: Mapping[str, Tensor]) -> Mapping[str, Tensor
     return {**ours, first: weight.sum(1, keepdim=True)}
 
 
+def _say(weights: Weights, inferred: Mapping[str, Any]) -> None:
+    if inferred:
+        words = _words(inferred)
+        _warn(f"{weights.name} does not say its options, but its names and shapes do: {words}", 6)
+
+
 def _words(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{option}={value!r}" for option, value in options.items())
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=5)  # where create_model was called
+def _warn(message: str, above: int = 5) -> None:
+    warnings.warn(message, stacklevel=above)  # where create_model was called
