@@ -9,7 +9,7 @@ MINUTES ?= 25
 # Starts its own processes, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
-.PHONY: demo test quick check bench gpu-evidence insertion experiments catalogue docs clean help
+.PHONY: demo test quick check bench dist gpu-evidence insertion experiments catalogue docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -58,8 +58,17 @@ insertion: $(VENV)/installed  ## fine-tune networks with SE inserted; needs the 
 experiments: $(VENV)/installed  ## repeat the experiments of docs/experiments.md; hours
 	$(BIN)/python -m benchmarks.experiments
 
+dist: $(VENV)/releasing  ## what pip installs: an sdist, a wheel with the C library and one without, tried, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist/built
+	SENET_PURE=1 $(BIN)/python -m build --wheel --outdir dist
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist dist/built/*-linux_*.whl
+	mv dist/built/*.tar.gz dist && rm -r dist/built
+	$(BIN)/twine check --strict dist/*
+	SENET_DIST=$(CURDIR)/dist $(BIN)/python -m pytest tests/test_dist.py tests/test_version.py
+
 clean:  ## remove the environment and all build outputs
-	rm -rf $(VENV) build *.egg-info src/*.egg-info
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
 	find src -name '*.so' -delete
 
 # --- the environment ---
@@ -73,6 +82,10 @@ $(VENV)/installed: $(BIN)/python pyproject.toml setup.py constraints.txt $(wildc
 
 $(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/releasing: $(VENV)/developing
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
 	touch $@
 
 # The real timm and torchvision, which benchmarks/reference_libraries.py loads. They stay outside the

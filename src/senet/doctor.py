@@ -87,7 +87,7 @@ def _packages() -> Iterator[Check]:
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement)
         assert match, requirement
-        if match["extra"] != "dev":  # what developers test with is nobody else's concern
+        if match["extra"] not in ("dev", "release"):  # developers' tools are nobody else's concern
             yield _package(**match.groupdict())
 
 

@@ -18,6 +18,7 @@ from senet.models.families.residual import (
     PreactBasicBlock,
     PreactBottleneck,
     Residual,
+    Step,
 )
 from senet.models.weights.file import load_model, save_model
 from senet.models.weights.record import Record
@@ -202,8 +203,8 @@ def test_attention_is_where_the_paper_puts_it(block, place, kind, stride):
     inputs = outputs if stride == 1 else 24
     channels = dict.fromkeys(PLACEMENTS, outputs) | {"pre": inputs, "3x3": 16}
     downsample = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else None
-    design = Design(1, 64, False, "3x3", place, attend(kind, {}))
-    residual = scramble(block(inputs, 16, stride, 2, design, downsample)).eval()
+    design = Design(placement=place, se=attend(kind, {}))
+    residual = scramble(block(inputs, 16, Step(stride), 2, design, downsample)).eval()
     x = torch.randn(2, inputs, 6, 6)
     torch.testing.assert_close(residual(x), by_hand(residual, place, x), rtol=1e-4, atol=1e-5)
     others = [p for p in PLACEMENTS if p != place and channels[p] == channels[place]]

@@ -60,7 +60,8 @@ def test_timm_legacy_senet_loads_in_its_arrangement(world):
     [
         ("se_resnet50", "legacy_seresnet50", {"stem_pool": "ceil", "stride_on": "1x1"}),
         ("se_resnext50_32x4d", "legacy_seresnext50_32x4d", {"stem_pool": "ceil"}),
-        ("senet154", "legacy_senet154", {"stem_pool": "ceil"}),
+        ("senet154", "legacy_senet154", {}),
+        ("se_resnet18", "legacy_seresnet18", {"stem_pool": "ceil", "branch_relu": True}),
         ("se_resnet50", "seresnet50", {}),
     ],
 )

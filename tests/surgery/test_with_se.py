@@ -1,6 +1,7 @@
 """A module with SE in it: the same in copies and pickles, and gone without a trace."""
 
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -44,3 +45,45 @@ def test_a_module_with_se_in_it(way):
     assert take_se(norm) is se
     assert list(norm.state_dict()) == keys
     assert type(norm) is nn.BatchNorm2d
+
+
+class Two(nn.Module):
+    """A layer that takes two maps, one of them by name if anybody likes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor, *, more: "torch.Tensor | None" = None) -> torch.Tensor:
+        """Add what is more."""
+        return self.conv(x) if more is None else self.conv(x) + more
+
+
+def test_forward_keeps_name_signature_docstring_and_annotations():
+    layer = Two()
+    put_se(layer, nn.Tanh())
+    assert inspect.signature(layer.forward) == inspect.signature(Two().forward)
+    for what in ("__name__", "__qualname__", "__doc__", "__annotations__", "__module__"):
+        assert getattr(layer.forward, what) == getattr(Two().forward, what)
+    x, more = torch.randn(2, 2, 4, 3, 3)
+    assert torch.equal(layer(x, more=more), (layer.conv(x) + more).tanh())
+    assert torch.equal(layer(x=x), layer.conv(x).tanh())
+
+
+def test_torch_export_takes_arguments_by_name():
+    layer, (x, more) = Two().eval(), torch.randn(2, 2, 4, 3, 3)
+    put_se(layer, nn.Tanh())
+    batch = torch.export.Dim("batch")
+    shapes = {"x": {0: batch}, "more": {0: batch}}
+    program = torch.export.export(layer, (x,), {"more": more}, dynamic_shapes=shapes)
+    x, more = torch.randn(2, 5, 4, 3, 3)
+    torch.testing.assert_close(program.module()(x, more=more), layer(x, more=more))
+
+
+def test_torchscript_does_not_leave_se_out():
+    """It would compile what ``__wrapped__`` names."""
+    layer = nn.ReLU()
+    put_se(layer, nn.Tanh())
+    assert not hasattr(layer.forward, "__wrapped__")
+    with pytest.raises(ValueError, match="Unknown type annotation"):
+        torch.jit.script(layer)

@@ -136,13 +136,16 @@ def _one_per_channel(module: nn.Module) -> bool:
     with _drawn(module):
         gates = gates_of(module)  # again, since a graph holds parameters of the module itself
         assert gates is not None
-        u = _maps(taken_by(layers[0]), layers[0].weight)
-        try:
-            s = gates(u)
-        except Exception:  # it is anybody's code, and may not be a block for images
-            return False
-    s = s[..., None] if s.dim() == 2 else s.flatten(2)
-    return s.shape[:2] == u.shape[:2] and (s.is_meta or bool((s == s[..., :1]).all()))
+        # A graph module that fails prints its code, whoever catches the error.
+        run = fx.Interpreter(gates).run if isinstance(gates, fx.GraphModule) else gates
+        for u in _trials(module, taken_by(layers[0]), layers[0].weight):
+            try:
+                s = run(u)
+            except Exception:  # it is anybody's code, and may be for other maps
+                continue
+            s = s[..., None] if s.dim() == 2 else s.flatten(2)
+            return s.shape[:2] == u.shape[:2] and (s.is_meta or bool((s == s[..., :1]).all()))
+    return False
 
 
 @dataclass(frozen=True)
@@ -201,12 +204,19 @@ def se_layers(module: nn.Module) -> Layers | None:
         return Layers(("fc",), "hardsigmoid")
     if not _has_se_layers(module):
         return None
-    sequential = [p for p, m in module.named_modules() if p and isinstance(m, nn.Sequential)]
+    groups = [p for p, m in module.named_modules() if p and _groups_layers(m)]
     try:
-        found = _read(trace(module, sequential), module)
+        found = _read(trace(module, groups), module)
     except UntraceableError:
         return None
     return found if found is not None and _agrees(module, found) else None
+
+
+def _groups_layers(module: nn.Module) -> bool:
+    """Return whether ``module`` holds layers of a block: a sequence, or mmcv's ``ConvModule``."""
+    return isinstance(module, nn.Sequential) or any(
+        isinstance(m, LAYERS) for m in module.children()
+    )
 
 
 def _has_se_layers(module: nn.Module) -> bool:
@@ -272,21 +282,29 @@ def _agrees(module: nn.Module, layers: Layers) -> bool:
         return True
     with _drawn(module):
         w1 = _matrix(module.get_submodule(layers.paths[0]))
-        u = _maps(w1.shape[1], w1)
-        try:
-            y = type(module).forward(module, u.clone())
-        except Exception:  # it wants another number of dimensions: not a block for images
-            return False
-        expected = reference.scale(u, layers.excite(reference.squeeze(u), module))
-    tolerance = 64 * torch.finfo(u.dtype).eps
-    return torch.allclose(y, expected, rtol=tolerance, atol=tolerance)
+        for u in _trials(module, w1.shape[1], w1):
+            try:
+                y = type(module).forward(module, u.clone())
+            except Exception:  # it wants another number of dimensions
+                continue
+            expected = reference.scale(u, layers.excite(reference.squeeze(u), module))
+            tolerance = 64 * torch.finfo(u.dtype).eps
+            return torch.allclose(y, expected, rtol=tolerance, atol=tolerance)
+    return False
 
 
-def _maps(channels: int, like: Tensor) -> Tensor:
-    """Return random maps ``[8, channels, 3, 5]`` of the type of ``like``, of different means."""
-    generator = torch.Generator().manual_seed(0)
-    u = torch.randn(8, channels, 3, 5, generator=generator)
-    return (u + 2 * torch.randn(8, channels, 1, 1, generator=generator)).to(like)
+def _trials(module: nn.Module, channels: int, like: Tensor) -> Iterator[Tensor]:
+    """Yield random maps ``[8, channels, *space]`` of different means, of the type of ``like``.
+
+    They are images, then sequences, then volumes; volumes first where a layer is for these, which
+    would take a batch of images for a volume.
+    """
+    volumes = any(type(m).__name__.endswith("3d") for m in module.modules())
+    for dims in (3, 2, 1) if volumes else (2, 1, 3):
+        generator = torch.Generator().manual_seed(0)
+        u = torch.randn(8, channels, *(3, 5, 2)[:dims], generator=generator)
+        u += 2 * torch.randn(8, channels, *(1,) * dims, generator=generator)
+        yield u.to(like)
 
 
 @contextmanager

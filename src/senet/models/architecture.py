@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,9 +74,27 @@ class Architecture:
                 name = self.name
                 what = name if kind == found.kind({}) else f"{name} with attention={kind!r}"
                 raise ValueError(
-                    f"{what} has no option {option!r}.{near(option, known)} "
+                    f"{what} has no option {option!r}.{_meant(option, known)} "
                     f"It takes: {', '.join(known)}."
                 )
         for what in ("num_classes", "in_channels"):
             if getattr(self, what) < 1:
                 raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
+
+
+# Words of timm's create_model, and ours for the same.
+_TIMM = {
+    "in_chans": "in_channels",
+    "pretrained": "weights",
+    "checkpoint_path": "weights",
+    "features_only": "features",
+    "out_indices": "features",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+}
+
+
+def _meant(option: str, known: Iterable[str]) -> str:
+    if option in _TIMM:
+        return f" Did you mean {_TIMM[option]}, as it is called here?"
+    return near(option, [*known, "num_classes", "in_channels", "weights", "features"])

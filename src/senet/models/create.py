@@ -51,14 +51,16 @@ def create_model(
         num_classes: outputs of the classifier; by default those of the weights, or of the
             network's usual data set. Where the weights have others, the classifier is new, and a
             warning says so.
-        in_channels: channels of the input image, by default those of the weights, or 3.
+        in_channels: channels of the input image, by default those of the weights, or 3. With 1,
+            weights for three channels are summed over the colours.
         features: levels of a feature pyramid, to get a :class:`~senet.models.features.Pyramid`:
             the backbone of a detector or segmenter.
         **options: options of the network, as ``entry(name).options()`` lists them. Every network
             takes ``attention`` (``"se"``, or another of :data:`~senet.models.attention.KINDS`, or
             ``None``); those with SE take ``se_stages``, ``reduction`` (also one per stage),
             ``squeeze``, ``gate``, ``se_bias`` and ``gate_bias``. Options that the weights are
-            known to need are set, but options given here take precedence.
+            known to need are set, but options given here take precedence. Of a residual network,
+            a plain state dict shows them by its names and shapes; a warning says which.
 
     Returns:
         The network, randomly initialised from PyTorch's global generator, with its
@@ -67,7 +69,8 @@ def create_model(
 
     Raises:
         ValueError: if a name or option is unknown (the message suggests near ones), or the weights
-            cannot be reached, are damaged or do not fit.
+            cannot be reached, are damaged, do not fit, or fit networks that compute different
+                things.
 
     Example:
         >>> import torch

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from senet.models import rename
+from senet.models.form import Form
 from senet.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -78,9 +79,12 @@ class Network(nn.Module):
         return rename.translate(state)
 
     @classmethod
-    def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the options that a state dict of another project needs, as far as its names tell.
+    def form_of(cls, state: Mapping[str, Tensor]) -> Form:
+        """Return what a state dict, of any project, says about its network by names and shapes.
 
         Some projects' networks have the same tensors as ours but compute something else.
+
+        Raises:
+            ValueError: if the family does not have the network; the message gives the reason.
         """
-        return {}
+        return Form()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-_WRAPPED = (r"^module\.", "")  # data-parallel training
+# Data-parallel training, torch.compile, a network within another module, mmpretrain's.
+WRAPPED = (r"^((module|_orig_mod|model|net|backbone)\.)+", "")
 _SE_LINEAR = (  # SE as Linear, ReLU, Linear, Sigmoid in a Sequential `fc`
     (r"(^|\.)fc\.0\.", r"\1fc1."),
     (r"(^|\.)fc\.2\.", r"\1fc2."),
@@ -26,25 +27,34 @@ def rename(state: Mapping[str, Tensor], names: Iterable[tuple[str, str]]) -> dic
         state: names and tensors.
         names: pairs of a pattern and its replacement; applied in this order, each to every name.
 
+    Raises:
+        ValueError: if two names become one.
+
     Example:
         >>> import torch
         >>> list(rename({"last_linear.bias": torch.zeros(2)}, [(r"^last_linear\.", "fc.")]))
         ['fc.bias']
     """
     compiled = [(re.compile(there), here) for there, here in names]
-    renamed = {}
+    renamed: dict[str, Tensor] = {}
     for name, value in state.items():
+        ours = name
         for there, here in compiled:
-            name = there.sub(here, name)
-        renamed[name] = value
+            ours = there.sub(here, ours)
+        if ours in renamed:
+            raise ValueError(
+                f"two networks in one state dict: {name!r} and another name both stand for "
+                f"{ours!r}. Save one of them alone"
+            )
+        renamed[ours] = value
     return renamed
 
 
 def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict with our names and shapes of SE blocks, whatever network they are in.
 
-    It takes data-parallel checkpoints, and SE blocks made of two linear layers, in a
-    ``Sequential`` or not. A state dict that has our names already comes back as it is.
+    It takes networks that were wrapped when they were saved, and SE blocks made of two linear
+    layers, in a ``Sequential`` or not. A state dict that has our names already comes back as it is.
 
     Args:
         state: names and tensors of a network, or of a single SE block.
@@ -58,5 +68,5 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         # Linear layers are 1×1 convolutions here.
         name: value[:, :, None, None] if _SE_LAYER.search(name) and value.dim() == 2 else value
-        for name, value in rename(state, (_WRAPPED, *_SE_LINEAR)).items()
+        for name, value in rename(state, (WRAPPED, *_SE_LINEAR)).items()
     }

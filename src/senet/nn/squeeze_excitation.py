@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, fx, nn
 
 from senet.nn.channel_attention import ChannelAttention
+from senet.nn.sequence import Stream, causal_mean, continued_mean, window_mean
 from senet.ops import reference
 
 fx.wrap("peak")
+fx.wrap("causal_mean")
+fx.wrap("window_mean")
 
 
 class ScaledSigmoid(nn.Module):
@@ -33,7 +37,7 @@ GATES: dict[str, Callable[[], nn.Module]] = {
     "hardsigmoid": nn.Hardsigmoid,
     "scaled_sigmoid": ScaledSigmoid,
 }
-SQUEEZES = ("avg", "max", "none")
+SQUEEZES = ("avg", "max", "none", "causal", "window")
 
 
 class SqueezeExcitation(ChannelAttention):
@@ -48,7 +52,11 @@ class SqueezeExcitation(ChannelAttention):
         reduction: r of the paper; the bottleneck has R = C // r channels.
         squeeze_channels: R itself, where C // r is not what is wanted.
         squeeze: ``"avg"`` (the paper's choice), ``"max"``, or ``"none"``: the paper's NoSqueeze
-            (Table 16), which gates every position by itself, with no view of the whole image.
+            (Table 16), which gates every position by itself, with no view of the whole image. For
+            sequences ``[B, C, T]`` also ``"causal"``, the mean of all positions up to each one,
+            and ``"window"``, the mean of those around it: every position has gates of its own.
+        window: number of positions of a window, with ``squeeze="window"``; see
+            :func:`~senet.nn.sequence.window_mean`.
         gate: ``"sigmoid"`` (the paper's choice), ``"tanh"``, ``"relu"``, ``"hardsigmoid"`` as in
             MobileNetV3, or ``"scaled_sigmoid"``, 2σ, which opens to 1: for SE that is put into a
             trained network.
@@ -89,6 +97,7 @@ class SqueezeExcitation(ChannelAttention):
         *,
         squeeze_channels: int | None = None,
         squeeze: str = "avg",
+        window: int | None = None,
         gate: str = "sigmoid",
         activation: Callable[[], nn.Module] = nn.ReLU,
         bias: bool = True,
@@ -97,6 +106,11 @@ class SqueezeExcitation(ChannelAttention):
         super().__init__()
         if squeeze not in SQUEEZES:
             raise ValueError(f"squeeze must be one of {SQUEEZES}, got {squeeze!r}")
+        if (squeeze == "window") != (window is not None) or (window is not None and window < 1):
+            raise ValueError(
+                'window is the number of positions of squeeze="window", at least 1: '
+                f"got window={window} with squeeze={squeeze!r}"
+            )
         if gate not in GATES:
             raise ValueError(f"gate must be one of {tuple(GATES)}, got {gate!r}")
         if gate_bias and not bias:
@@ -106,6 +120,7 @@ class SqueezeExcitation(ChannelAttention):
         elif squeeze_channels < 1:
             raise ValueError(f"squeeze_channels must be at least 1, got {squeeze_channels}")
         self.squeeze = squeeze
+        self.window = window or 0
         self.gate_bias = gate_bias
         self.fc1 = nn.Conv2d(channels, squeeze_channels, 1, bias=bias)
         self.activation = activation()
@@ -128,25 +143,35 @@ class SqueezeExcitation(ChannelAttention):
         return reference.scale(u, self.excitation(u, mask), mask)
 
     def excitation(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the gates s, ``[B, C, 1, 1]``; with ``squeeze="none"`` of the shape of ``u``."""
+        """Return the gates s, ``[B, C, 1, 1]``, or of the shape of ``u``.
+
+        The latter with the squeezes ``"none"``, ``"causal"`` and ``"window"``, which give every
+        position gates of its own.
+        """
         if self.squeeze == "none":
             if mask is not None:
                 raise ValueError(
                     'squeeze="none" looks at every position by itself, so a mask changes nothing: '
                     'leave it out, or use squeeze="avg" or "max"'
                 )
-            z = u.flatten(2).unsqueeze(2)  # two dimensions, whatever the map has
-        elif self.squeeze == "max":
-            z = peak(u, mask)[:, :, None, None]
-        else:
-            z = reference.squeeze(u, mask)[:, :, None, None]
-        s = self.gate(self.fc2(self.activation(self.fc1(z))))
-        return s.reshape_as(u) if self.squeeze == "none" else s
+            return self.excite(u)
+        if self.squeeze == "causal":
+            return self.excite(causal_mean(u, mask))
+        if self.squeeze == "window":
+            return self.excite(window_mean(u, self.window, mask))
+        z = peak(u, mask) if self.squeeze == "max" else reference.squeeze(u, mask)
+        return self.gate(self.fc2(self.activation(self.fc1(z[:, :, None, None]))))
+
+    def excite(self, z: Tensor) -> Tensor:
+        """Return the gates of squeezes ``[B, C, *space]`` that every position has for itself."""
+        flat = z.flatten(2).unsqueeze(2)  # two dimensions, whatever the map has
+        return self.gate(self.fc2(self.activation(self.fc1(flat)))).reshape_as(z)
 
     def gates(self, u: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the gates s, ``[B, C]``, that the block computes from ``u``, ``[B, C, *space]``.
 
-        With ``squeeze="none"`` every position has gates of its own, and s has the shape of ``u``.
+        With the squeezes ``"none"``, ``"causal"`` and ``"window"`` every position has gates of its
+        own, and s has the shape of ``u``.
 
         Args:
             u: the feature map.
@@ -157,10 +182,47 @@ class SqueezeExcitation(ChannelAttention):
             ValueError: if the mask does not fit the map, or there is no squeeze to mask.
         """
         s = self.excitation(u, mask)
-        return s if self.squeeze == "none" else s.flatten(1)
+        return s.flatten(1) if self.squeeze in ("avg", "max") else s
+
+    @torch.jit.unused
+    def step(
+        self, u: Tensor, stream: Stream | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Stream]:
+        """Rescale the next piece of a stream, with ``squeeze="causal"``.
+
+        Piece by piece the outputs are those of the whole sequence, however it is cut.
+
+        Args:
+            u: the next positions, ``[B, C, T]``; one or many.
+            stream: what the previous piece returned; ``None`` at the start. Gradients flow through
+                it: detach it, or use ``torch.no_grad()``, where they should end.
+            mask: the positions of the piece that count, as for :meth:`gates`.
+
+        Returns:
+            s · u, and the stream for the next piece.
+
+        Raises:
+            ValueError: if the squeeze is another, or the shapes do not fit.
+
+        Example:
+            >>> import torch
+            >>> se, u = SqueezeExcitation(16, 4, squeeze="causal"), torch.randn(2, 16, 50)
+            >>> start, stream = se.step(u[..., :20])
+            >>> rest, stream = se.step(u[..., 20:], stream)
+            >>> torch.allclose(torch.cat([start, rest], 2), se(u), atol=1e-6)
+            True
+        """
+        if self.squeeze != "causal":
+            raise ValueError(
+                f'a stream has no end to wait for: step needs squeeze="causal", and this block has '
+                f"squeeze={self.squeeze!r}"
+            )
+        z, after = continued_mean(u, stream, mask)
+        return reference.scale(u, self.excite(z), mask), after
 
     def extra_repr(self) -> str:
-        return f"squeeze={self.squeeze!r}"
+        window = f", window={self.window}" if self.window else ""
+        return f"squeeze={self.squeeze!r}{window}"
 
 
 def peak(u: Tensor, mask: Tensor | None = None) -> Tensor:

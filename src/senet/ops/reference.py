@@ -113,8 +113,8 @@ def scale(u: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
         u: feature map ``[B, C, *space]``.
         s: gates ``[B, C]`` or ``[B, C, 1, 1]``; or one a position too, of the dimensions of ``u``.
         mask: the positions that count, as for :func:`squeeze`; the others come out as 0. What
-            stands there, NaN too, then has no part in the gradient of ``s``, which is a sum over
-            positions.
+            stands there, NaN too, in the map or in the gradient of the output, then has no part in
+            the gradient of ``s``, which is a sum over positions.
 
     Returns:
         s · u, of the shape, the type and the memory format of ``u``.
@@ -127,10 +127,11 @@ def scale(u: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
         tensor([[[0.5000, 0.5000],
                  [2.0000, 2.0000]]])
     """
-    if mask is not None:
-        u = u.masked_fill(~mask_of(u, mask), 0)
     if s.dim() != u.dim():
         s = s.reshape([s.shape[0], s.shape[1]] + [1] * (u.dim() - 2))
     if s.dtype != u.dtype:  # autocast has made them shorter, or longer
         s = s.to(u.dtype)
-    return u * s
+    if mask is None:
+        return u * s
+    hidden = ~mask_of(u, mask)  # twice: from the map that comes in, and from the gradient
+    return (u.masked_fill(hidden, 0) * s).masked_fill(hidden, 0)

@@ -8,7 +8,9 @@ keeps working, and the old class can be restored.
 from __future__ import annotations
 
 import copy
-from functools import cache
+import inspect
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,9 +27,6 @@ class WithSE:
 
     original: type[nn.Module]
     se: nn.Module
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.se(super().forward(*args, **kwargs))  # type: ignore[misc]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = type(self).__new__(type(self))
@@ -73,8 +72,28 @@ def take_se(module: nn.Module) -> nn.Module:
 
 @cache
 def _with_se(original: type[nn.Module]) -> type:
-    names = {"original": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    names = {
+        "original": original,
+        "forward": _forward(original),
+        "__module__": original.__module__,
+        "__doc__": original.__doc__,
+    }
     return type(original.__name__, (WithSE, original), names)
+
+
+def _forward(original: type[nn.Module]) -> Callable[..., Tensor]:
+    """Return the forward with SE; it takes, and says that it takes, what the original does.
+
+    ``torch.export`` and trainers that pass arguments by name read the signature.
+    """
+
+    @wraps(original.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return self.se(original.forward(self, *args, **kwargs))
+
+    forward.__signature__ = inspect.signature(original.forward)  # type: ignore[attr-defined]
+    del forward.__wrapped__  # TorchScript would compile this in its place, without SE
+    return forward
 
 
 def _remade(original: type[nn.Module]) -> Any:

@@ -102,11 +102,11 @@ def test_the_repository_says_which_network_it_is(hub, theirs, tmp_path):
 
 
 def test_a_network_that_only_has_the_tensors_of_ours_is_told_apart(hub, world, tmp_path):
-    """This one has one more ReLU in its blocks."""
-    theirs = world.timm.create_model("legacy_seresnet18", layers=[1, 1, 1, 1], num_classes=2)
+    """This one blurs where it halves its maps."""
+    theirs = world.timm.create_model("resnetblur18", layers=[1, 1, 1, 1], num_classes=2)
     hub.publish_timm("me/short", theirs, tmp_path / "theirs")
-    with pytest.warns(UserWarning, match="me/short is for legacy_seresnet18. Its tensors fit se_"):
-        create_model("se_resnet18", weights="me/short", layers=(1, 1, 1, 1))
+    with pytest.warns(UserWarning, match="me/short is for resnetblur18. Its tensors fit resnet18"):
+        create_model("resnet18", weights="me/short", layers=(1, 1, 1, 1))
 
 
 def test_a_revision(hub):

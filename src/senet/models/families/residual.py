@@ -13,18 +13,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.models.attention import Attend
+from senet.nn.drop_path import DropPath
+from senet.nn.norm import NORMS
 
 PLACEMENTS = ("standard", "pre", "post", "identity", "3x3")
 
 
-def conv3x3(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Return a 3×3 convolution without bias that keeps the feature map's size at stride 1."""
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, groups=groups, bias=False)
+def conv3x3(
+    inputs: int,
+    outputs: int,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """Return a 3×3 convolution that keeps the feature map's size at stride 1."""
+    return nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, groups, bias)
 
 
-def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 1×1 convolution without bias."""
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+def conv1x1(inputs: int, outputs: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    """Return a 1×1 convolution."""
+    return nn.Conv2d(inputs, outputs, 1, stride, bias=bias)
 
 
 class PadShortcut(nn.Module):
@@ -49,25 +58,21 @@ class PadShortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
-def make_shortcut(
-    inputs: int, outputs: int, stride: int, kind: str, preactivation: bool
-) -> nn.Module:
-    """Return the module that brings the shortcut to the shape of the block's output.
+@dataclass(frozen=True)
+class Step:
+    """How a block moves over its map.
 
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
+    Attributes:
         stride: stride of the block.
-        kind: ``shortcut`` of :class:`~senet.models.families.resnet.ResNet`.
-        preactivation: whether the shortcut starts after the first norm of the block.
+        dilation: dilation of its last 3×3 convolution.
+        first_dilation: dilation of its first one, which takes the map of the block before.
+        halves: whether the block would halve its map in a network without dilation.
     """
-    if kind == "pad":
-        return PadShortcut(inputs, outputs, stride)
-    wide = kind == "projection3x3" and stride > 1
-    conv = conv3x3(inputs, outputs, stride) if wide else conv1x1(inputs, outputs, stride)
-    if preactivation:  # the input of the projection has been normalised already
-        return conv
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    stride: int = 1
+    dilation: int = 1
+    first_dilation: int = 1
+    halves: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,47 @@ class Design:
     The fields are arguments of :class:`~senet.models.families.resnet.ResNet`.
     """
 
-    groups: int
-    width_per_group: int
-    halved: bool
-    stride_on: str
-    placement: str
-    se: Attend | None
+    groups: int = 1
+    width_per_group: int = 64
+    halved: bool = False
+    shortcut: str = "projection"
+    stride_on: str = "3x3"
+    branch_relu: bool = False
+    placement: str = "standard"
+    se: Attend | None = None
+    norm_layer: str = "batch"
+
+    @property
+    def bias(self) -> bool:
+        """Whether convolutions have biases: those that no norm follows."""
+        return self.norm_layer == "none"
+
+    def norm(self, channels: int) -> nn.Module:
+        """Return a norm for ``channels`` channels."""
+        return NORMS[self.norm_layer](channels)
+
+
+def make_shortcut(
+    inputs: int, outputs: int, step: Step, design: Design, preactivation: bool
+) -> nn.Module:
+    """Return the module that brings the shortcut to the shape of the block's output.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        step: how the block moves.
+        design: choices that all blocks of the network share.
+        preactivation: whether the shortcut starts after the first norm of the block.
+    """
+    if design.shortcut == "pad":
+        return PadShortcut(inputs, outputs, step.stride)
+    if design.shortcut == "projection3x3" and step.halves:
+        conv = conv3x3(inputs, outputs, step.stride, dilation=step.first_dilation, bias=design.bias)
+    else:
+        conv = conv1x1(inputs, outputs, step.stride, design.bias)
+    if preactivation:  # the input of the projection has been normalised already
+        return conv
+    return nn.Sequential(conv, design.norm(outputs))
 
 
 class Residual(nn.Module):
@@ -91,10 +131,11 @@ class Residual(nn.Module):
     Args:
         inputs: channels of the input.
         width: width of the block; a bottleneck's output has four times as many channels.
-        stride: stride of the block.
+        step: how the block moves over its map.
         stage: stage that the block is in, counted as the paper does.
         design: choices that all blocks of the network share.
         downsample: a module that brings the shortcut to the shape of the output, where they differ.
+        drop_path: share of images whose branch is left out in training.
     """
 
     preactivation = False
@@ -103,6 +144,16 @@ class Residual(nn.Module):
         channels = {"pre": inputs, "3x3": inner}.get(design.placement, outer)
         self.placement = design.placement
         self.se = None if design.se is None else design.se(channels, stage)
+
+    def _make_end(self, downsample: nn.Module | None, drop_path: float) -> None:
+        self.downsample = downsample
+        self.drop_path = DropPath(drop_path) if drop_path else None
+
+    def add(self, u: Tensor, shortcut: Tensor) -> Tensor:
+        """Return the branch plus the shortcut; training leaves out branches at random."""
+        if self.drop_path is not None:
+            u = self.drop_path(u)
+        return u + self.se_at("identity", shortcut)
 
     def se_at(self, place: str, x: Tensor) -> Tensor:
         """Return the feature map ``x``, rescaled by attention if ``place`` is where it goes.
@@ -129,29 +180,35 @@ class BasicBlock(Residual):
         self,
         inputs: int,
         width: int,
-        stride: int,
+        step: Step,
         stage: int,
         design: Design,
         downsample: nn.Module | None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if design.groups != 1:
             raise ValueError(f"basic blocks have no groups, got groups={design.groups}")
-        self.conv1 = conv3x3(inputs, width, stride)
-        self.bn1 = nn.BatchNorm2d(width)
+        first, second = step.first_dilation, step.dilation
+        self.conv1 = conv3x3(inputs, width, step.stride, dilation=first, bias=design.bias)
+        self.bn1 = design.norm(width)
         self.relu1 = nn.ReLU()
-        self.conv2 = conv3x3(width, width)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(width, width, dilation=second, bias=design.bias)
+        self.bn2 = design.norm(width)
+        self.relu_branch = nn.ReLU() if design.branch_relu else None
         self._make_se(design, stage, inputs, width, width)
-        self.downsample = downsample
+        self._make_end(downsample, drop_path)
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.se_at("pre", x)
         h = self.relu1(self.se_at("3x3", self.bn1(self.conv1(h))))
-        u = self.se_at("standard", self.bn2(self.conv2(h)))
+        u = self.bn2(self.conv2(h))
+        if self.relu_branch is not None:
+            u = self.relu_branch(u)
+        u = self.se_at("standard", u)
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu2(u + self.se_at("identity", shortcut))
+        y = self.relu2(self.add(u, shortcut))
         return self.se_at("post", y)
 
 
@@ -164,26 +221,29 @@ class Bottleneck(Residual):
         self,
         inputs: int,
         width: int,
-        stride: int,
+        step: Step,
         stage: int,
         design: Design,
         downsample: nn.Module | None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         inner = width * design.width_per_group // 64 * design.groups
         first = inner // 2 if design.halved else inner
         outer = width * self.expansion
-        strides = (1, stride) if design.stride_on == "3x3" else (stride, 1)
-        self.conv1 = conv1x1(inputs, first, strides[0])
-        self.bn1 = nn.BatchNorm2d(first)
+        strides = (1, step.stride) if design.stride_on == "3x3" else (step.stride, 1)
+        self.conv1 = conv1x1(inputs, first, strides[0], design.bias)
+        self.bn1 = design.norm(first)
         self.relu1 = nn.ReLU()
-        self.conv2 = conv3x3(first, inner, strides[1], design.groups)
-        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv2 = conv3x3(
+            first, inner, strides[1], design.groups, step.first_dilation, design.bias
+        )
+        self.bn2 = design.norm(inner)
         self.relu2 = nn.ReLU()
-        self.conv3 = conv1x1(inner, outer)
-        self.bn3 = nn.BatchNorm2d(outer)
+        self.conv3 = conv1x1(inner, outer, bias=design.bias)
+        self.bn3 = design.norm(outer)
         self._make_se(design, stage, inputs, inner, outer)
-        self.downsample = downsample
+        self._make_end(downsample, drop_path)
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -192,7 +252,7 @@ class Bottleneck(Residual):
         h = self.relu2(self.se_at("3x3", self.bn2(self.conv2(h))))
         u = self.se_at("standard", self.bn3(self.conv3(h)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu3(u + self.se_at("identity", shortcut))
+        y = self.relu3(self.add(u, shortcut))
         return self.se_at("post", y)
 
 
@@ -206,27 +266,29 @@ class PreactBasicBlock(Residual):
         self,
         inputs: int,
         width: int,
-        stride: int,
+        step: Step,
         stage: int,
         design: Design,
         downsample: nn.Module | None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn1 = design.norm(inputs)
         self.relu1 = nn.ReLU()
-        self.conv1 = conv3x3(inputs, width, stride)
-        self.bn2 = nn.BatchNorm2d(width)
+        first, second = step.first_dilation, step.dilation
+        self.conv1 = conv3x3(inputs, width, step.stride, dilation=first, bias=design.bias)
+        self.bn2 = design.norm(width)
         self.relu2 = nn.ReLU()
-        self.conv2 = conv3x3(width, width)
+        self.conv2 = conv3x3(width, width, dilation=second, bias=design.bias)
         self._make_se(design, stage, inputs, width, width)
-        self.downsample = downsample
+        self._make_end(downsample, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.relu1(self.bn1(self.se_at("pre", x)))
         h = self.relu2(self.se_at("3x3", self.bn2(self.conv1(active))))
         u = self.se_at("standard", self.conv2(h))
         shortcut = x if self.downsample is None else self.downsample(active)
-        return self.se_at("post", u + self.se_at("identity", shortcut))
+        return self.se_at("post", self.add(u, shortcut))
 
 
 class PreactBottleneck(Residual):
@@ -239,24 +301,27 @@ class PreactBottleneck(Residual):
         self,
         inputs: int,
         width: int,
-        stride: int,
+        step: Step,
         stage: int,
         design: Design,
         downsample: nn.Module | None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         outer = width * self.expansion
-        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn1 = design.norm(inputs)
         self.relu1 = nn.ReLU()
-        self.conv1 = conv1x1(inputs, width)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv1 = conv1x1(inputs, width, bias=design.bias)
+        self.bn2 = design.norm(width)
         self.relu2 = nn.ReLU()
-        self.conv2 = conv3x3(width, width, stride)
-        self.bn3 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(
+            width, width, step.stride, dilation=step.first_dilation, bias=design.bias
+        )
+        self.bn3 = design.norm(width)
         self.relu3 = nn.ReLU()
-        self.conv3 = conv1x1(width, outer)
+        self.conv3 = conv1x1(width, outer, bias=design.bias)
         self._make_se(design, stage, inputs, width, outer)
-        self.downsample = downsample
+        self._make_end(downsample, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.relu1(self.bn1(self.se_at("pre", x)))
@@ -264,7 +329,7 @@ class PreactBottleneck(Residual):
         h = self.relu3(self.se_at("3x3", self.bn3(self.conv2(h))))
         u = self.se_at("standard", self.conv3(h))
         shortcut = x if self.downsample is None else self.downsample(active)
-        return self.se_at("post", u + self.se_at("identity", shortcut))
+        return self.se_at("post", self.add(u, shortcut))
 
 
 Block = type[BasicBlock] | type[Bottleneck] | type[PreactBasicBlock] | type[PreactBottleneck]

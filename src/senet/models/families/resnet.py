@@ -16,14 +16,14 @@ The keys of the state dicts are torchvision's, and ``se.fc1``, ``se.fc2`` in eac
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from senet.models.attention import Attend
+from senet.models.families import resnet_form
 from senet.models.families.residual import (
     PLACEMENTS,
     BasicBlock,
@@ -32,13 +32,16 @@ from senet.models.families.residual import (
     Design,
     PreactBasicBlock,
     PreactBottleneck,
+    Step,
     conv3x3,
     make_shortcut,
 )
+from senet.models.form import Form
 from senet.models.initialise import draw_seed, initialise
 from senet.models.network import Network
 from senet.models.registry import register_twins
-from senet.models.rename import rename
+from senet.models.rename import WRAPPED, rename
+from senet.nn.norm import NORMS
 from senet.preprocessing import CIFAR, IMAGENET
 
 
@@ -65,6 +68,16 @@ class ResNet(Network):
             paper: subsample and pad with zeros, no parameters).
         stride_on: the convolution of a bottleneck that has the stride: ``"3x3"`` (today's
             published weights) or ``"1x1"`` (the original).
+        branch_relu: whether the branch of a basic block ends with a ReLU of its own, before SE, as
+            in the networks that timm calls ``legacy_seresnet18`` and ``34``.
+        output_stride: pixels of the image per step of the last map, for dense prediction: stages
+            that would pass it keep their map's size and dilate their 3×3 convolutions instead. The
+            weights stay the same. By default no stage does: 32 for ImageNet.
+        norm_layer: ``"batch"``, ``"frozen"`` (batch norm that always uses its running statistics
+            and learns nothing), ``"group"`` (32 groups of channels) or ``"none"``; without norms,
+            convolutions have biases.
+        drop_path: share of images whose last residual branch is left out in training, see
+            :class:`~senet.nn.drop_path.DropPath`; from the first block on it grows to this.
         dropout: share of the pooled features that training drops before the classifier.
         se: a function that makes the blocks of attention; ``None`` for the plain network.
         placement: where they go: one of ``PLACEMENTS``, see
@@ -91,6 +104,10 @@ class ResNet(Network):
         halved: bool = False,
         shortcut: str = "projection",
         stride_on: str = "3x3",
+        branch_relu: bool = False,
+        output_stride: int | None = None,
+        norm_layer: str = "batch",
+        drop_path: float = 0.0,
         dropout: float = 0.0,
         se: Attend | None = None,
         placement: str = "standard",
@@ -103,49 +120,64 @@ class ResNet(Network):
         _check("shortcut", shortcut, ("projection", "projection3x3", "pad"))
         _check("stride_on", stride_on, ("3x3", "1x1"))
         _check("placement", placement, PLACEMENTS)
+        _check("norm_layer", norm_layer, tuple(NORMS))
+        if branch_relu and block is not BasicBlock:
+            raise ValueError("branch_relu is for basic blocks, and these are others: leave it out")
+        if zero_init_residual and norm_layer not in ("batch", "group"):
+            raise ValueError(
+                f"zero_init_residual needs norms that learn, and these are {norm_layer!r}"
+            )
         layers, widths = tuple(layers), tuple(widths)
         if len(layers) != len(widths) or min(layers) < 1:
             raise ValueError(f"layers={layers} and widths={widths} must name the same stages")
 
         channels = stem_width or widths[0]
-        self._make_stem(stem, in_channels, channels, block.preactivation, stem_pool)
-        design = Design(groups, width_per_group, halved, stride_on, placement, se)
+        design = Design(
+            groups, width_per_group, halved, shortcut, stride_on, branch_relu, placement, se,
+            norm_layer,
+        )  # fmt: skip
+        self._make_stem(stem, in_channels, channels, block.preactivation, stem_pool, design)
         self.stages = tuple(f"layer{i + 1}" for i in range(len(layers)))
+        moves = iter(_steps(layers, 1 if stem == "cifar" else 4, output_stride))
+        rates = iter(drop_path * i / max(sum(layers) - 1, 1) for i in range(sum(layers)))
         for i, (name, blocks, width) in enumerate(zip(self.stages, layers, widths, strict=True)):
             stage = nn.Sequential()
-            for j in range(blocks):
-                stride = 2 if i > 0 and j == 0 else 1
-                outputs = width * block.expansion
-                downsample = None
-                if stride != 1 or channels != outputs:
-                    downsample = make_shortcut(
-                        channels, outputs, stride, shortcut, block.preactivation
-                    )
-                stage.append(block(channels, width, stride, i + 2, design, downsample))
+            for _ in range(blocks):
+                step, outputs, downsample = next(moves), width * block.expansion, None
+                if step.halves or channels != outputs:
+                    downsample = make_shortcut(channels, outputs, step, design, block.preactivation)
+                stage.append(block(channels, width, step, i + 2, design, downsample, next(rates)))
                 channels = outputs
             self.add_module(name, stage)
         self.bn_last = None
         if block.preactivation:
-            self.bn_last, self.relu_last = nn.BatchNorm2d(channels), nn.ReLU()
+            self.bn_last, self.relu_last = design.norm(channels), nn.ReLU()
         self.make_head(channels, num_classes, dropout)
         initialise(self, seed, zero_init_residual)
 
     def _make_stem(
-        self, stem: str, inputs: int, channels: int, preactivation: bool, pool: str
+        self,
+        stem: str,
+        inputs: int,
+        channels: int,
+        preactivation: bool,
+        pool: str,
+        design: Design,
     ) -> None:
-        half = channels // 2
+        half, bias = channels // 2, design.bias
         self.bn1 = self.conv2 = self.maxpool = None
         if stem == "cifar":
-            self.conv1 = conv3x3(inputs, channels)
+            self.conv1 = conv3x3(inputs, channels, bias=bias)
         elif stem == "imagenet":
-            self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(inputs, channels, 7, 2, padding=3, bias=bias)
         else:
-            self.conv1 = conv3x3(inputs, half, stride=2)
+            self.conv1 = conv3x3(inputs, half, stride=2, bias=bias)
         if not preactivation:  # pre-activation blocks begin with norms of their own
-            self.bn1, self.relu = nn.BatchNorm2d(self.conv1.out_channels), nn.ReLU()
+            self.bn1, self.relu = design.norm(self.conv1.out_channels), nn.ReLU()
         if stem == "deep":
-            self.conv2, self.bn2, self.relu2 = conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU()
-            self.conv3, self.bn3 = conv3x3(half, channels), nn.BatchNorm2d(channels)
+            self.conv2, self.bn2 = conv3x3(half, half, bias=bias), design.norm(half)
+            self.relu2 = nn.ReLU()
+            self.conv3, self.bn3 = conv3x3(half, channels, bias=bias), design.norm(channels)
             self.relu3 = nn.ReLU()
         if stem != "cifar":
             ceil = pool == "ceil"
@@ -165,27 +197,15 @@ class ResNet(Network):
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        state = rename(state, (WRAPPED,))
         if any(name.startswith("conv1.0.") for name in state):
             state = rename(state, _DEEP_STEM_ELSEWHERE)
         return super().translate(rename(state, _NAMES_ELSEWHERE))
 
     @classmethod
-    def form_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the options of the authors' Caffe networks for state dicts ported from them.
+    def form_of(cls, state: Mapping[str, Tensor]) -> Form:
+        return resnet_form.form_of(cls.translate(state), state)
 
-        Cadene's and timm's ports are recognised by their ``layer0``. Only the SE-ResNets, whose 3×3
-        convolutions have no groups, have the stride on the first 1×1.
-        """
-        if not any(_PORTED.match(name) for name in state):
-            return {}
-        ours = cls.translate(state)
-        conv = ours.get("layer1.0.conv2.weight")
-        ungrouped = conv is not None and conv.shape[0] == conv.shape[1]
-        stride = {"stride_on": "1x1"} if ungrouped and "layer1.0.conv3.weight" in ours else {}
-        return {"stem_pool": "ceil", **stride}
-
-
-_PORTED = re.compile(r"(module\.)?layer0\.")
 
 # timm's deep stem: convolution, norm, ReLU, …, convolution; and the last norm beside them.
 _DEEP_STEM_ELSEWHERE = (
@@ -198,10 +218,34 @@ _DEEP_STEM_ELSEWHERE = (
 )
 # Apart from that, torchvision's and timm's names are ours.
 _NAMES_ELSEWHERE = (
-    (r"^(module\.)?layer0\.", ""),  # legacy SENets of Cadene and timm
+    (r"^layer0\.", ""),  # legacy SENets of Cadene and timm
     (r"\.se_module\.", ".se."),
-    (r"^(module\.)?(last_linear|linear|classifier)\.", "fc."),  # and CIFAR networks
+    (r"\.se_layer\.conv([12])\.conv\.", r".se.fc\1."),  # mmpretrain
+    (r"\.shortcut\.", ".downsample."),  # CIFAR networks of kuangliu
+    (r"^(last_linear|linear|classifier|head\.fc)\.", "fc."),  # and of others
 )
+
+
+def _steps(layers: tuple[int, ...], stem: int, output_stride: int | None) -> Iterator[Step]:
+    """Yield how each block moves, so that the last map has the output stride.
+
+    A stage that keeps its map's size dilates instead. Its first block still takes the map of the
+    stage before, with that one's dilation.
+    """
+    reachable = [stem << i for i in range(len(layers))]
+    if output_stride is None:
+        output_stride = reachable[-1]
+    if output_stride not in reachable:
+        raise ValueError(f"output_stride must be one of {reachable}, got {output_stride}")
+    reached, dilation = stem, 1
+    for i, blocks in enumerate(layers):
+        stride, before = 1, dilation
+        if i > 0 and reached < output_stride:
+            stride, reached = 2, 2 * reached
+        elif i > 0:
+            dilation *= 2
+        yield Step(stride, dilation, before, halves=i > 0)
+        yield from [Step(1, dilation, dilation)] * (blocks - 1)
 
 
 def _check(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -97,7 +97,7 @@ def find_record(path: str | os.PathLike[str]) -> Record | None:
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the state dict of a ``.safetensors``, ``torch.save`` or ``.caffemodel`` file.
 
-    In a checkpoint it may be under ``state_dict`` or ``model``.
+    In a checkpoint it may be under ``state_dict``, ``model``, ``model_state_dict`` or ``net``.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -120,7 +120,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"when opened ({reason}). If you trust its source, load it with "
             "torch.load yourself and save its state_dict alone."
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model", "model_state_dict", "net"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):

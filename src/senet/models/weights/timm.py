@@ -10,6 +10,7 @@ from senet.models.weights.record import Record
 from senet.preprocessing import INTERPOLATIONS, Preprocessing
 
 _CAFFE = {"stem_pool": "ceil"}  # ported from the authors' Caffe networks
+_CAFFE_BASIC = {"stem_pool": "ceil", "branch_relu": True}
 _CAFFE_RESNET = {"stem_pool": "ceil", "stride_on": "1x1"}
 _TENSORFLOW = {"padding": "same", "eps": 1e-3}  # ported from TensorFlow
 
@@ -28,7 +29,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "seresnext101_32x8d": ("se_resnext101_32x4d", {"width_per_group": 8}),
     "seresnext101_64x4d": ("se_resnext101_32x4d", {"groups": 64}),
     "senet154": ("senet154", {"stem_pool": "padded"}),
-    # legacy_seresnet18 and 34 have the tensors of ours, and one more ReLU, before the squeeze.
+    **{f"legacy_seresnet{n}": (f"se_resnet{n}", _CAFFE_BASIC) for n in (18, 34)},
     **{f"legacy_seresnet{n}": (f"se_resnet{n}", _CAFFE_RESNET) for n in (50, 101, 152)},
     "legacy_seresnext26_32x4d": ("se_resnext50_32x4d", {**_CAFFE, "layers": (2, 2, 2, 2)}),
     **{f"legacy_seresnext{n}_32x4d": (f"se_resnext{n}_32x4d", _CAFFE) for n in (50, 101)},

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sysconfig
 import zlib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-REBUILD = "pip install --force-reinstall --no-deps senet, or pip install -e . in a checkout"
+REBUILD = (
+    "pip install --force-reinstall --no-deps --no-binary senet senet, or pip install -e . in a "
+    "checkout"
+)
 
 
 def load() -> ctypes.CDLL:
@@ -22,11 +24,12 @@ def load() -> ctypes.CDLL:
     Raises:
         ImportError: if it is not there or does not load; the message says why and what to do.
     """
-    path = FOLDER / f"_passes{sysconfig.get_config_var('EXT_SUFFIX')}"
+    path = FOLDER / "_passes.so"  # of no Python: ctypes loads it
     if not path.exists():
         raise ImportError(
-            "its C library was not built: there was no C compiler with OpenMP when the package "
-            f"was installed. Install one (on Debian: apt install gcc), then: {REBUILD}"
+            "its C library was not built: the package came as the wheel without it, or there was "
+            "no C compiler with OpenMP when it was installed. Install one (on Debian: apt install "
+            f"gcc), then: {REBUILD}"
         )
     _share_openmp()
     try:
