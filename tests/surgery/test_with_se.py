@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import senet
 from senet.surgery.with_se import WithSE, put_se, take_se
 
 
@@ -87,3 +88,11 @@ def test_torchscript_does_not_leave_se_out():
     assert not hasattr(layer.forward, "__wrapped__")
     with pytest.raises(ValueError, match="Unknown type annotation"):
         torch.jit.script(layer)
+
+
+def test_the_old_place_of_accelerate_is_known():
+    with pytest.warns(DeprecationWarning, match="use senet.accelerate"):
+        from senet.surgery import accelerate
+    assert accelerate is senet.accelerate
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = senet.surgery.nothing

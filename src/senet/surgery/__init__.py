@@ -4,6 +4,10 @@ Each verb has its place: ``insert``, ``replace`` (which takes out, too) and ``fo
 is what they see of a network, ``with_se`` a module with SE in it.
 """
 
+import warnings
+from typing import Any
+
+from senet.fuse.accelerate import accelerate as _accelerate
 from senet.graph.report import Finding, Report
 from senet.surgery.fold.fold import fold_gates
 from senet.surgery.fold.report import FoldedBlock, FoldReport
@@ -21,3 +25,13 @@ __all__ = [
     "replace",
     "replace_se",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what has moved, for programs that know its old place."""
+    if name != "accelerate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "senet.surgery.accelerate has moved: use senet.accelerate", DeprecationWarning, stacklevel=2
+    )
+    return _accelerate
