@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from benchmarks import record
 from senet import SqueezeExcitation
+from senet.fuse.rewrite import pointwise
 from senet.models.describe.cost import in_turn
 from senet.ops.activated import Activated
+from senet.ops.gate import Gate, gated_tail
 from senet.ops.norm import Norm
 from senet.ops.tail import Squeezed, norm_scale, norm_squeeze
 
@@ -39,6 +41,8 @@ class Fused(Eager):
     """The tail on the passes, as `accelerate` writes it into a graph."""
 
     def forward(self, x: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
+        if self.se is not None and not torch.is_grad_enabled():
+            return gated_tail(x, norm_of(self.bn), None, layers_of(self.se), shortcut, True)
         h = norm_squeeze(x, norm_of(self.bn), self.se is not None)
         return norm_scale(h, None if self.se is None else gates_of(self.se, h), shortcut, True)
 
@@ -49,10 +53,17 @@ def norm_of(bn: Any) -> Norm:
     return Norm(*given)
 
 
+def layers_of(se: SqueezeExcitation) -> Gate:
+    """Return the layers of ``se`` as a whole tail takes them."""
+    first, second = se.fc1, se.fc2
+    return Gate(first.weight, first.bias, "relu", second.weight, second.bias, "sigmoid")
+
+
 def gates_of(se: SqueezeExcitation, h: Squeezed | Activated) -> torch.Tensor:
-    """Return the gates of ``se``, ``[B, C]``, from a squeezed feature map."""
+    """Return the gates of ``se``, ``[B, C]``, by linear layers, as `accelerate` writes them."""
     assert h.z is not None
-    return se.fc2(torch.relu(se.fc1(h.z[:, :, None, None]))).sigmoid().flatten(1)
+    hidden = torch.relu(pointwise(h.z, se.fc1.weight, se.fc1.bias))
+    return pointwise(hidden, se.fc2.weight, se.fc2.bias).sigmoid()
 
 
 def measure(shape: tuple[int, ...], repeats: int) -> dict[str, float]:
