@@ -48,7 +48,7 @@ Seed = Annotated[int | None, _how("Seed of initial weights, image order and augm
 class How:
     """How to train: the options that `compare` and `train` share; ``None`` if not given."""
 
-    epochs: Annotated[int | None, _how("Passes over the images.")] = None
+    epochs: Annotated[int | None, _how("Passes over the images; with weights possibly 0.")] = None
     batch_size: Annotated[int | None, _how("Images per step.")] = None
     lr: Annotated[float | None, _how("Highest learning rate of the schedule.", "--lr")] = None
     limit: Annotated[int | None, _how("Most images per split, for a trial run.")] = None

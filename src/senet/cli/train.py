@@ -131,10 +131,18 @@ def train(
     A folder without train, val and test folders is split into these. The run
     records the split, which is the same the next time.
 
+    With --weights it begins with a probe: every image goes through the network
+    once, and a linear classifier is fitted to what comes out. That takes
+    seconds to minutes, and is often good enough: --epochs 0 ends there.
+    Otherwise all layers are trained from it, and if that ends below the probe
+    on validation, the probe is kept.
+
     Examples:
+      senet train --data photos --weights timm/seresnet50.a1_in1k --epochs 0
       senet train --data photos --out runs/photos
       senet train --data photos --weights runs/other
       senet train --data photos --weights timm/seresnet50.a1_in1k
+      senet train --weights runs/other --set freeze=conv1,layer1,layer2
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
       senet train --resume runs/photos

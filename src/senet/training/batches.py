@@ -44,8 +44,8 @@ def training_images(
         source = open_source(
             config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
         )
-    if config.size is not None:
-        source = replace(source, preprocessing=replace(source.preprocessing, size=config.size))
+    asked = {k: v for k in ("size", "crop") if (v := getattr(config, k)) is not None}
+    source = replace(source, preprocessing=replace(source.preprocessing, **asked))
     if resumed is None and len(source.train) < config.batch_size:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {len(source.train)} training images "

@@ -51,11 +51,11 @@ def found_network(
     threads = torch.get_num_threads()
     where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
     epochs, name = config.epochs, config.model
-    return [
-        f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}",
-        f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)} of"
-        f" {config.batch_size:,} images",
-    ]
+    lines = [f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}"]
+    if not epochs:
+        return [*lines, "no epoch: a linear classifier on the features of the weights"]
+    how_many = f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}"
+    return [*lines, f"{how_many} of {config.batch_size:,} images"]
 
 
 def _sizes(source: Source) -> str:

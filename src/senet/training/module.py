@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from senet.data import transforms
 from senet.fuse.accelerate import accelerate
 from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
+from senet.training.groups import groups
 from senet.training.record import EpochRecord
 from senet.training.schedule import learning_rate
 
@@ -44,6 +46,7 @@ class Classifier(LightningModule):
         config: configuration of the training.
         preprocessing: preprocessing of the images.
         steps: optimizer steps per epoch.
+        at_rest: modules of the network that stay in evaluation mode, such as frozen norms.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Classifier(LightningModule):
         config: TrainConfig,
         preprocessing: Preprocessing,
         steps: int,
+        at_rest: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
         if config.accelerate:
             accelerate(module)
         self.module = module
+        self.at_rest = tuple(at_rest)  # a tuple: they are registered below `module` already
         self.classes = classes
         self.config = config
         self.preprocessing = preprocessing
@@ -68,12 +73,13 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         config = self.config
+        parameters = groups(self.module, config.stage_decay)
         if config.optimizer == "adamw":
             return torch.optim.AdamW(
-                self.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+                parameters, config.lr, weight_decay=config.weight_decay, fused=True
             )
         return torch.optim.SGD(
-            self.parameters(),
+            parameters,
             config.lr,
             momentum=config.momentum,
             nesterov=config.momentum > 0,
@@ -84,6 +90,8 @@ class Classifier(LightningModule):
     # --- training ---------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
+        for module in self.at_rest:
+            module.eval()
         self.record.to(self.device)
         self.record.start_clock()
 
@@ -91,8 +99,9 @@ class Classifier(LightningModule):
         self.record.clear()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        rate = learning_rate(self.config, self.global_step, self.steps)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = learning_rate(self.config, self.global_step, self.steps)
+            group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have no shares
         self._seed_global(
             transforms.generator(self.config.seed, self.global_step, 1).initial_seed()
         )

@@ -21,8 +21,10 @@ from senet.models.network import Network
 from senet.models.weights.caffe.convert import from_caffe
 from senet.models.weights.record import Record
 from senet.models.weights.suggestions import suggest
+from senet.models.weights.timm import named_timm
 
 _KEY = "senet"
+_HEADS = ("fc.weight", "classifier.weight", "head.fc.weight", "classif.weight")
 
 
 def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
@@ -88,10 +90,15 @@ def find_record(path: str | os.PathLike[str]) -> Record | None:
         return None
     try:
         with safetensors.safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            metadata, names = file.metadata() or {}, set(file.keys())
+            classes = [file.get_slice(k).get_shape()[0] for k in _HEADS if k in names]
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a model file, or is damaged: {error}") from error
-    return None if text is None else Record.from_json(text, path)
+    if _KEY in metadata:
+        return Record.from_json(metadata[_KEY], path)
+    # Files that were converted for timm say of which of its networks they are.
+    network = metadata.get("arch") or metadata.get("architecture")
+    return named_timm(network, classes[0]) if network and classes else None
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
