@@ -116,6 +116,21 @@ ChangedData = Annotated[
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a model.safetensors file.")
 ]
+Trained = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder or model file; or published weights: a set of [bold]senet "
+        "weights[/bold], a repository of the Hugging Face hub, a URL, timm:NAME, or any file of "
+        "weights (with --model, if it does not name its network).",
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="The network of weights that do not name it themselves."
+    ),
+]
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
 # --- a network from any library: `accelerate`, `insert` -------------------------------------------

@@ -154,7 +154,7 @@ def train(
     if changed_data and not resume:
         raise typer.BadParameter("--changed-data is for a resumed run: add --resume RUN")
     if weights and expanded(weights).exists():
-        from senet.serving import find_model
+        from senet.runs.find import find_model
 
         weights = str(find_model(weights))  # of a run folder
     given = {"model": model, "data": data, "weights": weights, "seed": seed, **how.fields()}

@@ -54,7 +54,7 @@ def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
     Raises:
         ValueError: if PyTorch cannot export the network; the message says what stands in the way.
     """
-    sizes = {0: Dim.AUTO, **{d: Dim.AUTO for d in range(2, example.dim())}}
+    sizes = {0: Dim.AUTO, **dict.fromkeys(range(2, example.dim()), Dim.AUTO)}
     modes = {module: module.training for module in model.modules()}
     try:
         with as_written(model), torch.no_grad():

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from senet.data import ImageError, transforms
 from senet.data.decode import open_picture
 from senet.device import find_device
-from senet.models.weights.file import load_model
 from senet.models.weights.record import Record
-from senet.serving.find import Found, find_model
+from senet.runs.trained import open_trained
+from senet.serving.find import Found
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ class Predictor:
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Predictor:
-        """Load the network of a run folder or a model file.
+    def load(
+        cls, word: str | os.PathLike[str], device: str = "auto", network: str | None = None
+    ) -> Predictor:
+        """Load the network of a run folder, a model file or other weights.
 
-        Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is damaged, or was not written by this project.
+        The arguments and errors are those of :func:`~senet.runs.trained.open_trained`.
         """
-        return cls(*load_model(find_model(path)), device)
+        found = open_trained(word, network)
+        return cls(found.network, found.record, device)
 
     def image(self, file: str | os.PathLike[str] | bytes) -> Tensor:
         """Return an image file, or its bytes, as the network's input: uint8 ``[C, size, size]``.

@@ -392,6 +392,8 @@ def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFold
     lr = learning_rate(config, error.step, module.steps)
     steps = _steps_done(folder)
     kept = f"{folder.last}, of step {steps}" if steps else "none, this is the first epoch"
+    if folder.probe_file.exists():
+        kept += f"; its probe: {folder.probe_file}"
     remedies = [f"a lower learning rate (lr={config.lr / 3:.2g})"]
     if not config.warmup:
         remedies.append("a warm-up (warmup=1)")
