@@ -42,6 +42,14 @@ def require_training(
         read_json(resume / record)
 
 
+def require_whole_torchvision() -> None:
+    """Refuse to train with a torchvision that cannot be imported: Lightning would fail with it."""
+    from senet.doctor import torchvision_trouble
+
+    if trouble := torchvision_trouble():
+        raise ImportError(f"torchvision is {trouble}")
+
+
 def _not_both(resume: Path | None, out: Path | None, recipe: str | None) -> None:
     for given, option in ((out, "--out"), (recipe, "--recipe")):
         if resume and given:

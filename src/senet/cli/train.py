@@ -74,6 +74,7 @@ def compare(
     varied = config.vary(vary, chosen) if vary else begun and begun.vary
     count = seeds or (len(begun.seeds) if begun else 1)
 
+    early.require_whole_torchvision()
     from senet.analysis import report
     from senet.training import compare as training
 
@@ -165,6 +166,7 @@ def train(
         base = config.of_weights(base, weights, model)
     chosen = config.configured(base, how.settings, given)
 
+    early.require_whole_torchvision()
     from senet.training.fit import fit
 
     folder = resume or out or config.new_folder(chosen.model, chosen)

@@ -44,7 +44,7 @@ class FolderSplit(Split):
         self.root, self.files, self.channels = root, list(files), channels
         self.labels = np.asarray(labels, dtype=np.int64)
         self.paths = [str(root / file) for file in self.files]
-        self.digests: Sequence[str] = [""] * len(self.files)
+        self.digests = ["" for _ in self.files]
 
     def picture(self, index: int) -> Picture:
         return open_picture(self.root / self.files[index], self.channels)
