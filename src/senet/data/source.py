@@ -32,7 +32,7 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     labels: np.ndarray
     paths: list[str] | None = None
-    digests: Sequence[str] = ()
+    digests: list[str] | tuple[str, ...] = ()
     skipped: Mapping[str, str] = MappingProxyType({})
 
     def __len__(self) -> int:
