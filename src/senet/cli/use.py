@@ -1,4 +1,4 @@
-"""Commands that use a finished training: ``evaluate``, ``predict`` and ``report``."""
+"""Commands that use a finished training: ``evaluate``, ``predict``, ``embed`` and ``report``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from senet.cli.app import FAILED
-from senet.cli.early import require_trained
+from senet.cli.early import require_file, require_trained
 from senet.cli.options import DeviceHere, Network, Trained
 from senet.cli.results import interval, show_evaluation, show_predictions
 from senet.cli.show import progress, say, show, show_json, working, write_result
@@ -146,6 +146,66 @@ def _say_skipped(files: list[str]) -> None:
         )
         count = "" if len(files) == 1 else f"{len(files):,} "
         say("warning", f"{count}{what} skipped: {shown}")
+
+
+def embed(
+    model: Trained,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded,
+            metavar="FILE",
+            help="File to write the features to: .parquet, .npz or .csv.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Print the images most like this one.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Images that --like prints.")] = 10,
+    network: Network = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    device: DeviceHere = "auto",
+) -> None:
+    """Turn images into numbers: the features before the classifier.
+
+    Images that look alike have features of a small angle, whatever classes
+    the network was trained on.
+
+    Examples:
+      senet embed se_resnet50.timm_a1_in1k photos --out features.parquet
+      senet embed runs/photos photos --like cat.jpg
+    """
+    if out is None and like is None:
+        raise typer.BadParameter("say what for: --out FILE, --like IMAGE, or both")
+    trained = require_trained(model, network)
+    if like is not None:
+        require_file(like, "image")
+    from senet.serving import embed as embedding
+    from senet.serving import find_images
+
+    if out is not None:
+        embedding.require_writable(out)
+    embedder = embedding.Embedder.load(trained, device, network)
+    one = embedder.embed([like]) if like is not None else None
+    if one is not None and one.errors:
+        raise ValueError(f"{like}: {one.errors[like or '']}")
+    wanted = [image for image in find_images(images) if not image.skipped]
+    with working("looking at images"):
+        found = embedder.embed(wanted, batch_size)
+    for file, why in found.errors.items():
+        say("warning", f"{file}: {why}")
+    if not found.files:
+        raise typer.Exit(FAILED)
+    if out is not None:
+        embedding.write(out, found)
+        show(f"{len(found.files):,} × {found.features.shape[1]:,} features written to {out}")
+    if one is not None:
+        for file, cosine in found.like(one.features[0], top):
+            show(f"{cosine:.3f}  {file}", "")
 
 
 def report(

@@ -80,8 +80,9 @@ def create_model(
         model = Architecture.of(name, num_classes, in_channels, options).build()
     else:
         # Without a classifier, that of the weights is read and taken off: it fits.
+        with_head = features is None and num_classes != 0
         model = create_pretrained(
-            name, weights, num_classes or None, in_channels, options, with_head=features is None
+            name, weights, num_classes or None, in_channels, options, with_head
         )
         if num_classes == 0:
             model.reset_classifier(0)

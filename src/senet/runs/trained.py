@@ -37,6 +37,17 @@ class Trained:
     file: Path | None
 
 
+def open_body(word: str | os.PathLike[str], network: str | None = None) -> Trained:
+    """Load the network that ``word`` stands for, without its classifier: it returns features.
+
+    Arguments and errors are those of :func:`open_trained`; a classifier is not needed.
+    """
+    found = _open(word, network, with_classifier=False)
+    body: Any = found.network
+    body.reset_classifier(0)
+    return replace(found, record=replace(found.record, classes=()))
+
+
 def open_trained(word: str | os.PathLike[str], network: str | None = None) -> Trained:
     """Load the network that ``word`` stands for.
 
@@ -52,6 +63,12 @@ def open_trained(word: str | os.PathLike[str], network: str | None = None) -> Tr
             network, or have no classifier.
         ImportError: if timm is asked for and not installed.
     """
+    return _open(word, network, with_classifier=True)
+
+
+def _open(
+    word: str | os.PathLike[str], network: str | None, *, with_classifier: bool
+) -> Trained:
     found = find_trained(word, network)
     if found.startswith("timm:"):
         return _of_timm(found.removeprefix("timm:"))
@@ -64,12 +81,14 @@ def open_trained(word: str | os.PathLike[str], network: str | None = None) -> Tr
             f"{weights.name} holds weights but does not say of which network they are: add --model "
             "NAME, one of `senet models`"
         )
-    if "fc.weight" not in entry(name).family.translate(read_state(weights.file)):
+    has_one = "fc.weight" in entry(name).family.translate(read_state(weights.file))
+    if with_classifier and not has_one:
         raise ValueError(
             f"{weights.name} has no classifier, so it cannot tell classes apart: train one, as in "
             f"`senet train --model {name} --weights {weights.name} --data DATA`"
         )
-    model = create_model(name, weights=found).eval()
+    classes = None if has_one else 0
+    model = create_model(name, weights=found, num_classes=classes).eval()
     if weights.record is None:
         warnings.warn(
             f"{weights.name} does not say how its images were normalized: they are taken as "

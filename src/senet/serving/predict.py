@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -81,14 +81,18 @@ class Predictor:
         data = file if isinstance(file, bytes) else os.fspath(file)
         return self.crop(open_picture(data, self.record.preprocessing.channels))
 
-    @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Return class probabilities ``[B, K]``, on the CPU, of uint8 ``[B, C, size, size]``."""
+        return self.outputs(images).softmax(1)
+
+    @torch.inference_mode()
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return what the network returns, on the CPU, of uint8 ``[B, C, size, size]``."""
         preprocessing = self.record.preprocessing
         x = transforms.normalise(
             images.to(self.device), preprocessing.mean, preprocessing.std, channels_last=True
         )
-        return self.model(x).float().softmax(1).cpu()
+        return self.model(x).float().cpu()
 
     def predict(
         self, files: Iterable[str | Found], top: int = 2, batch_size: int = 32
@@ -104,12 +108,19 @@ class Predictor:
         """
         if top < 1 or batch_size < 1:
             raise ValueError(f"top={top} and batch_size={batch_size} must be at least 1")
+        for batch in self.batches(files, batch_size):
+            yield from self._answer(batch, top)
+
+    def batches(
+        self, files: Iterable[str | Found], batch_size: int
+    ) -> Iterator[list[tuple[str, Tensor | str]]]:
+        """Yield each file with the network's input, or with the reason why it cannot be read."""
         found = (Found(file) if isinstance(file, str) else file for file in files)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the GIL
             reading = [pool.submit(self._read, one) for one in islice(found, batch_size)]
             while reading:
                 following = [pool.submit(self._read, one) for one in islice(found, batch_size)]
-                yield from self._answer(reading, top)
+                yield [future.result() for future in reading]
                 reading = following
 
     def _read(self, found: Found) -> tuple[str, Tensor | str]:
@@ -120,10 +131,7 @@ class Predictor:
         except ImageError as error:
             return found.file, error.reason
 
-    def _answer(
-        self, reading: Sequence[Future[tuple[str, Tensor | str]]], top: int
-    ) -> Iterator[Prediction]:
-        batch = [future.result() for future in reading]
+    def _answer(self, batch: Sequence[tuple[str, Tensor | str]], top: int) -> Iterator[Prediction]:
         images = [image for _, image in batch if isinstance(image, Tensor)]
         answers = iter(self.probabilities(torch.stack(images)) if images else ())
         for file, image in batch:
