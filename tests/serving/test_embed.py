@@ -44,11 +44,13 @@ def test_features_are_what_the_network_says_before_its_classifier(weights, photo
     torch.testing.assert_close(logits, predicted, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_without_a_classifier_will_do(photos, tmp_path):
+def test_weights_without_a_classifier_will_do(photos, tmp_path, recwarn):
     model = create_model("se_resnet8_cifar", num_classes=0)
     torch.save(model.state_dict(), tmp_path / "body.pth")
     found = Embedder.load(tmp_path / "body.pth", network="se_resnet8_cifar")
     assert found.embed([str(photos / "red.png")]).features.shape == (1, 64)
+    (warned,) = recwarn.list
+    assert "normalized" in str(warned.message)
 
 
 @pytest.mark.parametrize("suffix", embed.SUFFIXES)
@@ -75,9 +77,8 @@ def test_the_command_writes_and_finds_what_is_alike(weights, photos, tmp_path):
     out = tmp_path / "f.npz"
     like = ("--like", photos / "red.png", "--top", "2")
     text = senet("embed", weights, photos, "--out", out, *like).stdout
-    assert "3 × 64 features written to" in said(
-        senet("embed", weights, photos, "--out", f"{out}.npz")
-    )
+    written = senet("embed", weights, photos, "--out", f"{out}.npz")
+    assert "3 × 64 features written to" in said(written)
     lines = [line for line in text.splitlines() if line.endswith(".png")]
     assert [line.split("/")[-1] for line in lines] == ["red.png", "rose.png"]
     assert lines[0].startswith("1.000")
