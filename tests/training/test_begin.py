@@ -128,7 +128,7 @@ def test_a_training_that_ends_below_the_probe_keeps_the_probe(
 def test_a_classifier_that_knows_the_classes_is_kept_if_it_is_as_good(
     with_weights, first, source, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(begin, "fit_linear", lambda train, val, classes: begin.Linear(
+    monkeypatch.setattr(begin, "fit_linear", lambda train, val, classes, weights: begin.Linear(
         torch.zeros(classes, train[0].shape[1]), torch.zeros(classes), 1.0
     ))  # fmt: skip
     fit(replace(with_weights, epochs=0), tmp_path / "run", source)

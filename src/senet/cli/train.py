@@ -14,6 +14,7 @@ from senet.cli.show import show, suggest, working
 from senet.paths import expanded, is_place
 
 if TYPE_CHECKING:
+    from senet.runs.folder import RunResult
     from senet.training.compare import Plan
 
 
@@ -172,11 +173,15 @@ def train(
     folder = resume or out or config.new_folder(chosen.model, chosen)
     changed = changed_data is Changed.OK
     result = fit(chosen, folder, resume=resume is not None, changed_data=changed)
-    _show_result(folder, round(result.test_accuracy * result.test_images), result.test_images)
+    _show_result(folder, result)
 
 
-def _show_result(folder: Path, right: int, images: int) -> None:
-    show(f"\ntest accuracy {results.accuracy(right, images)}", style="bold")
+def _show_result(folder: Path, result: RunResult) -> None:
+    right = round(result.test_accuracy * result.test_images)
+    show(f"\ntest accuracy {results.accuracy(right, result.test_images)}", style="bold")
+    if result.balanced_accuracy is not None:
+        share = results.percent(result.balanced_accuracy)
+        show(f"balanced accuracy {share} %, each class counted alike")
     show(f"run folder {folder}", "")
     run = shlex.quote(str(folder))
     suggest(

@@ -49,6 +49,7 @@ class RunResult:
         best_epoch: the first epoch with the highest validation accuracy; ``None`` without
             validation images.
         best_val_accuracy: that accuracy.
+        balanced_accuracy: the mean of the classes' accuracies, where they have test images.
         probe_val_accuracy: the accuracy, on the validation images, of the classifier on the
             features of the weights that the run began with; ``None`` without either.
         kept: the weights that were kept: ``"last"``, or ``"probe"``.
@@ -68,6 +69,7 @@ class RunResult:
     best_val_accuracy: float | None = None
     test_top5: float | None = None
     class_accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    balanced_accuracy: float | None = None
     probe_val_accuracy: float | None = None
     kept: str = "last"
 

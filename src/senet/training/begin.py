@@ -15,6 +15,7 @@ from senet.models.weights.find import find_weights
 from senet.models.weights.record import Record
 from senet.runs.features import Features
 from senet.runs.folder import RunFolder
+from senet.training.batches import class_weights
 from senet.training.config import TrainConfig
 from senet.training.evaluate import metrics
 from senet.training.features import split_features
@@ -75,7 +76,9 @@ def set_probe(
     seconds, begun = time.monotonic() - begun, time.monotonic()
     count = len(train.labels) + (len(val.labels) if val else 0)
     tell(f"probe: features of {count:,} images in {seconds:.1f} s")
-    linear = fit_linear(_tensors(train), val and _tensors(val), len(source.classes))
+    classes = len(source.classes)
+    weights = class_weights(source.train.labels, classes) if config.balance else None
+    linear = fit_linear(_tensors(train), val and _tensors(val), classes, weights)
     figures = _figures(linear, val, source.classes)
     what = f"a classifier fitted to them in {time.monotonic() - begun:.1f} s"
     what += f" with weight decay {linear.decay:.2g}"

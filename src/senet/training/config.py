@@ -30,7 +30,8 @@ class TrainConfig:
         crop: share of the resized shorter side that validation and test see, in the middle;
             ``None`` for what suits the data or the weights.
         epochs: passes over the training images; with ``weights`` possibly 0, for the probe alone.
-        batch_size: images per step. The last, smaller batch of an epoch is left out.
+        batch_size: images per step. The last, smaller batch of an epoch is left out; with
+            fewer images than this, they all make one batch.
         optimizer: ``"sgd"`` (with Nesterov momentum) or ``"adamw"``.
         lr: the highest learning rate of the schedule.
         momentum: momentum of SGD; AdamW keeps its default betas.
@@ -54,6 +55,8 @@ class TrainConfig:
         weights: weights to fine-tune: a file, a published set, a URL or a repository of the Hugging
             Face hub, as ``find_weights`` takes them. Rows of their classifier go to the classes of
             the same name; other classes get new rows.
+        balance: whether images of rare classes count more in the loss, so that each class counts
+            the same.
         probe: with weights, whether to begin with the linear classifier that suits the features of
             their network best, and to keep it if the training ends below it on validation.
         views: how often the probe sees each training image: whole, then in random crops.
@@ -106,6 +109,7 @@ class TrainConfig:
     workers: int | None = None
     device: str = "auto"
     weights: str | None = None
+    balance: bool = False
     probe: bool = True
     views: int = 1
     norms: str = "auto"
@@ -127,7 +131,7 @@ class TrainConfig:
         for name, least in ("limit", 1), ("size", 1), ("workers", 0):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), int, least, _INF, "[)")
-        for name in ("flip", "probe", "accelerate"):
+        for name in ("flip", "balance", "probe", "accelerate"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         self._check_together()

@@ -66,7 +66,8 @@ def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
     Returns:
         ``accuracy``; ``top5``, the share of images whose right class has one of the five highest
         logits, or ``None`` for at most five classes; ``loss``, the mean cross-entropy;
-        ``class_accuracy`` by the name of the class, ``None`` for a class without an image; and
+        ``class_accuracy`` by the name of the class, ``None`` for a class without an image;
+        ``balanced_accuracy``, the mean of these, in which each class counts the same; and
         ``images``, n.
 
     Example:
@@ -91,6 +92,7 @@ def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
         "top5": top5,
         "loss": float(losses.mean()),
         "class_accuracy": by_class,
+        "balanced_accuracy": float(np.mean([a for a in by_class.values() if a is not None])),
         "images": len(labels),
     }
 

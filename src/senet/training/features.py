@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,9 +103,11 @@ def _body(model: Network, images: int, size: int, device: torch.device) -> nn.Mo
     body = copy.deepcopy(model).eval()
     body.reset_classifier(0)
     if images >= WORTH_AN_EXPORT and device.type == "cpu":
+        example = torch.zeros(2, model.architecture.in_channels, size, size)
         try:
-            example = torch.zeros(2, model.architecture.in_channels, size, size)
-            return for_inference(_OfSize(body, size), example)
+            with warnings.catch_warnings():  # of PyTorch, about names that it is going to change
+                warnings.filterwarnings("ignore", ".*LeafSpec")
+                return for_inference(_OfSize(body, size), example)
         except ValueError:  # the export cannot follow it: it runs as it is
             pass
     return body.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -27,7 +27,7 @@ from senet.runs.folder import RunFolder, RunResult
 from senet.runs.images import changes, described, note_data
 from senet.runs.predictions import Predictions
 from senet.tell import tell
-from senet.training.batches import steps_per_epoch, training_images
+from senet.training.batches import class_weights, fitting, steps_per_epoch, training_images
 from senet.training.begin import load_weights, new_network, set_probe
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
@@ -120,6 +120,8 @@ def fit(
         for line in found_images(source):
             tell(line)
         tell()
+    if not resume:
+        config = fitting(config, len(source.train))
     steps = steps_per_epoch(config, source, begun)
     model = new_network(config, source)
     at_rest = freeze(model, config.freeze)
@@ -137,8 +139,15 @@ def fit(
         _begin(model, head, config, source, folder, say)
         at_rest += _frozen_norms(model, config, say)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = class_weights(source.train.labels, len(source.classes))
         module = Classifier(
-            model, len(source.classes), config, source.preprocessing, steps, at_rest
+            model,
+            len(source.classes),
+            config,
+            source.preprocessing,
+            steps,
+            at_rest,
+            weights if config.balance else None,
         )
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
@@ -177,6 +186,8 @@ def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | N
     begun = TrainConfig.from_dict(folder.read_config())
     if config.weights is not None:  # the run added the options that they need
         config = replace(config, options={**begun.options, **config.options})
+    if begun.batch_size == folder.read_data()["images"]["train"]:  # fewer than a batch
+        config = fitting(config, begun.batch_size)
     place = None
     if config.data != begun.data and folder.read_data()["record"]:
         place = expanded(config.data)
@@ -328,6 +339,7 @@ def _finish(
         test_top5=found["top5"],
         test_images=found["images"],
         class_accuracy=found["class_accuracy"],
+        balanced_accuracy=found["balanced_accuracy"],
         epochs=config.epochs,
         steps=_steps_done(folder),
         train_seconds=sum(float(r["seconds"]) for r in rows),

@@ -14,6 +14,9 @@ from senet.training.config import TrainConfig
 MOST_CLASSES = 20
 """Up to so many classes get a line each; for more, only the range of their sizes is printed."""
 
+UNEQUAL = 10
+"""From this ratio of the largest class to the smallest on, a remedy is named."""
+
 LONGEST_NAME = 40
 SPLITS = ("train", "val", "test")
 
@@ -35,11 +38,18 @@ def found_images(source: Source) -> list[str]:
     title = f"{source.name}: {images:,} images of {len(source.classes):,} classes, {_sizes(source)}"
     names = [*source.classes, "all"]
     counts = {name: _counts(split, len(source.classes)) for name, split in splits.items()}
-    if len(source.classes) <= MOST_CLASSES:
-        return [title, "", *_table(names, counts)]
-    parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
     least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
-    return [title, f"{parts}; each class has {least:,} to {most:,} training images"]
+    unequal = [
+        "",
+        f"classes are unequal, {least:,} to {most:,} training images: --set balance=true has each "
+        "count the same",
+    ]
+    unequal = unequal if most > UNEQUAL * least else []
+    if len(source.classes) <= MOST_CLASSES:
+        return [title, "", *_table(names, counts), *unequal]
+    parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
+    sizes = f"{parts}; each class has {least:,} to {most:,} training images"
+    return [title, sizes, *unequal]
 
 
 def found_network(

@@ -39,7 +39,10 @@ class Linear:
 
 
 def fit_linear(
-    train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor] | None, classes: int
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor] | None,
+    classes: int,
+    weights: Tensor | None = None,
 ) -> Linear:
     """Return the linear classifier that generalises best.
 
@@ -52,6 +55,7 @@ def fit_linear(
         train: features ``[n, D]`` and labels ``[n]``.
         val: those of the validation images, if there are any.
         classes: K.
+        weights: how much an image of each class counts, ``[K]``.
 
     Example:
         >>> x = torch.cat((torch.randn(50, 2) - 3, torch.randn(50, 2) + 3))
@@ -61,19 +65,24 @@ def fit_linear(
         tensor(True)
     """
     if val is not None:
-        return _best(train, val, classes)
+        return _best(train, val, classes, weights)
     held = torch.from_numpy(_held_out(train[1].numpy()))
     if not held.any():  # one image of each class: nothing to choose by
-        return next(_fits(train, classes, [0.01]))
+        return next(_fits(train, classes, [0.01], weights))
     part, rest = (tuple(t[which] for t in train) for which in (~held, held))
-    decay = _best(part, rest, classes).decay  # type: ignore[arg-type]
-    return next(_fits(train, classes, [decay]))
+    decay = _best(part, rest, classes, weights).decay  # type: ignore[arg-type]
+    return next(_fits(train, classes, [decay], weights))
 
 
-def _best(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> Linear:
+def _best(
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    classes: int,
+    weights: Tensor | None,
+) -> Linear:
     best, lowest, since = None, float("inf"), 0
-    for linear in _fits(train, classes, DECAYS):
-        loss = F.cross_entropy(linear(val[0]), val[1]).item()
+    for linear in _fits(train, classes, DECAYS, weights):
+        loss = F.cross_entropy(linear(val[0]), val[1], weights).item()
         since += 1
         if loss < lowest:
             best, lowest, since = linear, loss, 0
@@ -83,7 +92,9 @@ def _best(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int
     return best
 
 
-def _fits(train: tuple[Tensor, Tensor], classes: int, decays: Sequence[float]) -> Iterator[Linear]:
+def _fits(
+    train: tuple[Tensor, Tensor], classes: int, decays: Sequence[float], weights: Tensor | None
+) -> Iterator[Linear]:
     """Yield a classifier for each decay; the fit of each begins where that of the last ended."""
     features, labels = train
     std, mean = torch.std_mean(features, 0, correction=0)
@@ -92,12 +103,19 @@ def _fits(train: tuple[Tensor, Tensor], classes: int, decays: Sequence[float]) -
     weight = torch.zeros(classes, x.shape[1], requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
     for decay in decays:
-        _minimise(weight, bias, x, labels, decay)
+        _minimise(weight, bias, x, labels, decay, weights)
         w = weight.detach() / std
         yield Linear(w, bias.detach() - w @ mean, decay)
 
 
-def _minimise(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, decay: float) -> None:
+def _minimise(
+    weight: Tensor,
+    bias: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    decay: float,
+    weights: Tensor | None,
+) -> None:
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=500,
@@ -108,7 +126,7 @@ def _minimise(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, decay: fl
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(F.linear(x, weight, bias), labels)
+        value = F.cross_entropy(F.linear(x, weight, bias), labels, weights)
         value = value + decay / 2 * weight.square().sum()
         value.backward()
         return value

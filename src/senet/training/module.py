@@ -47,7 +47,10 @@ class Classifier(LightningModule):
         preprocessing: preprocessing of the images.
         steps: optimizer steps per epoch.
         at_rest: modules of the network that stay in evaluation mode, such as frozen norms.
+        class_weights: how much an image of each class counts in the loss, ``[K]``.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -57,12 +60,15 @@ class Classifier(LightningModule):
         preprocessing: Preprocessing,
         steps: int,
         at_rest: Iterable[nn.Module] = (),
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         if config.accelerate:
             accelerate(module)
         self.module = module
         self.at_rest = tuple(at_rest)  # a tuple: they are registered below `module` already
+        # Not kept: a checkpoint holds the network and nothing else.
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.classes = classes
         self.config = config
         self.preprocessing = preprocessing
@@ -118,7 +124,9 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = self.augmented(*batch, self.global_step)
         logits = self.module(images)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        loss = F.cross_entropy(
+            logits, targets, self.class_weights, label_smoothing=self.config.label_smoothing
+        )
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         self.record.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), len(labels))
         look = self.device.type == "cpu" or self.record.done % _STEPS_BETWEEN_LOOKS == 0
