@@ -32,7 +32,7 @@ from senet.training.begin import load_weights, new_network, set_probe
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
-from senet.training.found import found_images, found_network
+from senet.training.found import found_images, found_network, found_weights
 from senet.training.groups import freeze
 from senet.training.head import Head
 from senet.training.module import Classifier, NotFiniteError
@@ -134,6 +134,8 @@ def fit(
         folder.write_config(config.to_dict(), described(source, steps), _environment(config))
     say = tell if progress else _silent
     if progress and not given:
+        for line in [] if resume else found_weights(config, source):
+            tell(line)
         _introduce(model, config, steps, source, folder)
     try:
         _begin(model, head, config, source, folder, say)

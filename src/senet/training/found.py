@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from rich.cells import cell_len, set_cell_size
 
 from senet.data import Source, Split
+from senet.models.weights.at_hand import beside, downloaded
+from senet.models.weights.published import list_weights
 from senet.training.config import TrainConfig
 
 MOST_CLASSES = 20
 """Up to so many classes get a line each; for more, only the range of their sizes is printed."""
+
+USUAL_WEIGHTS = "se_resnet50.timm_a1_in1k"
+"""The published set that is named where none is at hand."""
 
 UNEQUAL = 10
 """From this ratio of the largest class to the smallest on, a remedy is named."""
@@ -66,6 +73,20 @@ def found_network(
         return [*lines, "no epoch: a linear classifier on the features of the weights"]
     how_many = f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}"
     return [*lines, f"{how_many} of {config.batch_size:,} images"]
+
+
+def found_weights(config: TrainConfig, source: Source) -> list[str]:
+    """Return lines about weights to begin with, for photos that are trained on without any."""
+    if config.weights is not None or source.path is None:
+        return []
+    names = [str(file) for file in beside(Path(source.path))] + downloaded()
+    at_hand = (
+        f"at hand: {', '.join(names[:5])}" if names else "`senet weights` lists published ones"
+    )
+    first = names[0] if names else USUAL_WEIGHTS
+    model = "" if first in list_weights() else " --model NAME"
+    command = f"senet train --data {shlex.quote(config.data)} --weights {shlex.quote(first)}{model}"
+    return [f"starting from weights is nearly always better; {at_hand}", f"  {command}", ""]
 
 
 def _sizes(source: Source) -> str:
