@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
+from importlib.util import find_spec
 
 from senet import spin
 from senet.memory import keep_memory
@@ -89,6 +90,30 @@ def _packages() -> Iterator[Check]:
         assert match, requirement
         if match["extra"] not in ("dev", "release"):  # developers' tools are nobody else's concern
             yield _package(**match.groupdict())
+    if trouble := torchvision_trouble():
+        yield Check("packages", "torchvision", "missing", trouble)
+
+
+def torchvision_trouble() -> str:
+    """Return what is wrong with a torchvision that is installed and cannot be imported, or nothing.
+
+    senet does not use it, but its libraries import it where they find it, and fail with it.
+
+    Example:
+        >>> torchvision_trouble()
+        ''
+    """
+    try:
+        if find_spec("torchvision") is not None:
+            import_module("torchvision")
+    except Exception as error:  # of any kind: its compiled part does not fit
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return (
+            f"installed, but cannot be imported ({reason}): it was built for another PyTorch. "
+            "pip install --upgrade torch torchvision, or pip uninstall torchvision: senet does not "
+            "need it"
+        )
+    return ""
 
 
 def _package(name: str, least: str | None, extra: str | None) -> Check:

@@ -19,7 +19,7 @@ from senet.training.recipes import RECIPES
 from tests.cli.command import said, senet
 
 COMMANDS = [
-    *("compare", "train", "evaluate", "predict", "report"),
+    *("compare", "train", "evaluate", "predict", "embed", "report"),
     *("accelerate", "insert", "fold"),
     *("models", "weights", "summary", "doctor"),
 ]
@@ -168,7 +168,8 @@ def test_a_signal_ends_a_training_with_its_own_code(monkeypatch):
 
 def test_mistakes_in_our_code_are_not_hidden(monkeypatch):
     monkeypatch.setattr("senet.training.fit.fit", raising(TypeError("a bug")))
-    assert isinstance(senet("train", code=1).exception, TypeError)
+    assert "TypeError: a bug. senet did not expect this" in said(senet("train", code=1))
+    assert isinstance(senet("--debug", "train", code=1).exception, TypeError)
 
 
 @pytest.mark.slow
@@ -193,3 +194,16 @@ def test_completion_comes_with_it():
     )
     assert isinstance(cli.app, typer.Typer)
     assert "complete" in done.stdout
+
+
+def test_a_torchvision_for_another_torch_is_named_with_its_remedy(monkeypatch, tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    output = " ".join(senet("train", "--epochs", "1", code=1).output.split())
+    assert "torchvision is installed, but cannot be imported (operator torchvision::nms" in output
+    assert "pip uninstall torchvision" in output
+    assert "pip uninstall torchvision" in " ".join(senet("doctor", code=1).output.split())

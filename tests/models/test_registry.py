@@ -26,9 +26,11 @@ def test_a_plain_network_takes_no_option_of_se():
         create_model("resnet50", reduction=8)
 
 
-def test_counts_below_one_are_refused():
-    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
-        create_model("resnet20_cifar", num_classes=0)
+def test_counts_that_are_too_small_are_refused():
+    with pytest.raises(ValueError, match="num_classes must be at least 0, got -1"):
+        create_model("resnet20_cifar", num_classes=-1)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        create_model("resnet20_cifar", in_channels=0)
 
 
 def test_a_model_remembers_its_architecture():

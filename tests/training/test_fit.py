@@ -435,7 +435,7 @@ def test_a_run_can_be_resumed_without_the_weights_it_began_with(
     config, source, tmp_path, monkeypatch, signal_at
 ):
     fit(replace(config, seed=5), tmp_path / "first", source, progress=False)
-    config = replace(config, weights=str(tmp_path / "first/model.safetensors"))
+    config = replace(config, weights=str(tmp_path / "first/model.safetensors"), norms="train")
     fit(config, tmp_path / "whole", source, progress=False)
     signal_at(5, signal.SIGINT)
     with pytest.raises(Interrupted):
@@ -715,9 +715,10 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_half_written(tmp_path):
 
 
 def test_a_batch_larger_than_the_data(config, source, tmp_path):
-    with pytest.raises(ValueError, match="batch_size=65 is more than the 64 training images"):
-        fit(replace(config, batch_size=65), tmp_path / "run", source)
-    assert not (tmp_path / "run").exists()
+    large = replace(config, batch_size=100, epochs=2)
+    result = fit(large, tmp_path / "run", source, progress=False)
+    assert result.steps == 2  # all 64 images at once
+    assert fit(large, tmp_path / "run", source, resume=True, progress=False) == result
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -737,7 +738,7 @@ def test_fine_tuning_keeps_the_body_and_takes_a_new_head(config, source, tmp_pat
         **{s: halves(getattr(source, s)) for s in ("train", "val", "test")},
     )  # fmt: skip
     file = str(tmp_path / "first/model.safetensors")
-    fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", two)
+    fit(replace(config, weights=file, lr=1e-12, epochs=1, probe=False), tmp_path / "second", two)
     assert "the classifier is new, for 2 other classes" in capsys.readouterr().out
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert second["fc.weight"].shape == (2, 8)
@@ -751,7 +752,7 @@ def test_rows_of_the_classifier_go_by_the_names_of_classes(config, source, tmp_p
     fit(config, tmp_path / "first", source, progress=False)
     file = str(tmp_path / "first/model.safetensors")
     other = replace(source, classes=("south-west", "zenith", "north-west", "south-east"))
-    config = replace(config, weights=file, lr=1e-12, epochs=1)
+    config = replace(config, weights=file, lr=1e-12, epochs=1, probe=False)
     fit(config, tmp_path / "second", other)
     said = capsys.readouterr().out
     assert "keeps its rows for 3 classes ('south-west', 'north-west', 'south-east')" in said
@@ -768,7 +769,8 @@ def test_weights_that_do_not_name_their_classes_keep_all_rows_or_none(
 ):
     model = bare.start(replace(config, seed=3), source)
     torch.save(model.state_dict(), tmp_path / "unnamed.pt")
-    config = replace(config, weights=str(tmp_path / "unnamed.pt"), lr=1e-12, epochs=1)
+    given = str(tmp_path / "unnamed.pt")
+    config = replace(config, weights=given, lr=1e-12, epochs=1, probe=False)
     fit(config, tmp_path / "run", source)
     assert "in the order of the weights, which do not name them" in capsys.readouterr().out
     torch.testing.assert_close(
@@ -808,7 +810,8 @@ def test_weights_bring_their_preprocessing(tmp_path):
 def test_fine_tuning_from_a_checkpoint_of_lightning(config, source, tmp_path, capsys):
     fit(config, tmp_path / "first", source, progress=False)
     file = str(tmp_path / "first/checkpoints/last.ckpt")
-    fit(replace(config, weights=file, lr=1e-12, epochs=1), tmp_path / "second", source)
+    again = replace(config, weights=file, lr=1e-12, epochs=1, probe=False)
+    fit(again, tmp_path / "second", source)
     assert "keeps its rows for all 4 classes, by name" in capsys.readouterr().out
     torch.testing.assert_close(
         weights(tmp_path / "second")["fc.weight"], weights(tmp_path / "first")["fc.weight"]
@@ -860,6 +863,8 @@ def test_a_folder_is_described_before_it_is_trained_on(config, tmp_path, capfd):
         "dark       14      2      4",
         "all        21      3      6",
     ]
+    assert lines[7].startswith("starting from weights is nearly always better")
+    del lines[7:10]
     assert re.fullmatch(
         r"se_resnet8_cifar: [\d,]+ parameters, for images of 8 × 8 pixels; on cpu, 1 thread",
         lines[7],

@@ -9,7 +9,7 @@
 ``tables.py``           tables of networks, weights, and this machine
 ``results.py``          tables of the results of trainings and trained networks
 ``train.py``            ``compare``, ``train``
-``use.py``              ``evaluate``, ``predict``, ``report``
+``use.py``              ``evaluate``, ``predict``, ``embed``, ``report``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``
 ``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
 ======================  ============================================================================
@@ -27,6 +27,7 @@ for command, panel in (
     (train.train, MAIN),
     (use.evaluate, MAIN),
     (use.predict, MAIN),
+    (use.embed, MAIN),
     (use.report, MAIN),
     (operate.accelerate, OPERATE),
     (operate.insert, OPERATE),

@@ -26,14 +26,31 @@ class Commands(TyperGroup):
             raise typer.Exit(getattr(stop, "exit_code", INTERRUPTED)) from None
         except BrokenPipeError:  # the reader has stopped, as `head` does
             raise
-        except (ValueError, OSError, ArithmeticError, ImportError) as error:
+        except (typer.Exit, typer.Abort, _USAGE):
+            raise
+        except Exception as error:
             if ctx.params.get("debug"):
                 raise
             say("error", _message(error))
             raise typer.Exit(FAILED) from None
 
 
+# What typer raises for a wrong use of a command, and shows itself.
+_USAGE: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+# What our own code raises for users, with the remedy in the message.
+_EXPECTED = (ValueError, OSError, ArithmeticError, ImportError)
+
+
 def _message(error: Exception) -> str:
+    if not isinstance(error, _EXPECTED):
+        what = (str(error).strip() or "no reason is given").splitlines()[0]
+        return (
+            f"{type(error).__name__}: {what}. senet did not expect this: run it again as "
+            "`senet --debug COMMAND ...` to see where it comes from, and report it"
+        )
     if isinstance(error, ImportError):
         return f"{error}. `senet doctor` says what is missing"
     if isinstance(error, OSError) and error.strerror:

@@ -42,6 +42,14 @@ def require_training(
         read_json(resume / record)
 
 
+def require_whole_torchvision() -> None:
+    """Refuse to train with a torchvision that cannot be imported: Lightning would fail with it."""
+    from senet.doctor import torchvision_trouble
+
+    if trouble := torchvision_trouble():
+        raise ImportError(f"torchvision is {trouble}")
+
+
 def _not_both(resume: Path | None, out: Path | None, recipe: str | None) -> None:
     for given, option in ((out, "--out"), (recipe, "--recipe")):
         if resume and given:
@@ -56,10 +64,18 @@ def require_file(name: str, what: str) -> None:
 
 def require_model(name: str) -> Path:
     """Return the model file that a name stands for, or raise an error if there is none."""
-    require_file(name, "run folder or model file")
-    from senet.serving import find_model
+    from senet.runs.find import find_model
 
     return find_model(name)
+
+
+def require_trained(name: str, network: str | None) -> str:
+    """Return the model file or the weights that a name stands for, or refuse what is neither."""
+    from senet.runs.find import find_trained
+
+    if network is not None:
+        known.network(network)
+    return find_trained(name, network)
 
 
 def require_networks(names: list[str]) -> None:

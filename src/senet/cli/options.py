@@ -48,7 +48,7 @@ Seed = Annotated[int | None, _how("Seed of initial weights, image order and augm
 class How:
     """How to train: the options that `compare` and `train` share; ``None`` if not given."""
 
-    epochs: Annotated[int | None, _how("Passes over the images.")] = None
+    epochs: Annotated[int | None, _how("Passes over the images; with weights possibly 0.")] = None
     batch_size: Annotated[int | None, _how("Images per step.")] = None
     lr: Annotated[float | None, _how("Highest learning rate of the schedule.", "--lr")] = None
     limit: Annotated[int | None, _how("Most images per split, for a trial run.")] = None
@@ -115,6 +115,21 @@ ChangedData = Annotated[
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a model.safetensors file.")
+]
+Trained = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder or model file; or published weights: a set of [bold]senet "
+        "weights[/bold], a repository of the Hugging Face hub, a URL, timm:NAME, or any file of "
+        "weights (with --model, if it does not name its network).",
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="The network of weights that do not name it themselves."
+    ),
 ]
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 

@@ -108,6 +108,8 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     right = round(found["accuracy"] * found["images"])
     title = "accuracy" if found["split"] == "all" else f"{found['split']} accuracy"
     show(f"{title} {accuracy(right, found['images'])}", style="bold")
+    if found.get("balanced_accuracy") is not None:
+        show(f"balanced accuracy {percent(found['balanced_accuracy'])} %, each class counted alike")
     if found["top5"] is not None:
         show(f"top-5 {percent(found['top5'])} %")
     show(f"loss {found['loss']:.3f}", "")

@@ -14,6 +14,7 @@ from senet.cli.show import show, suggest, working
 from senet.paths import expanded, is_place
 
 if TYPE_CHECKING:
+    from senet.runs.folder import RunResult
     from senet.training.compare import Plan
 
 
@@ -74,6 +75,7 @@ def compare(
     varied = config.vary(vary, chosen) if vary else begun and begun.vary
     count = seeds or (len(begun.seeds) if begun else 1)
 
+    early.require_whole_torchvision()
     from senet.analysis import report
     from senet.training import compare as training
 
@@ -131,10 +133,18 @@ def train(
     A folder without train, val and test folders is split into these. The run
     records the split, which is the same the next time.
 
+    With --weights it begins with a probe: every image goes through the network
+    once, and a linear classifier is fitted to what comes out. That takes
+    seconds to minutes, and is often good enough: --epochs 0 ends there.
+    Otherwise all layers are trained from it, and if that ends below the probe
+    on validation, the probe is kept.
+
     Examples:
+      senet train --data photos --weights timm/seresnet50.a1_in1k --epochs 0
       senet train --data photos --out runs/photos
       senet train --data photos --weights runs/other
       senet train --data photos --weights timm/seresnet50.a1_in1k
+      senet train --weights runs/other --set freeze=conv1,layer1,layer2
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
       senet train --resume runs/photos
@@ -146,7 +156,7 @@ def train(
     if changed_data and not resume:
         raise typer.BadParameter("--changed-data is for a resumed run: add --resume RUN")
     if weights and expanded(weights).exists():
-        from senet.serving import find_model
+        from senet.runs.find import find_model
 
         weights = str(find_model(weights))  # of a run folder
     given = {"model": model, "data": data, "weights": weights, "seed": seed, **how.fields()}
@@ -157,16 +167,21 @@ def train(
         base = config.of_weights(base, weights, model)
     chosen = config.configured(base, how.settings, given)
 
+    early.require_whole_torchvision()
     from senet.training.fit import fit
 
     folder = resume or out or config.new_folder(chosen.model, chosen)
     changed = changed_data is Changed.OK
     result = fit(chosen, folder, resume=resume is not None, changed_data=changed)
-    _show_result(folder, round(result.test_accuracy * result.test_images), result.test_images)
+    _show_result(folder, result)
 
 
-def _show_result(folder: Path, right: int, images: int) -> None:
-    show(f"\ntest accuracy {results.accuracy(right, images)}", style="bold")
+def _show_result(folder: Path, result: RunResult) -> None:
+    right = round(result.test_accuracy * result.test_images)
+    show(f"\ntest accuracy {results.accuracy(right, result.test_images)}", style="bold")
+    if result.balanced_accuracy is not None:
+        share = results.percent(result.balanced_accuracy)
+        show(f"balanced accuracy {share} %, each class counted alike")
     show(f"run folder {folder}", "")
     run = shlex.quote(str(folder))
     suggest(

@@ -1,4 +1,4 @@
-"""Commands that use a finished training: ``evaluate``, ``predict`` and ``report``."""
+"""Commands that use a finished training: ``evaluate``, ``predict``, ``embed`` and ``report``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from senet.cli.app import FAILED
-from senet.cli.early import require_model
-from senet.cli.options import DeviceHere, Run
+from senet.cli.early import require_file, require_trained
+from senet.cli.options import DeviceHere, Network, Trained
 from senet.cli.results import interval, show_evaluation, show_predictions
 from senet.cli.show import progress, say, show, show_json, working, write_result
 from senet.paths import expanded
 
 
 def evaluate(
-    model: Run,
+    model: Trained,
     data: Annotated[
         str | None,
         typer.Option(
@@ -28,6 +28,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="test (the default), val or train, if there are splits.")
     ] = None,
+    network: Network = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 256,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     device: DeviceHere = "auto",
@@ -36,30 +37,33 @@ def evaluate(
     """Evaluate a trained network, overall and class by class.
 
     By default it uses the images that the run kept for testing. It takes all
-    images of another folder that has no train, val and test folders.
+    images of another folder that has no train, val and test folders. Folders
+    of ImageNet's classes may be named by their WordNet ids, such as n01440764.
 
     Examples:
       senet evaluate runs/photos
       senet evaluate runs/photos --data other_photos --json
+      senet evaluate se_resnet50.timm_a1_in1k --data imagenet/val
     """
-    file = require_model(model)
+    found = require_trained(model, network)
     from senet.device import find_device
     from senet.training.evaluate import evaluate
 
     with working("evaluating"):
-        found = evaluate(
-            file,
+        figures = evaluate(
+            found,
             data,
             split=split,
             batch_size=batch_size,
             device=find_device(device),
             workers=workers,
+            network=network,
         )
     if as_json:
-        right = round(found["accuracy"] * found["images"])
-        show_json({**found, "accuracy_95": interval(right, found["images"])})
+        right = round(figures["accuracy"] * figures["images"])
+        show_json({**figures, "accuracy_95": interval(right, figures["images"])})
     else:
-        show_evaluation(found)
+        show_evaluation(figures)
 
 
 class Format(StrEnum):
@@ -71,7 +75,7 @@ class Format(StrEnum):
 
 
 def predict(
-    model: Run,
+    model: Trained,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
@@ -85,15 +89,22 @@ def predict(
         ),
     ] = None,
     format: Annotated[Format | None, typer.Option(help="Output format (table).")] = None,
+    network: Network = None,
     top: Annotated[int, typer.Option(min=1, help="Guesses per image.")] = 2,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
     device: DeviceHere = "auto",
 ) -> None:
     """Classify images with a trained network, and give the probabilities.
 
+    The network is one of your own runs, or one that others have published:
+    then no training is needed. `senet weights` lists them.
+
     An image that cannot be read is listed with the reason; the rest continue.
 
     Examples:
+      senet predict se_resnet50.timm_a1_in1k cat.jpg
+      senet predict timm:efficientnet_b0 cat.jpg
+      senet predict downloaded.pth --model se_resnet50 cat.jpg
       senet predict runs/photos holiday/ cat.jpg
       senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
       senet predict runs/photos new/ --top 5 --out classes.json
@@ -101,7 +112,7 @@ def predict(
     from senet.serving import formats
 
     chosen = format.value if format else formats.of_file(out)
-    require_model(model)
+    trained = require_trained(model, network)
     if out is not None:
         formats.require_new(out)
     from senet.serving import Predictor, find_images
@@ -109,7 +120,7 @@ def predict(
     everything = find_images(images)
     found = [one for one in everything if not one.skipped]
     _say_skipped([one.file for one in everything if one.skipped])
-    predictor = Predictor.load(model, device)
+    predictor = Predictor.load(trained, device, network)
     answers = progress(predictor.predict(found, top, batch_size), "predicting", len(found))
     if out is not None:
         formats.write(out, chosen, answers)
@@ -135,6 +146,66 @@ def _say_skipped(files: list[str]) -> None:
         )
         count = "" if len(files) == 1 else f"{len(files):,} "
         say("warning", f"{count}{what} skipped: {shown}")
+
+
+def embed(
+    model: Trained,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded,
+            metavar="FILE",
+            help="File to write the features to: .parquet, .npz or .csv.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Print the images most like this one.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Images that --like prints.")] = 10,
+    network: Network = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    device: DeviceHere = "auto",
+) -> None:
+    """Turn images into numbers: the features before the classifier.
+
+    Images that look alike have features of a small angle, whatever classes
+    the network was trained on.
+
+    Examples:
+      senet embed se_resnet50.timm_a1_in1k photos --out features.parquet
+      senet embed runs/photos photos --like cat.jpg
+    """
+    if out is None and like is None:
+        raise typer.BadParameter("say what for: --out FILE, --like IMAGE, or both")
+    trained = require_trained(model, network)
+    if like is not None:
+        require_file(like, "image")
+    from senet.serving import embed as embedding
+    from senet.serving import find_images
+
+    if out is not None:
+        embedding.require_writable(out)
+    embedder = embedding.Embedder.load(trained, device, network)
+    one = embedder.embed([like]) if like is not None else None
+    if one is not None and one.errors:
+        raise ValueError(f"{like}: {one.errors[like or '']}")
+    wanted = [image for image in find_images(images) if not image.skipped]
+    with working("looking at images"):
+        found = embedder.embed(wanted, batch_size)
+    for file, why in found.errors.items():
+        say("warning", f"{file}: {why}")
+    if not found.files:
+        raise typer.Exit(FAILED)
+    if out is not None:
+        embedding.write(out, found)
+        show(f"{len(found.files):,} × {found.features.shape[1]:,} features written to {out}")
+    if one is not None:
+        for file, cosine in found.like(one.features[0], top):
+            show(f"{cosine:.3f}  {file}", "")
 
 
 def report(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from senet.data import transforms
-from senet.data.loaders import SUBSTITUTES, loader, unreadable, unreadable_indices
+from senet.data.loaders import SUBSTITUTES, Transform, loader, unreadable, unreadable_indices
 from senet.data.shared_memory import enough_shared_memory
 from senet.data.source import Split
 from senet.preprocessing import Preprocessing
@@ -25,6 +25,9 @@ class Batches:
         batch_size: images per batch.
         device: the device of the batches.
         workers: processes that decode images; ``None`` for a suitable number.
+        crop: the crop of each image, random by ``seed`` and ``epoch``; by default the evaluation's.
+        epoch: see ``crop``.
+        seed: see ``crop``.
         bad: indices of images that could not be read the last time; others took their places.
         bad_files: their names, with the reasons.
     """
@@ -34,6 +37,9 @@ class Batches:
     batch_size: int = 256
     device: torch.device | str = "cpu"
     workers: int | None = None
+    crop: Transform | None = None
+    epoch: int = 0
+    seed: int = 0
     bad: list[int] = field(default_factory=list, init=False)
     bad_files: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -42,9 +48,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         p = self.preprocessing
-        crop = transforms.CentreCrop.of(p)
         batches = loader(
-            self.split, self.batch_size, crop, workers=self.workers, substitutes=SUBSTITUTES
+            self.split,
+            self.batch_size,
+            self.crop or transforms.CentreCrop.of(p),
+            seed=self.seed,
+            epoch=self.epoch,
+            workers=self.workers,
+            substitutes=SUBSTITUTES,
         )
         with enough_shared_memory():
             for images, labels in batches:

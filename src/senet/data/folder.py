@@ -36,11 +36,7 @@ NAMES = ("train", "val", "test")
 
 
 class FolderSplit(Split):
-    """Image files below a folder, decoded when they are asked for.
-
-    Attributes:
-        digests: digests of the contents of the files, as far as they were checked.
-    """
+    """Image files below a folder, decoded when they are asked for."""
 
     def __init__(
         self, root: Path, files: Sequence[str], labels: Sequence[int] | np.ndarray, channels: int
@@ -48,7 +44,7 @@ class FolderSplit(Split):
         self.root, self.files, self.channels = root, list(files), channels
         self.labels = np.asarray(labels, dtype=np.int64)
         self.paths = [str(root / file) for file in self.files]
-        self.digests = [""] * len(self.files)
+        self.digests = ["" for _ in self.files]
 
     def picture(self, index: int) -> Picture:
         return open_picture(self.root / self.files[index], self.channels)

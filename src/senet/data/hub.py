@@ -11,6 +11,7 @@ import torch
 from senet.data.arrays import ArraySplit, suited
 from senet.data.decode import Picture, open_picture
 from senet.data.partition import PARTS, divide, limited
+from senet.data.reach import offline_if_unreachable
 from senet.data.source import Source, Split
 from senet.preprocessing import IMAGENET, Preprocessing
 
@@ -104,7 +105,8 @@ def _load(name: str) -> Mapping[str, Dataset]:
         ) from error
     path, _, config = name.partition(":")
     try:
-        return datasets.load_dataset(path, config or None)  # type: ignore[return-value]
+        with offline_if_unreachable():
+            return datasets.load_dataset(path, config or None)  # type: ignore[return-value]
     except ConnectionError as error:  # also on a machine that was told to stay offline
         raise ValueError(
             f"{name!r}: the Hugging Face hub cannot be reached ({error}). Get online, or use the"

@@ -90,5 +90,8 @@ def _require_plausible(name: str) -> None:
         raise ValueError(no_folder(name))
     if close := get_close_matches(name.lower(), [BUNDLED, *HUB], 1, cutoff=0.75):
         raise ValueError(f"there is no data set {name!r}; did you mean {close[0]!r}? {FORMS}")
+    beside = [entry.name for entry in Path.cwd().iterdir() if entry.is_dir()]
+    if "/" not in name and get_close_matches(name, beside, 1, cutoff=0.75):
+        raise ValueError(f"{no_folder(name)} {FORMS}")
     if not HUB_NAME.fullmatch(name):
         raise ValueError(f"{no_folder(name)}, and no data set has this name. {FORMS}")

@@ -26,11 +26,13 @@ class Split(Dataset[tuple[Tensor, int]]):
     Attributes:
         labels: class number of every image, int64 ``[n]``.
         paths: the file of every image, or ``None`` if images are not files.
+        digests: digests of the contents of these files, as far as they were checked.
         skipped: files that belong here but cannot be read, with the reason for each.
     """
 
     labels: np.ndarray
     paths: list[str] | None = None
+    digests: list[str] | tuple[str, ...] = ()
     skipped: Mapping[str, str] = MappingProxyType({})
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ class Architecture:
 
     Attributes:
         name: name of the network in the registry.
-        num_classes: outputs of the classifier.
+        num_classes: outputs of the classifier; 0 for a network without one, which returns features.
         in_channels: channels of the input image.
         options: options of the network that differ from the usual ones.
     """
@@ -57,11 +57,14 @@ class Architecture:
 
         Raises:
             ValueError: if a name or option is unknown (the message suggests near ones), or a number
-                is below 1.
+                is too small.
         """
         found = entry(self.name)
         self._check(found)
-        model = found.build(self.num_classes, self.in_channels, self.options)
+        # A classifier that is taken off again: the other weights do not depend on it.
+        model = found.build(self.num_classes or found.num_classes, self.in_channels, self.options)
+        if not self.num_classes:
+            model.reset_classifier(0)
         model.architecture = replace(self, options=dict(self.options))
         model.preprocessing = found.preprocessing.of_channels(self.in_channels)
         return model
@@ -77,9 +80,9 @@ class Architecture:
                     f"{what} has no option {option!r}.{_meant(option, known)} "
                     f"It takes: {', '.join(known)}."
                 )
-        for what in ("num_classes", "in_channels"):
-            if getattr(self, what) < 1:
-                raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
+        for what, least in ("num_classes", 0), ("in_channels", 1):
+            if getattr(self, what) < least:
+                raise ValueError(f"{what} must be at least {least}, got {getattr(self, what)}")
 
 
 # Words of timm's create_model, and ours for the same.

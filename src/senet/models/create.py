@@ -50,7 +50,8 @@ def create_model(
             file; see :func:`~senet.models.find_weights`.
         num_classes: outputs of the classifier; by default those of the weights, or of the
             network's usual data set. Where the weights have others, the classifier is new, and a
-            warning says so.
+            warning says so. With 0 there is no classifier: the network returns the
+            ``num_features`` features of an image.
         in_channels: channels of the input image, by default those of the weights, or 3. With 1,
             weights for three channels are summed over the colours.
         features: levels of a feature pyramid, to get a :class:`~senet.models.features.Pyramid`:
@@ -81,7 +82,11 @@ def create_model(
     if weights is None:
         model = Architecture.of(name, num_classes, in_channels, options).build()
     else:
+        # Without a classifier, that of the weights is read and taken off: it fits.
+        with_head = features is None and num_classes != 0
         model = create_pretrained(
-            name, weights, num_classes, in_channels, options, with_head=features is None
+            name, weights, num_classes or None, in_channels, options, with_head
         )
+        if num_classes == 0:
+            model.reset_classifier(0)
     return model if features is None else Pyramid(model, features)

@@ -7,6 +7,8 @@ A training leaves one run folder; a comparison leaves a folder of them:
 ``metrics.csv``          a row for each epoch
 ``checkpoints/``         ``last.ckpt`` to resume from, ``best.ckpt`` of the highest validation
                          accuracy; Lightning wrote both: read them with ``weights_only=True``
+``features/``            with weights: the features of the training and validation images
+``probe.safetensors``    with weights: the network as it was, with a classifier fitted to them
 ``tensorboard/``         the same figures as the table, for TensorBoard
 ``model.safetensors``    the final weights, averaged if ``ema`` is on
 ``predictions.npz``      ``labels`` ``[n]`` and ``logits`` ``[n, K]`` of the test images

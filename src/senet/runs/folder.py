@@ -49,6 +49,10 @@ class RunResult:
         best_epoch: the first epoch with the highest validation accuracy; ``None`` without
             validation images.
         best_val_accuracy: that accuracy.
+        balanced_accuracy: the mean of the classes' accuracies, where they have test images.
+        probe_val_accuracy: the accuracy, on the validation images, of the classifier on the
+            features of the weights that the run began with; ``None`` without either.
+        kept: the weights that were kept: ``"last"``, or ``"probe"``.
     """
 
     folder: Path
@@ -65,6 +69,9 @@ class RunResult:
     best_val_accuracy: float | None = None
     test_top5: float | None = None
     class_accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    balanced_accuracy: float | None = None
+    probe_val_accuracy: float | None = None
+    kept: str = "last"
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,13 @@ class RunFolder:
     @property
     def model_file(self) -> Path:
         return self.path / MODEL
+
+    @property
+    def probe_file(self) -> Path:
+        return self.path / "probe.safetensors"
+
+    def features_file(self, split: str) -> Path:
+        return self.path / "features" / f"{split}.npz"
 
     @property
     def predictions_file(self) -> Path:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from senet.data import Source, Split, open_source
 from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
 from senet.data.layout import listed, number_of, same_name
-from senet.models import Network
-from senet.models.weights.file import load_model
+from senet.models.weights.imagenet import class_names, wordnet_ids
 from senet.models.weights.record import Record
 from senet.paths import expanded, is_mosaic
 from senet.runs.folder import RunFolder
 from senet.runs.images import recorded_source, require_any
+from senet.runs.trained import open_trained
 
 NAMES = ("test", "val", "train")
 
@@ -45,27 +46,34 @@ def open_scored(
     data: str | None = None,
     split: str | None = None,
     usual: str = "test",
-) -> tuple[Network, Record, Scored]:
+    network: str | None = None,
+) -> tuple[nn.Module, Record, Scored]:
     """Load a trained network and its record, and open the images to score it on.
 
     Args:
-        model: the folder of a finished run, or a model file.
-        data: a data set or a folder; by default that of the run.
+        model: the folder of a finished run, a model file, or other weights, as
+            :func:`~senet.runs.trained.open_trained` takes them.
+        data: a data set or a folder; by default that of the run. Folders of ImageNet's classes may
+            have their WordNet ids as names.
         split: the split, if there are any.
         usual: the split to take if none is named.
+        network: name of the network, for weights that do not name it.
 
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: as :func:`images_to_score`.
     """
-    path = Path(model)
-    file = RunFolder(path).model_file if path.is_dir() else path
-    network, record = load_model(file)
-    return network, record, images_to_score(file, record, data, split, usual)
+    found = open_trained(model, network)
+    images = images_to_score(found.file, found.record, data, split, usual)
+    return found.network, found.record, images
 
 
 def images_to_score(
-    file: Path, record: Record, data: str | None, split: str | None, usual: str = "test"
+    file: Path | None,
+    record: Record,
+    data: str | None,
+    split: str | None,
+    usual: str = "test",
 ) -> Scored:
     """Open the images to score a network on.
 
@@ -73,7 +81,7 @@ def images_to_score(
     folder without train, val and test folders is taken whole.
 
     Args:
-        file: the model file, in its run folder or elsewhere.
+        file: the model file, in its run folder or elsewhere, if there is one.
         record: the record of the network.
         data: a data set or a folder; by default that of the run.
         split: the split, if there are any.
@@ -85,8 +93,8 @@ def images_to_score(
     """
     if split not in (*NAMES, None):
         raise ValueError(f"split must be 'train', 'val' or 'test', got {split!r}")
-    run = RunFolder(file.parent)
-    begun = run.read_data() if run.begun else None
+    run = RunFolder(file.parent) if file is not None else None
+    begun = run.read_data() if run and run.begun else None
     place = expanded(data) if data else None
     if place is not None and place.is_dir() and not is_mosaic(place):
         if begun is None or not _is_own(place, begun):
@@ -94,8 +102,9 @@ def images_to_score(
     elif data is not None:
         source = open_source(data, preprocessing=record.preprocessing)
         return Scored(_part(source, record, split or usual), split or usual)
-    if begun is None:
-        raise ValueError(f"{file} is not in a run folder, so name the images: give `data`")
+    if run is None or begun is None:
+        which = file or record.architecture.name
+        raise ValueError(f"{which} is not in a run folder, so name the images: give `data`")
     if begun["record"] is None:
         return Scored(_part(recorded_source(run), record, split or usual), split or usual)
     return _own_folder(run, place or Path(begun["path"]), begun, record, split or usual)
@@ -128,9 +137,18 @@ def _other_folder(
     place: Path, begun: Mapping[str, Any] | None, record: Record, split: str | None
 ) -> Scored:
     channels = record.preprocessing.channels
-    images, part = open_labelled(place, record.classes, split, channels=channels)
+    images, part = open_labelled(place, _names_in(place, record), split, channels=channels)
     seen = _seen(images, begun["record"]) if begun and begun["record"] else 0
     return Scored(images, part, seen=seen)
+
+
+def _names_in(place: Path, record: Record) -> tuple[str, ...]:
+    """Return the names that the network's classes have in a folder: WordNet ids are found there."""
+    if record.classes != class_names():
+        return record.classes
+    levels = (place, *(place / part for part in NAMES))
+    ids = any((level / id).is_dir() for level in levels for id in wordnet_ids())
+    return wordnet_ids() if ids else record.classes
 
 
 def _seen(images: FolderSplit, begun: Mapping[str, Any]) -> int:

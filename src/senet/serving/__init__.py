@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from senet.serving.find import Found, find_images, find_model
+    from senet.runs.find import find_model
+    from senet.serving.find import Found, find_images
     from senet.serving.predict import Prediction, Predictor
 
 __all__ = ["Found", "Prediction", "Predictor", "find_images", "find_model"]
@@ -16,7 +17,7 @@ _HOME = {
     "Prediction": "senet.serving.predict",
     "Predictor": "senet.serving.predict",
     "find_images": "senet.serving.find",
-    "find_model": "senet.serving.find",
+    "find_model": "senet.runs.find",
 }
 
 

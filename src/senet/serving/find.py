@@ -1,4 +1,4 @@
-"""What a user names: the files behind a folder or pattern, and the weights behind a run."""
+"""The images that a user names: the files behind a folder or a pattern."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from senet import known
 from senet.paths import expanded
-from senet.runs.folder import MODEL, RunFolder
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def _expand(name: str) -> Iterator[Found]:
 
 
 def _of_folder(name: str) -> Iterator[Found]:
-    from senet.data.walk import walk  # imports PyTorch, which `find_model` does without
+    from senet.data.walk import walk  # imports PyTorch
 
     found = walk(name)
     yield from (Found(file) for file in found.files)
@@ -66,36 +63,3 @@ def _of_folder(name: str) -> Iterator[Found]:
         yield Found(place, reason, skipped=not os.path.isdir(place))
     if not found.files and name not in found.skipped:
         yield Found(name, "the folder holds no image")
-
-
-def find_model(name: str | os.PathLike[str]) -> Path:
-    """Return the model file that ``name`` stands for: itself, or that of a run folder.
-
-    Raises:
-        FileNotFoundError: if there is none; the message says what is there instead.
-    """
-    path = expanded(name)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        return _in_run(path)
-    if str(name) in known.networks():
-        raise FileNotFoundError(
-            f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
-            f"run or its {MODEL}"
-        )
-    raise FileNotFoundError(f"there is no run folder or model file {str(name)!r}")
-
-
-def _in_run(folder: Path) -> Path:
-    run = RunFolder(folder)
-    if run.model_file.is_file():
-        return run.model_file
-    inside = sorted(str(found.parent) for found in folder.glob(f"*/{MODEL}"))
-    if inside:
-        raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
-    if run.begun:
-        raise FileNotFoundError(
-            f"the run in {folder} has not finished: resume it with `senet train --resume {folder}`"
-        )
-    raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not a run folder")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from senet.data import ImageError, transforms
 from senet.data.decode import open_picture
 from senet.device import find_device
-from senet.models.weights.file import load_model
 from senet.models.weights.record import Record
-from senet.serving.find import Found, find_model
+from senet.runs.trained import open_trained
+from senet.serving.find import Found
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ class Predictor:
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str = "auto") -> Predictor:
-        """Load the network of a run folder or a model file.
+    def load(
+        cls, word: str | os.PathLike[str], device: str = "auto", network: str | None = None
+    ) -> Predictor:
+        """Load the network of a run folder, a model file or other weights.
 
-        Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is damaged, or was not written by this project.
+        The arguments and errors are those of :func:`~senet.runs.trained.open_trained`.
         """
-        return cls(*load_model(find_model(path)), device)
+        found = open_trained(word, network)
+        return cls(found.network, found.record, device)
 
     def image(self, file: str | os.PathLike[str] | bytes) -> Tensor:
         """Return an image file, or its bytes, as the network's input: uint8 ``[C, size, size]``.
@@ -80,14 +81,18 @@ class Predictor:
         data = file if isinstance(file, bytes) else os.fspath(file)
         return self.crop(open_picture(data, self.record.preprocessing.channels))
 
-    @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Return class probabilities ``[B, K]``, on the CPU, of uint8 ``[B, C, size, size]``."""
+        return self.outputs(images).softmax(1)
+
+    @torch.inference_mode()
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return what the network returns, on the CPU, of uint8 ``[B, C, size, size]``."""
         preprocessing = self.record.preprocessing
         x = transforms.normalise(
             images.to(self.device), preprocessing.mean, preprocessing.std, channels_last=True
         )
-        return self.model(x).float().softmax(1).cpu()
+        return self.model(x).float().cpu()
 
     def predict(
         self, files: Iterable[str | Found], top: int = 2, batch_size: int = 32
@@ -103,12 +108,19 @@ class Predictor:
         """
         if top < 1 or batch_size < 1:
             raise ValueError(f"top={top} and batch_size={batch_size} must be at least 1")
+        for batch in self.batches(files, batch_size):
+            yield from self._answer(batch, top)
+
+    def batches(
+        self, files: Iterable[str | Found], batch_size: int
+    ) -> Iterator[list[tuple[str, Tensor | str]]]:
+        """Yield each file with the network's input, or with the reason why it cannot be read."""
         found = (Found(file) if isinstance(file, str) else file for file in files)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the GIL
             reading = [pool.submit(self._read, one) for one in islice(found, batch_size)]
             while reading:
                 following = [pool.submit(self._read, one) for one in islice(found, batch_size)]
-                yield from self._answer(reading, top)
+                yield [future.result() for future in reading]
                 reading = following
 
     def _read(self, found: Found) -> tuple[str, Tensor | str]:
@@ -119,10 +131,7 @@ class Predictor:
         except ImageError as error:
             return found.file, error.reason
 
-    def _answer(
-        self, reading: Sequence[Future[tuple[str, Tensor | str]]], top: int
-    ) -> Iterator[Prediction]:
-        batch = [future.result() for future in reading]
+    def _answer(self, batch: Sequence[tuple[str, Tensor | str]], top: int) -> Iterator[Prediction]:
         images = [image for _, image in batch if isinstance(image, Tensor)]
         answers = iter(self.probabilities(torch.stack(images)) if images else ())
         for file, image in batch:

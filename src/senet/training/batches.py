@@ -6,6 +6,9 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
@@ -36,7 +39,7 @@ def training_images(
         place: where its images are now, if they have moved.
 
     Raises:
-        ValueError: if they cannot be opened, or make no batch.
+        ValueError: if they cannot be opened.
     """
     if source is None and resumed is not None:
         source = recorded_source(resumed, place)
@@ -44,14 +47,34 @@ def training_images(
         source = open_source(
             config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
         )
-    if config.size is not None:
-        source = replace(source, preprocessing=replace(source.preprocessing, size=config.size))
-    if resumed is None and len(source.train) < config.batch_size:
-        raise ValueError(
-            f"batch_size={config.batch_size} is more than the {len(source.train)} training images "
-            f"of {source.name}: take a smaller one"
-        )
+    asked = {k: v for k in ("size", "crop") if (v := getattr(config, k)) is not None}
+    source = replace(source, preprocessing=replace(source.preprocessing, **asked))
     return source
+
+
+def fitting(config: TrainConfig, images: int) -> TrainConfig:
+    """Return a configuration whose batches are no larger than all training images together.
+
+    Example:
+        >>> fitting(TrainConfig(batch_size=128), 50).batch_size
+        50
+    """
+    return replace(config, batch_size=min(config.batch_size, images))
+
+
+def class_weights(labels: np.ndarray, classes: int) -> Tensor:
+    """Return a weight for each class by which all classes together count the same.
+
+    The mean weight of an image is 1; a class without images has weight 0.
+
+    Example:
+        >>> class_weights(np.array([0, 0, 0, 1]), 3)
+        tensor([0.6667, 2.0000, 0.0000])
+    """
+    counts = np.bincount(labels, minlength=classes)
+    there = counts > 0
+    weights = np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0.0)
+    return torch.from_numpy(weights).float()
 
 
 def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:

@@ -12,6 +12,7 @@ from senet.near import near
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "onecycle")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+NORMS = ("auto", "frozen", "train")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -26,8 +27,11 @@ class TrainConfig:
         limit: the most images of each split, as many of each class; ``None`` for all.
         size: side in pixels of the network's input; ``None`` for what suits the data or the
             weights (photos: 224).
-        epochs: passes over the training images.
-        batch_size: images per step. The last, smaller batch of an epoch is left out.
+        crop: share of the resized shorter side that validation and test see, in the middle;
+            ``None`` for what suits the data or the weights.
+        epochs: passes over the training images; with ``weights`` possibly 0, for the probe alone.
+        batch_size: images per step. The last, smaller batch of an epoch is left out; with
+            fewer images than this, they all make one batch.
         optimizer: ``"sgd"`` (with Nesterov momentum) or ``"adamw"``.
         lr: the highest learning rate of the schedule.
         momentum: momentum of SGD; AdamW keeps its default betas.
@@ -51,6 +55,16 @@ class TrainConfig:
         weights: weights to fine-tune: a file, a published set, a URL or a repository of the Hugging
             Face hub, as ``find_weights`` takes them. Rows of their classifier go to the classes of
             the same name; other classes get new rows.
+        balance: whether images of rare classes count more in the loss, so that each class counts
+            the same.
+        probe: with weights, whether to begin with the linear classifier that suits the features of
+            their network best, and to keep it if the training ends below it on validation.
+        views: how often the probe sees each training image: whole, then in random crops.
+        norms: with weights, whether batch norms keep their statistics, ``"frozen"``, or follow the
+            batches, ``"train"``; ``"auto"`` decides as :func:`senet.training.norms.frozen` says.
+        stage_decay: learning rate of each stage as a share of that of the stage after it; the
+            classifier has ``lr``.
+        freeze: parts of the network that are not trained: names of modules, or patterns of them.
         accelerate: whether the network runs its tails on the fast passes, see
             :func:`senet.accelerate`: the same results up to rounding, in less time.
 
@@ -72,6 +86,7 @@ class TrainConfig:
     data: str = "fashion-mnist"
     limit: int | None = None
     size: int | None = None
+    crop: float | None = None
     epochs: int = 10
     batch_size: int = 128
     optimizer: str = "sgd"
@@ -94,27 +109,41 @@ class TrainConfig:
     workers: int | None = None
     device: str = "auto"
     weights: str | None = None
+    balance: bool = False
+    probe: bool = True
+    views: int = 1
+    norms: str = "auto"
+    stage_decay: float = 1.0
+    freeze: tuple[str, ...] = ()
     accelerate: bool = True
 
     def __post_init__(self) -> None:
         # JSON returns lists; tuples throughout keep configurations comparable.
         object.__setattr__(self, "options", {k: _tuples(v) for k, v in self.options.items()})
         object.__setattr__(self, "milestones", tuple(self.milestones))
+        object.__setattr__(self, "freeze", tuple(map(str, self.freeze)))
         for name, (kind, low, high, span) in _RANGES.items():
             _check_number(name, getattr(self, name), kind, low, high, span)
         for name, known in _CHOICES.items():
             _check_choice(name, getattr(self, name), known)
+        if self.crop is not None:
+            _check_number("crop", self.crop, float, 0, 1, "(]")
         for name, least in ("limit", 1), ("size", 1), ("workers", 0):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), int, least, _INF, "[)")
-        for name in ("flip", "accelerate"):
+        for name in ("flip", "balance", "probe", "accelerate"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         self._check_together()
 
     def _check_together(self) -> None:
         """Check what depends on more than one field."""
-        if self.warmup >= self.epochs:
+        if not self.epochs and not (self.weights and self.probe):
+            raise ValueError(
+                "epochs=0 leaves nothing to do but the probe of weights: name weights, or train at "
+                "least one epoch"
+            )
+        if self.epochs and self.warmup >= self.epochs:
             raise ValueError(
                 f"warmup must be shorter than the training: warmup={self.warmup}, "
                 f"epochs={self.epochs}"
@@ -175,7 +204,7 @@ class TrainConfig:
 _INF = math.inf
 # field: type, least and greatest value, and whether these belong to the range.
 _RANGES: dict[str, tuple[type, float, float, str]] = {
-    "epochs": (int, 1, _INF, "[)"),
+    "epochs": (int, 0, _INF, "[)"),
     "batch_size": (int, 1, _INF, "[)"),
     "lr": (float, 0, _INF, "()"),
     "momentum": (float, 0, 1, "[)"),
@@ -188,6 +217,8 @@ _RANGES: dict[str, tuple[type, float, float, str]] = {
     "mixup": (float, 0, _INF, "[)"),
     "cutmix": (float, 0, _INF, "[)"),
     "ema": (float, 0, 1, "[)"),
+    "views": (int, 1, _INF, "[)"),
+    "stage_decay": (float, 0, 1, "(]"),
     "seed": (int, 0, 2**31, "[)"),
 }
 _CHOICES = {
@@ -195,6 +226,7 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
     "device": DEVICES,
+    "norms": NORMS,
 }
 
 

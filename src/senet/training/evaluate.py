@@ -66,7 +66,8 @@ def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
     Returns:
         ``accuracy``; ``top5``, the share of images whose right class has one of the five highest
         logits, or ``None`` for at most five classes; ``loss``, the mean cross-entropy;
-        ``class_accuracy`` by the name of the class, ``None`` for a class without an image; and
+        ``class_accuracy`` by the name of the class, ``None`` for a class without an image;
+        ``balanced_accuracy``, the mean of these, in which each class counts the same; and
         ``images``, n.
 
     Example:
@@ -91,6 +92,7 @@ def metrics(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
         "top5": top5,
         "loss": float(losses.mean()),
         "class_accuracy": by_class,
+        "balanced_accuracy": float(np.mean([a for a in by_class.values() if a is not None])),
         "images": len(labels),
     }
 
@@ -103,11 +105,13 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str = "auto",
     workers: int | None = None,
+    network: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run or a model file, by default on images that it was not trained on.
+    """Evaluate a run or other weights, by default on images that it was not trained on.
 
     Args:
-        model: the folder of a finished run, or a model file.
+        model: the folder of a finished run, a model file, or other weights, as
+            :func:`~senet.runs.trained.open_trained` takes them.
         data: a data set or a folder, whose classes are some or all of the model's, in any order; by
             default that of the run, with the split into training, validation and test images that
             the run recorded. Any other folder without train, val and test folders is taken whole.
@@ -116,6 +120,7 @@ def evaluate(
         batch_size: images per batch.
         device: where to compute; ``"auto"`` takes a GPU if there is one.
         workers: processes that decode images; ``None`` for a suitable number.
+        network: name of the network, for weights that do not name it.
 
     Returns:
         the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, the same figures
@@ -127,11 +132,11 @@ def evaluate(
         ValueError: if the data have a class that the model does not know, a split is missing, or
             ``data`` is needed but not given.
     """
-    network, record, found = open_scored(model, data, split)
+    classifier, record, found = open_scored(model, data, split, network=network)
 
     def figures(images: Split) -> dict[str, Any]:
         labels, logits = predict_split(
-            network,
+            classifier,
             images,
             record.preprocessing,
             batch_size=batch_size,

@@ -6,17 +6,19 @@ import errno
 import os
 import platform
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from senet.data import ImageError, Source
 from senet.data.shared_memory import SharedMemoryError
 from senet.device import find_device
-from senet.models import create_model
-from senet.models.weights.file import load_state, read_state, save_model
+from senet.models import Network
+from senet.models.weights.file import load_state, read_record, read_state, save_model
 from senet.models.weights.find import find_weights
 from senet.models.weights.pretrained import needed_options
 from senet.models.weights.record import Record
@@ -25,13 +27,16 @@ from senet.runs.folder import RunFolder, RunResult
 from senet.runs.images import changes, described, note_data
 from senet.runs.predictions import Predictions
 from senet.tell import tell
-from senet.training.batches import steps_per_epoch, training_images
+from senet.training.batches import class_weights, fitting, steps_per_epoch, training_images
+from senet.training.begin import load_weights, new_network, set_probe
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps
 from senet.training.evaluate import metrics, predict_split
-from senet.training.found import found_images, found_network
-from senet.training.head import with_rows_by_name
+from senet.training.found import found_images, found_network, found_weights
+from senet.training.groups import freeze
+from senet.training.head import Head
 from senet.training.module import Classifier, NotFiniteError
+from senet.training.norms import frozen, norms_of
 from senet.training.schedule import learning_rate
 
 
@@ -115,18 +120,40 @@ def fit(
         for line in found_images(source):
             tell(line)
         tell()
-    steps = steps_per_epoch(config, source, begun)
-    module = _classifier(config, source, steps, _steps_done(folder) == 0, progress)
     if not resume:
-        folder.require_space(_space(module, len(source.test)))
+        config = fitting(config, len(source.train))
+    steps = steps_per_epoch(config, source, begun)
+    model = new_network(config, source)
+    at_rest = freeze(model, config.freeze)
+    head = None
+    if config.weights is not None and not _steps_done(folder) and not folder.probe_file.exists():
+        head = load_weights(model, config, source)
+    if not resume:
+        folder.require_space(_space(model, config, source))
         folder.create()
         folder.write_config(config.to_dict(), described(source, steps), _environment(config))
+    say = tell if progress else _silent
     if progress and not given:
-        _introduce(module, source, folder)
+        for line in [] if resume else found_weights(config, source):
+            tell(line)
+        _introduce(model, config, steps, source, folder)
     try:
+        _begin(model, head, config, source, folder, say)
+        at_rest += _frozen_norms(model, config, say)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = class_weights(source.train.labels, len(source.classes))
+        module = Classifier(
+            model,
+            len(source.classes),
+            config,
+            source.preprocessing,
+            steps,
+            at_rest,
+            weights if config.balance else None,
+        )
         if _steps_done(folder) < config.epochs * module.steps:
             _train(module, source, folder, progress)
-        return _finish(module, source, folder)
+        return _finish(module, source, folder, say)
     except Interrupted:
         raise
     except KeyboardInterrupt:
@@ -161,6 +188,8 @@ def _same(folder: RunFolder, config: TrainConfig) -> tuple[TrainConfig, Path | N
     begun = TrainConfig.from_dict(folder.read_config())
     if config.weights is not None:  # the run added the options that they need
         config = replace(config, options={**begun.options, **config.options})
+    if begun.batch_size == folder.read_data()["images"]["train"]:  # fewer than a batch
+        config = fitting(config, begun.batch_size)
     place = None
     if config.data != begun.data and folder.read_data()["record"]:
         place = expanded(config.data)
@@ -189,31 +218,38 @@ def _require_same_images(folder: RunFolder, source: Source, changed_data: bool) 
     note_data(folder, source, found)
 
 
-def _classifier(
-    config: TrainConfig, source: Source, steps: int, begins: bool, progress: bool
-) -> Classifier:
-    torch.manual_seed(config.seed)
-    model = create_model(
-        config.model,
-        num_classes=len(source.classes),
-        in_channels=source.preprocessing.channels,
-        **config.options,
-    )
-    if config.weights is not None and begins:
-        weights = find_weights(config.weights, config.model)
-        given = read_state(weights.file)
-        state, head = with_rows_by_name(model, given, weights, source.classes)
-        load_state(model, state, weights.name)
-        if tell:
-            tell(f"starting from {config.weights}: {head}")
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Classifier(
-        model,
-        len(source.classes),
-        config,
-        source.preprocessing,
-        steps,
-    )
+def _begin(
+    model: Network,
+    head: Head | None,
+    config: TrainConfig,
+    source: Source,
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> None:
+    """Have the network begin where the weights lead to; a checkpoint is loaded later."""
+    if head is not None:
+        say(f"starting from {config.weights}: {head}")
+        if config.probe:
+            set_probe(model, head, config, source, folder, say)
+    elif folder.probe_file.exists():
+        load_state(model, read_state(folder.probe_file), folder.probe_file)
+
+
+def _frozen_norms(
+    model: Network, config: TrainConfig, say: Callable[[str], None]
+) -> list[nn.Module]:
+    """Return the norms that keep the statistics of the weights, and say why."""
+    norms = norms_of(model)
+    if config.weights is None or not config.epochs or not norms:
+        return []
+    keep, why = frozen(model, config.norms, config.batch_size)
+    what = "keep the statistics of the weights" if keep else "follow the statistics of the batches"
+    say(f"batch norms {what}: {why} (--set norms={'train' if keep else 'frozen'} for the other)")
+    return list(norms) if keep else []
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""
 
 
 def _environment(config: TrainConfig) -> dict[str, Any]:
@@ -237,12 +273,16 @@ def _device_name(config: TrainConfig) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _space(module: Classifier, test_images: int) -> int:
+def _space(model: Network, config: TrainConfig, source: Source) -> int:
     """Return the bytes that a run needs on disk, also while it replaces its largest file."""
-    weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())
-    copies = 1 + {"sgd": 1, "adamw": 2}[module.config.optimizer] + bool(module.config.ema)
-    checkpoints = 3  # the last, the best, and the one being written
-    return weights * (copies * checkpoints + 2) + 4 * test_images * module.classes + 1_000_000
+    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    copies = 1 + {"sgd": 1, "adamw": 2}[config.optimizer] + bool(config.ema)
+    checkpoints = 3 if config.epochs else 0  # the last, the best, and the one being written
+    needed = weights * (copies * checkpoints + 2) + 4 * len(source.test) * len(source.classes)
+    if config.weights is not None and config.probe:
+        images = config.views * len(source.train) + (len(source.val) if source.val else 0)
+        needed += weights + 4 * model.num_features * images
+    return needed + 1_000_000
 
 
 def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool) -> None:
@@ -254,13 +294,14 @@ def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool
         raise Interrupted(_how_to_resume(folder), exit_code=128 + stop.signal) from None
 
 
-def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
+def _introduce(
+    model: Network, config: TrainConfig, steps: int, source: Source, folder: RunFolder
+) -> None:
     """Print what is trained, and where."""
-    config, device = module.config, _device_name(module.config)
-    for line in found_network(config, module.module, source, device, module.steps):
+    for line in found_network(config, model, source, _device_name(config), steps):
         tell(line)
     if done := _steps_done(folder):
-        tell(f"resuming after step {done:,} of {config.epochs * module.steps:,}")
+        tell(f"resuming after step {done:,} of {config.epochs * steps:,}")
     tell(f"run folder {folder.path}")
     tell()
 
@@ -268,12 +309,15 @@ def _introduce(module: Classifier, source: Source, folder: RunFolder) -> None:
 # --- after ----------------------------------------------------------------------------------------
 
 
-def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
-    """Evaluate the last weights, and write the remaining files."""
+def _finish(
+    module: Classifier, source: Source, folder: RunFolder, say: Callable[[str], None]
+) -> RunResult:
+    """Evaluate the weights to keep, and write the remaining files."""
     config, model = module.config, module.module
-    state = _checkpoint(folder)
+    rows = folder.read_table()
+    kept = _kept(folder, rows, say)
     # Under `state_dict` Lightning keeps the averaged weights if there are any.
-    load_state(model, read_state(folder.last), folder.last)
+    load_state(model, read_state(kept), kept)
     labels, logits = predict_split(
         model,
         source.test,
@@ -287,7 +331,6 @@ def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
     figures = {"test_accuracy": found["accuracy"], "test_loss": found["loss"]}
     record = Record(model.architecture, source.preprocessing, source.classes, figures)  # type: ignore[arg-type]
     save_model(folder.model_file, model, record)
-    rows = folder.read_table()
     best = max(
         (r for r in rows if r["val_accuracy"]), key=lambda r: float(r["val_accuracy"]), default=None
     )
@@ -298,16 +341,40 @@ def _finish(module: Classifier, source: Source, folder: RunFolder) -> RunResult:
         test_top5=found["top5"],
         test_images=found["images"],
         class_accuracy=found["class_accuracy"],
+        balanced_accuracy=found["balanced_accuracy"],
         epochs=config.epochs,
-        steps=state["global_step"],
+        steps=_steps_done(folder),
         train_seconds=sum(float(r["seconds"]) for r in rows),
-        step_ms=statistics.median(float(r["step_ms"]) for r in rows),
+        step_ms=statistics.median(float(r["step_ms"]) for r in rows) if rows else 0.0,
         best_epoch=int(best["epoch"]) if best else None,
         best_val_accuracy=float(best["val_accuracy"]) if best else None,
+        probe_val_accuracy=_probe_accuracy(folder),
+        kept="probe" if kept == folder.probe_file else "last",
         **figures,
     )
     folder.write_result(result)
     return result
+
+
+def _kept(folder: RunFolder, rows: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> Path:
+    """Return the weights to keep: the last, or those of the probe if the last are worse."""
+    if not rows:
+        return folder.probe_file
+    probe, last = _probe_accuracy(folder), rows[-1]["val_accuracy"]
+    if probe is None or not last or float(last) >= probe:
+        return folder.last
+    say(
+        f"the last epoch has {float(last):.1%} of the validation images right, and the probe "
+        f"{probe:.1%}: the weights of the probe are kept"
+    )
+    return folder.probe_file
+
+
+def _probe_accuracy(folder: RunFolder) -> float | None:
+    """Return the validation accuracy of the probe, if there is one."""
+    if not folder.probe_file.exists():
+        return None
+    return read_record(folder.probe_file).metrics.get("val_accuracy")
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -339,6 +406,8 @@ def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFold
     lr = learning_rate(config, error.step, module.steps)
     steps = _steps_done(folder)
     kept = f"{folder.last}, of step {steps}" if steps else "none, this is the first epoch"
+    if folder.probe_file.exists():
+        kept += f"; its probe: {folder.probe_file}"
     remedies = [f"a lower learning rate (lr={config.lr / 3:.2g})"]
     if not config.warmup:
         remedies.append("a warm-up (warmup=1)")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from rich.cells import cell_len, set_cell_size
 
 from senet.data import Source, Split
+from senet.models.weights.at_hand import beside, downloaded
+from senet.models.weights.published import list_weights
 from senet.training.config import TrainConfig
 
 MOST_CLASSES = 20
 """Up to so many classes get a line each; for more, only the range of their sizes is printed."""
+
+USUAL_WEIGHTS = "se_resnet50.timm_a1_in1k"
+"""The published set that is named where none is at hand."""
+
+UNEQUAL = 10
+"""From this ratio of the largest class to the smallest on, a remedy is named."""
 
 LONGEST_NAME = 40
 SPLITS = ("train", "val", "test")
@@ -35,11 +45,18 @@ def found_images(source: Source) -> list[str]:
     title = f"{source.name}: {images:,} images of {len(source.classes):,} classes, {_sizes(source)}"
     names = [*source.classes, "all"]
     counts = {name: _counts(split, len(source.classes)) for name, split in splits.items()}
-    if len(source.classes) <= MOST_CLASSES:
-        return [title, "", *_table(names, counts)]
-    parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
     least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
-    return [title, f"{parts}; each class has {least:,} to {most:,} training images"]
+    unequal = [
+        "",
+        f"classes are unequal, {least:,} to {most:,} training images: --set balance=true has each "
+        "count the same",
+    ]
+    unequal = unequal if most > UNEQUAL * least else []
+    if len(source.classes) <= MOST_CLASSES:
+        return [title, "", *_table(names, counts), *unequal]
+    parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
+    sizes = f"{parts}; each class has {least:,} to {most:,} training images"
+    return [title, sizes, *unequal]
 
 
 def found_network(
@@ -51,11 +68,25 @@ def found_network(
     threads = torch.get_num_threads()
     where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
     epochs, name = config.epochs, config.model
-    return [
-        f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}",
-        f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)} of"
-        f" {config.batch_size:,} images",
-    ]
+    lines = [f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}"]
+    if not epochs:
+        return [*lines, "no epoch: a linear classifier on the features of the weights"]
+    how_many = f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}"
+    return [*lines, f"{how_many} of {config.batch_size:,} images"]
+
+
+def found_weights(config: TrainConfig, source: Source) -> list[str]:
+    """Return lines about weights to begin with, for photos that are trained on without any."""
+    if config.weights is not None or source.path is None:
+        return []
+    names = [str(file) for file in beside(Path(source.path))] + downloaded()
+    at_hand = (
+        f"at hand: {', '.join(names[:5])}" if names else "`senet weights` lists published ones"
+    )
+    first = names[0] if names else USUAL_WEIGHTS
+    model = "" if first in list_weights() else " --model NAME"
+    command = f"senet train --data {shlex.quote(config.data)} --weights {shlex.quote(first)}{model}"
+    return [f"starting from weights is nearly always better; {at_hand}", f"  {command}", ""]
 
 
 def _sizes(source: Source) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from senet.data import transforms
 from senet.fuse.accelerate import accelerate
 from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
+from senet.training.groups import groups
 from senet.training.record import EpochRecord
 from senet.training.schedule import learning_rate
 
@@ -44,7 +46,11 @@ class Classifier(LightningModule):
         config: configuration of the training.
         preprocessing: preprocessing of the images.
         steps: optimizer steps per epoch.
+        at_rest: modules of the network that stay in evaluation mode, such as frozen norms.
+        class_weights: how much an image of each class counts in the loss, ``[K]``.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -53,11 +59,16 @@ class Classifier(LightningModule):
         config: TrainConfig,
         preprocessing: Preprocessing,
         steps: int,
+        at_rest: Iterable[nn.Module] = (),
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         if config.accelerate:
             accelerate(module)
         self.module = module
+        self.at_rest = tuple(at_rest)  # a tuple: they are registered below `module` already
+        # Not kept: a checkpoint holds the network and nothing else.
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.classes = classes
         self.config = config
         self.preprocessing = preprocessing
@@ -68,12 +79,13 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         config = self.config
+        parameters = groups(self.module, config.stage_decay)
         if config.optimizer == "adamw":
             return torch.optim.AdamW(
-                self.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+                parameters, config.lr, weight_decay=config.weight_decay, fused=True
             )
         return torch.optim.SGD(
-            self.parameters(),
+            parameters,
             config.lr,
             momentum=config.momentum,
             nesterov=config.momentum > 0,
@@ -84,6 +96,8 @@ class Classifier(LightningModule):
     # --- training ---------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
+        for module in self.at_rest:
+            module.eval()
         self.record.to(self.device)
         self.record.start_clock()
 
@@ -91,8 +105,9 @@ class Classifier(LightningModule):
         self.record.clear()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        rate = learning_rate(self.config, self.global_step, self.steps)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = learning_rate(self.config, self.global_step, self.steps)
+            group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have no shares
         self._seed_global(
             transforms.generator(self.config.seed, self.global_step, 1).initial_seed()
         )
@@ -109,7 +124,9 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = self.augmented(*batch, self.global_step)
         logits = self.module(images)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        loss = F.cross_entropy(
+            logits, targets, self.class_weights, label_smoothing=self.config.label_smoothing
+        )
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         self.record.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), len(labels))
         look = self.device.type == "cpu" or self.record.done % _STEPS_BETWEEN_LOOKS == 0

@@ -73,6 +73,12 @@ def facts(subject: Subject) -> list[Section]:
     }
     if not results:
         del run["trained for"]
+    probes = [r["probe_val_accuracy"] for r in results if r.get("probe_val_accuracy") is not None]
+    if probes:
+        run["probe"] = ", ".join(
+            f"{100 * share:.1f} % of the validation images" for share in probes
+        )
+        run["kept"] = ", ".join(r["kept"] for r in results)
     left_out = ("classes", "preprocessing", "record")
     data = {k: v for k, v in config["data"].items() if k not in left_out}
     data |= {"classes": ", ".join(subject.classes[:50]) + ", …" * (len(subject.classes) > 50)}

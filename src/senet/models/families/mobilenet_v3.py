@@ -100,9 +100,9 @@ class MobileNetV3(Network):
     def finish(self, x: Tensor) -> Tensor:
         return self.head(x)
 
-    def classify(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         x = self.hidden(self.flatten(self.avgpool(x)))
-        return self.fc(self.dropout(self.activation(x)))
+        return self.dropout(self.activation(x))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

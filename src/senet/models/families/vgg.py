@@ -105,11 +105,10 @@ class VGG16(Network):
     def finish(self, x: Tensor) -> Tensor:
         return self.pool5(x)
 
-    def classify(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         x = self.flatten(self.avgpool(x))
         x = self.dropout6(self.relu6(self.fc6(x)))
-        x = self.dropout7(self.relu7(self.fc7(x)))
-        return self.fc(x)
+        return self.dropout7(self.relu7(self.fc7(x)))
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from senet.files import whole
 from senet.models.network import Network
 from senet.models.weights.caffe.convert import from_caffe
+from senet.models.weights.checkpoint import read_checkpoint, state_in
 from senet.models.weights.record import Record
 from senet.models.weights.suggestions import suggest
+from senet.models.weights.timm import named_timm
 
 _KEY = "senet"
+_HEADS = ("fc.weight", "classifier.weight", "head.fc.weight", "classif.weight")
 
 
 def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
@@ -88,16 +90,22 @@ def find_record(path: str | os.PathLike[str]) -> Record | None:
         return None
     try:
         with safetensors.safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            metadata, names = file.metadata() or {}, set(file.keys())
+            classes = [file.get_slice(k).get_shape()[0] for k in _HEADS if k in names]
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a model file, or is damaged: {error}") from error
-    return None if text is None else Record.from_json(text, path)
+    if _KEY in metadata:
+        return Record.from_json(metadata[_KEY], path)
+    # Files that were converted for timm say of which of its networks they are.
+    network = metadata.get("arch") or metadata.get("architecture")
+    return named_timm(network, classes[0]) if network and classes else None
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the state dict of a ``.safetensors``, ``torch.save`` or ``.caffemodel`` file.
 
-    In a checkpoint it may be under ``state_dict``, ``model``, ``model_state_dict`` or ``net``.
+    In a checkpoint it may be under another key, and its names may have prefixes that what wrapped
+    the network gave them: see :func:`~senet.models.weights.checkpoint.state_in`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -106,13 +114,13 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     _require_file(path)
     if str(path).endswith(".safetensors"):
         try:
-            return safetensors.torch.load_file(path)
+            return state_in(safetensors.torch.load_file(path), path)
         except (safetensors.SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
     if str(path).endswith(".caffemodel"):
         return from_caffe(path)[1]
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_checkpoint(path)
     except Exception as error:  # unpickling rubbish can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -120,12 +128,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"when opened ({reason}). If you trust its source, load it with "
             "torch.load yourself and save its state_dict alone."
         ) from error
-    for key in ("state_dict", "model", "model_state_dict", "net"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise ValueError(f"{path} holds no state dict (names and tensors), but {type(found)}")
-    return found
+    return state_in(found, path)
 
 
 def load_state(

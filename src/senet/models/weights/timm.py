@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from senet.models.architecture import Architecture
+from senet.models.registry import entry
 from senet.models.weights.record import Record
 from senet.preprocessing import INTERPOLATIONS, Preprocessing
 
@@ -46,6 +48,27 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "tf_efficientnet_b0": ("efficientnet_b0", _TENSORFLOW),
     **{name: (name, {}) for name in ("regnety_016", "inception_v3", "inception_resnet_v2")},
 }
+
+
+# Of what was ported from TensorFlow; the rest has ImageNet's mean and deviation.
+_CENTRED = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+def named_timm(name: str, num_classes: int) -> Record | None:
+    """Return the record of weights whose file only names timm's network; ``None`` if unknown here.
+
+    Example:
+        >>> named_timm("tf_mobilenetv3_small_100", 1000).preprocessing.mean
+        (0.5, 0.5, 0.5)
+    """
+    name = name.removeprefix("timm").strip(" :/").partition(".")[0]
+    if name not in NETWORKS:
+        return None
+    ours, options = NETWORKS[name]
+    preprocessing = entry(ours).preprocessing
+    if name.startswith("tf_"):
+        preprocessing = replace(preprocessing, **_CENTRED)
+    return Record(Architecture(ours, num_classes, preprocessing.channels, options), preprocessing)
 
 
 def read_timm(config: Mapping[str, Any]) -> Record | None:

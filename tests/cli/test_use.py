@@ -1,0 +1,61 @@
+"""`senet predict` and `evaluate` with weights that no run has made."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from senet.models import create_model
+from tests.cli.command import said, senet
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A network of 1000 classes that says "goldfish" to every image."""
+    model = create_model("se_resnet8_cifar", num_classes=1000)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.zero_()[1] = 9.0
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "w.pth")
+    return "w.pth", "--model", "se_resnet8_cifar"
+
+
+def photos(folder, count=2):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        pixels = np.random.default_rng(i).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.jpg")
+
+
+def test_published_weights_predict_with_imagenets_names(weights, tmp_path):
+    photos(tmp_path / "new")
+    rows = json.loads(senet("predict", *weights, "new", "--format", "json").stdout)
+    assert [row["class"] for row in rows] == ["goldfish"] * 2
+
+
+def test_folders_of_wordnet_ids_are_evaluated_against_them(weights, tmp_path):
+    photos(tmp_path / "val" / "n01443537", 3)  # goldfish
+    photos(tmp_path / "val" / "n01440764", 1)  # tench
+    found = json.loads(
+        senet("evaluate", *weights, "--data", "val", "--workers", "0", "--json").stdout
+    )
+    assert (found["images"], found["accuracy"]) == (4, 0.75)
+    assert found["class_accuracy"]["goldfish"] == 1
+
+
+def test_folders_of_their_names_are_too(weights, tmp_path):
+    photos(tmp_path / "val" / "goldfish", 1)
+    photos(tmp_path / "val" / "tench", 1)
+    out = senet("evaluate", *weights, "--data", "val", "--workers", "0").stdout
+    assert "50.0 %" in out
+
+
+def test_images_are_needed_and_said(weights):
+    assert "name the images" in said(senet("evaluate", *weights, code=1))
+
+
+def test_a_network_that_does_not_exist_is_refused_first(weights):
+    output = said(senet("predict", "w.pth", "--model", "se_resnet9_cifar", "a.jpg", code=1))
+    assert "no network 'se_resnet9_cifar'" in output
