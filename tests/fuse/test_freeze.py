@@ -360,7 +360,7 @@ def test_the_example_is_what_the_network_is_made_for(monkeypatch):
     seen = []
     exported = freeze.exported
     monkeypatch.setattr(
-        freeze, "exported", lambda m, x: seen.append(tuple(x.shape)) or exported(m, x)
+        freeze, "exported", lambda m, x, *a: seen.append(tuple(x.shape)) or exported(m, x, *a)
     )
     for_inference(create_model("se_resnet8_cifar"))
     for_inference(nn.Sequential(nn.Conv2d(5, 2, 3)), torch.zeros(1, 5, 9, 9))
@@ -400,6 +400,14 @@ def test_volumes_and_sequences():
         scramble(model)
         x = torch.randn(3, 2, *[7] * dims)
         hold(for_inference(model, x), model, x)
+
+
+def test_sizes_may_be_kept_as_they_are():
+    model = small().eval()
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19), any_size=False)
+    hold(fast, model, torch.randn(5, 3, 19, 19))
+    with pytest.raises(ValueError, match=r"expected an input \[any, 3, 19, 19\]"):
+        fast(torch.randn(2, 3, 20, 19))
 
 
 def test_an_empty_batch_is_one():

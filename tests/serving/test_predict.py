@@ -4,6 +4,8 @@ import torch
 from PIL import Image
 
 from senet.data import decode, transforms
+from senet.fuse import worth
+from senet.fuse.freeze import Frozen
 from senet.models import Preprocessing, create_model
 from senet.models.weights.file import save_model
 from senet.models.weights.record import Record
@@ -117,3 +119,17 @@ def test_a_model_file_is_enough(photos, tmp_path):
     assert again.record.classes == CLASSES
     assert again.record.preprocessing == PREPROCESSING
     assert list(again.predict(photos)) == list(predictor.predict(photos))
+
+
+def test_many_images_are_predicted_by_an_exported_network(photos, monkeypatch):
+    predictor = predictor_of()
+    plain = list(predictor.predict(photos, top=4))
+    assert predictor._run is predictor.model
+    monkeypatch.setattr(worth, "WORTH", 1)
+    exported = list(predictor.predict(photos, top=4))
+    assert isinstance(predictor._run, Frozen)
+    for one, other in zip(exported, plain, strict=True):
+        assert (one.file, one.error) == (other.file, other.error)
+        assert [name for name, _ in one.guesses] == [name for name, _ in other.guesses]
+        for (_, p), (_, q) in zip(one.guesses, other.guesses, strict=True):
+            assert p == pytest.approx(q, abs=1e-5)

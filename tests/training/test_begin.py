@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from senet.data import transforms
+from senet.fuse import worth
 from senet.models import create_model
 from senet.models.weights.file import load_model, read_state
 from senet.runs.folder import RunFolder
@@ -75,7 +76,7 @@ def test_an_exported_network_gives_the_same_features(with_weights, others, tmp_p
             return file["features"]
 
     plain = made("plain")
-    monkeypatch.setattr(features, "WORTH_AN_EXPORT", 1)
+    monkeypatch.setattr(worth, "WORTH", 1)
     np.testing.assert_allclose(made("exported"), plain, rtol=1e-3, atol=1e-4)
 
 

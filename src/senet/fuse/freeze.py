@@ -27,7 +27,11 @@ PIECE = 1 << 22
 
 
 def for_inference(
-    model: nn.Module, example: Tensor | None = None, *, dtype: torch.dtype | None = None
+    model: nn.Module,
+    example: Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    any_size: bool = True,
 ) -> Frozen:
     """Return a network that computes what ``model`` computes in evaluation, and faster.
 
@@ -42,6 +46,8 @@ def for_inference(
             (``preprocessing``, or timm's ``default_cfg``), else of 224 pixels.
         dtype: to compute in, such as ``torch.bfloat16``; by default that of the weights. Inputs
             and outputs keep theirs.
+        any_size: whether inputs may have other sizes than the example, as far as the network
+            allows it; without, the export of some networks is much faster.
 
     Raises:
         ValueError: if torch.export cannot follow the network, or it takes no such input.
@@ -61,7 +67,7 @@ def for_inference(
     example = _example(model) if example is None else example
     if len(example) == 1:  # sizes of 1 are special to torch.export
         example = torch.cat((example, example))
-    gm = exported(model, example.to(like.device, like.dtype))
+    gm = exported(model, example.to(like.device, like.dtype), any_size)
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
     assert x is not None
     guards, apart = guards_of(gm), keeps_images_apart(gm.graph)

@@ -65,17 +65,19 @@ _NORM = _aten._native_batch_norm_legit_no_training.default
 _END = 2**63 - 1  # where a slice without an end has it
 
 
-def exported(model: nn.Module, example: Tensor) -> fx.GraphModule:
+def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.GraphModule:
     """Return the graph of ``model`` in evaluation, whose parameters and buffers it shares.
 
     Args:
         model: takes one tensor, ``[B, ...]``; it is left as it was.
         example: an input, with at least two images.
+        any_size: whether to keep the sizes of images open, not only their number. Where padding
+            depends on the size, as TensorFlow's does, an export with open sizes takes minutes.
 
     Raises:
         ValueError: if PyTorch cannot export the network; the message says what stands in the way.
     """
-    sizes = dict.fromkeys([0, *range(2, example.dim())], Dim.AUTO)
+    sizes = dict.fromkeys([0, *range(2, example.dim() if any_size else 0)], Dim.AUTO)
     modes = {module: module.training for module in model.modules()}
     try:
         with as_written(model), torch.no_grad(), _quiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,8 @@ class Embedder(Predictor):
     def embed(self, images: Iterable[str | Found], batch_size: int = 32) -> Embedded:
         """Return the features of images, also where some of them cannot be read."""
         names, parts, errors = [], [], {}
+        if isinstance(images, Sized):
+            self.expect(len(images))
         for batch in self.batches(images, batch_size):
             good = [(file, image) for file, image in batch if isinstance(image, torch.Tensor)]
             errors |= {file: why for file, why in batch if isinstance(why, str)}

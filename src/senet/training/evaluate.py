@@ -14,6 +14,7 @@ from torch import nn
 from senet.data import Split
 from senet.data.batches import Batches
 from senet.device import find_device
+from senet.fuse.worth import fast_for
 from senet.preprocessing import Preprocessing
 from senet.runs.scored import open_scored
 from senet.training.vanished import about_unreadable
@@ -46,8 +47,11 @@ def predict_split(
     place = find_device(device)
     model = model.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(split, preprocessing, batch_size, place, workers)
+    size = preprocessing.size
+    example = torch.zeros(2, preprocessing.channels, size, size, device=place)
+    run = fast_for(model, len(split), example)
     with torch.inference_mode():  # the model was moved outside: its parameters can still be trained
-        logits = torch.cat([model(images).float().cpu() for images, _ in batches]).numpy()
+        logits = torch.cat([run(images).float().cpu() for images, _ in batches]).numpy()
     if not batches.bad:
         return split.labels, logits
     note = f"of {len(split):,}, which do not count"

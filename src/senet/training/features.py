@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +15,10 @@ from torch import Tensor, nn
 from senet.data import Source, Split, transforms
 from senet.data.batches import Batches
 from senet.device import find_device
-from senet.fuse.freeze import for_inference
+from senet.fuse.worth import fast_for
 from senet.models import Network
 from senet.runs.features import Features
 from senet.training.config import TrainConfig
-
-WORTH_AN_EXPORT = 1000
-"""Images from which on :func:`~senet.fuse.freeze.for_inference` saves more than its export takes:
-a second for MobileNetV3-Small, which then does 1000 images in 6 s less; ten for SENet-154."""
 
 _FIRST_LINE_AFTER = 10.0  # seconds; the wait then doubles from line to line
 
@@ -81,36 +76,13 @@ def split_features(
     return made
 
 
-class _OfSize(nn.Module):
-    """A network for images of one size.
-
-    The sizes of its maps are numbers then. Left open, those of TensorFlow's padding are formulas
-    that grow with the depth, and an export takes minutes.
-    """
-
-    def __init__(self, network: nn.Module, size: int) -> None:
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2] != self.size or x.shape[3] != self.size:
-            raise ValueError(f"expected images of {self.size} pixels, got {tuple(x.shape)}")
-        return self.network(x)
-
-
 def _body(model: Network, images: int, size: int, device: torch.device) -> nn.Module:
     """Return the network without its classifier, in the form that is the fastest for so many."""
-    body = copy.deepcopy(model).eval()
+    body: nn.Module = copy.deepcopy(model).eval()
     body.reset_classifier(0)
-    if images >= WORTH_AN_EXPORT and device.type == "cpu":
-        example = torch.zeros(2, model.architecture.in_channels, size, size)
-        try:
-            with warnings.catch_warnings():  # of PyTorch, about names that it is going to change
-                warnings.filterwarnings("ignore", ".*LeafSpec")
-                return for_inference(_OfSize(body, size), example)
-        except ValueError:  # the export cannot follow it: it runs as it is
-            pass
-    return body.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    body = body.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    example = torch.zeros(2, model.architecture.in_channels, size, size, device=device)
+    return fast_for(body, images, example)
 
 
 def _crop(source: Source, config: TrainConfig) -> transforms.RandomResizedCrop:
