@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
@@ -14,10 +14,12 @@ import senet
 from senet.explain import figures
 from senet.explain.blocks import BlockFacts, histograms
 from senet.explain.by_class import farthest, paper_blocks, shown_classes
-from senet.explain.explanation import Explanation
 from senet.explain.messages import LANGUAGES, both, catalogue, text
 from senet.figures import gates as drawn
 from senet.figures import style
+
+if TYPE_CHECKING:
+    from senet.explain.explanation import Explanation
 
 
 def page(found: Explanation, language: str | None = None, folder: bool = False) -> str:

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -14,11 +15,13 @@ import numpy as np
 from senet import files
 from senet.explain.blocks import BlockFacts, histograms
 from senet.explain.by_class import paper_blocks, shown_classes
-from senet.explain.explanation import Explanation
 from senet.explain.page import draw, page
 from senet.figures import gates as drawn
 from senet.figures.style import STYLE
 from senet.paths import expanded
+
+if TYPE_CHECKING:
+    from senet.explain.explanation import Explanation
 
 PAGE = "explain.html"
 
@@ -46,7 +49,7 @@ def save(found: Explanation, folder: str | os.PathLike[str], language: str | Non
     rows = ([name, *own] for name, own in zip(found.blocks, counts.tolist(), strict=True))
     files.write_text(path / "histogram.csv", _csv(columns, rows))
     with files.whole(path / "gates.npz") as aside:
-        np.savez_compressed(aside, **_arrays(found))
+        np.savez_compressed(aside, allow_pickle=False, **_arrays(found))
     for section, figures in draw(found).items():
         for name, figure in figures:
             stem = "-".join(filter(None, (section, name)))
