@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.gpu.summary import Twins
 from benchmarks.ledger import Row
-from senet.analysis.figures.style import COLOUR, STYLE, WIDTH, styled
+from senet.figures.style import COLOUR, STYLE, WIDTH, styled
 
 
 @styled

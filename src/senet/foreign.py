@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from senet.models import create_model, entry
 from senet.near import near
+
+_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def find_network(name: str) -> tuple[nn.Module, int]:
@@ -51,10 +58,28 @@ def _of_torchvision(name: str) -> tuple[nn.Module, int]:
     return models.get_model(name), 299 if name == "inception_v3" else 224
 
 
-def _imported(library: str) -> Any:
-    import importlib
+def _declare_operators() -> None:
+    """Declare the operators without which torchvision does not import, if it lacks them.
 
+    Beside a torch built for other devices, torchvision's compiled operators do not load. They are
+    for detectors: classifiers, timm's too, need only that their names are known.
+    """
+    found = importlib.util.find_spec("torchvision")
+    if found is None or "torchvision" in sys.modules or hasattr(torch.ops.torchvision, "nms"):
+        return
+    for place in found.submodule_search_locations or ():
+        for file in Path(place).glob("_C*.so"):
+            with suppress(OSError):
+                torch.ops.load_library(file)
+                return
+    for name in ("nms", "qnms"):
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _OPERATORS.define(name + signature)
+
+
+def _imported(library: str) -> Any:
     try:
+        _declare_operators()
         return importlib.import_module(library)
     except (ImportError, RuntimeError) as error:
         raise ImportError(

@@ -8,11 +8,12 @@ import torch
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.text import Text
 
-from senet.analysis.figures import bars, confusion, gates, intervals, tradeoff
+from senet.analysis.figures import bars, confusion, intervals, tradeoff
 from senet.analysis.figures.curves import Curve, curves
-from senet.analysis.figures.style import COLOUR, to_svg
 from senet.analysis.figures.tradeoff import Point
 from senet.analysis.statistics import Estimate, Outcomes
+from senet.figures import gates
+from senet.figures.style import COLOUR, to_svg
 from senet.gates import BlockGates
 
 

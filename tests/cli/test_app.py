@@ -19,7 +19,7 @@ from senet.training.recipes import RECIPES
 from tests.cli.command import said, senet
 
 COMMANDS = [
-    *("compare", "train", "evaluate", "predict", "embed", "report"),
+    *("compare", "train", "evaluate", "predict", "embed", "report", "explain"),
     *("accelerate", "insert", "fold"),
     *("models", "weights", "summary", "doctor"),
 ]

@@ -1,5 +1,7 @@
 """Blocks of channel attention, recognised by what they do, and the gates that they make."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -150,3 +152,44 @@ def test_an_accelerated_network_is_recorded_as_it_was_written():
     model(x)
     for path, block in record(model, [(x, labels)], 3).items():
         assert torch.equal(block.mean, plain[path].mean)
+
+
+def test_images_without_labels_are_of_one_class():
+    model, (x, _) = network(), images(4)
+    alone = record(model, [x])
+    for path, block in record(model, [(x, torch.zeros(4).long())]).items():
+        assert torch.equal(block.mean, alone[path].mean)
+
+
+def test_a_label_that_is_not_a_class_is_refused():
+    with pytest.raises(ValueError, match=r"labels 0 … 2 do not fit classes=2"):
+        record(network(), [images(4)], 2)
+
+
+def kept(seen, path, module, given, s):
+    seen[path] = s.flatten(1)
+
+
+@pytest.mark.slow
+def test_networks_of_others_give_the_gates_that_hooks_see(world):
+    networks = {
+        "timm": (world.timm.create_model("seresnet18"), world.timm.layers.SEModule, "gate"),
+        "torchvision": (
+            world.torchvision.models.mobilenet_v3_small(),
+            world.torchvision.ops.SqueezeExcitation,
+            "scale_activation",
+        ),
+    }
+    x = torch.randn(3, 3, 64, 64)
+    for model, kind, gate in networks.values():
+        seen = {}
+        for path, block in model.eval().named_modules():
+            if isinstance(block, kind):
+                keep = partial(kept, seen, path)
+                getattr(block, gate).register_forward_hook(keep)
+        with torch.no_grad():
+            model(x)
+        found = record(model, [x], examples=3)
+        assert list(found) == list(seen)
+        for path, block in found.items():
+            assert torch.equal(block.examples.s, seen[path])

@@ -6,6 +6,7 @@ from torch import nn
 
 from senet import SqueezeExcitation, create_model
 from senet.gates import BlockGates, record, recording
+from senet.gates.statistics import Moments
 from senet.nn import ChannelAttention
 
 
@@ -194,3 +195,20 @@ def test_a_plain_network_has_no_gates():
 def test_no_images_are_an_error(model):
     with pytest.raises(ValueError, match="no images"):
         by_class(model, [], classes=3)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_moments_do_not_depend_on_the_sizes_of_batches(size):
+    x, labels = 1e4 + torch.randn(40, 8, dtype=torch.float64), torch.arange(40) % 3
+    whole, parts, other = Moments(4, 8), Moments(4, 8), Moments(4, 8)
+    whole.add(x, labels)
+    for i, (own, of) in enumerate(zip(x.split(size), labels.split(size), strict=True)):
+        (parts if i % 2 else other).add(own, of)
+    parts.merge(other)
+    assert torch.equal(parts.images, torch.tensor([14.0, 13, 13, 0], dtype=torch.float64))
+    for k in range(3):
+        own = x[labels == k]
+        for moments in (whole, parts):
+            torch.testing.assert_close(moments.mean[k], own.mean(0), rtol=1e-14, atol=0)
+            torch.testing.assert_close(moments.std[k], own.std(0, correction=0), rtol=1e-9, atol=0)
+    assert parts.mean[3].isnan().all()

@@ -12,7 +12,6 @@ import jinja2
 
 import senet
 from senet import files
-from senet.analysis.figures import style
 from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import (
     classes,
@@ -25,6 +24,7 @@ from senet.analysis.sections import (
     variation,
 )
 from senet.analysis.subject import Subject
+from senet.figures import style
 from senet.gates import record
 from senet.models.weights.file import load_model
 from senet.runs.folder import RunFolder

@@ -10,6 +10,7 @@
 ``results.py``          tables of the results of trainings and trained networks
 ``train.py``            ``compare``, ``train``
 ``use.py``              ``evaluate``, ``predict``, ``embed``, ``report``
+``explain.py``          ``explain``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``
 ``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
 ======================  ============================================================================
@@ -18,7 +19,7 @@ A command imports what it needs when it runs, and checks its arguments first, so
 ``senet --help`` nor the report of a mistyped word waits for PyTorch.
 """
 
-from senet.cli import look, operate, train, use
+from senet.cli import explain, look, operate, train, use
 from senet.cli.app import app
 from senet.cli.options import LOOK, MAIN, OPERATE
 
@@ -29,6 +30,7 @@ for command, panel in (
     (use.predict, MAIN),
     (use.embed, MAIN),
     (use.report, MAIN),
+    (explain.explain, MAIN),
     (operate.accelerate, OPERATE),
     (operate.insert, OPERATE),
     (operate.fold, OPERATE),

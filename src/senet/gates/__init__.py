@@ -1,19 +1,23 @@
 """SE blocks of any network: how to find them and record their squeezes and gates.
 
 ``find`` recognises blocks, ``record`` runs images through a network and records z and s of every
-block, and ``statistics`` describes their distribution by class.
+block, ``statistics`` describes their distribution by class, and ``replacing`` puts other gates in
+their place.
 """
 
 from senet.gates.find import blocks_of, gates_of, is_attention, se_layers
-from senet.gates.record import record, recording
+from senet.gates.record import evaluating, record, recording
+from senet.gates.replacing import replacing
 from senet.gates.statistics import BlockGates
 
 __all__ = [
     "BlockGates",
     "blocks_of",
+    "evaluating",
     "gates_of",
     "is_attention",
     "record",
     "recording",
+    "replacing",
     "se_layers",
 ]

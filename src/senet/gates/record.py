@@ -20,8 +20,8 @@ from senet.ops import reference
 
 def record(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    classes: int,
+    batches: Iterable[Tensor | tuple[Tensor, Tensor]],
+    classes: int = 1,
     *,
     blocks: Mapping[str, nn.Module] | None = None,
     examples: int = 0,
@@ -30,8 +30,9 @@ def record(
 
     Args:
         model: any network with SE; it is used in evaluation mode and left in the mode it was in.
-        batches: inputs as the network takes them, with their labels ``[B]``; iterated over once.
-        classes: number of classes; 1 where all labels are 0.
+        batches: inputs as the network takes them, with their labels ``[B]``, or alone; iterated
+            over once. Of how many images a batch is does not matter.
+        classes: number of classes; 1 where there are no labels, or all are 0.
         blocks: some blocks of the network, by their paths, all of which have :func:`.gates_of`; by
             default :func:`.blocks_of` the network.
         examples: the number of images whose own z and s are kept.
@@ -40,7 +41,8 @@ def record(
         The gates of every block that the images ran through, in the order of ``blocks``.
 
     Raises:
-        ValueError: if the network has no SE block, or there are no images.
+        ValueError: if the network has no SE block, there are no images, or a label is not the
+            number of a class.
 
     Example:
         >>> from senet import create_model
@@ -53,10 +55,10 @@ def record(
     sums: dict[str, _Sums] = {}
     draw = _Draw(examples)
     with evaluating(model), torch.no_grad(), recording(model, blocks) as latest:
-        for x, labels in batches:
+        for batch in batches:
+            x, labels = _labelled(batch, classes)
             latest.clear()
             model(x)
-            labels = labels.cpu()
             places = draw.places(labels)
             for path, seen in latest.items():
                 if path not in sums:
@@ -65,6 +67,19 @@ def record(
     if not draw.seen:
         raise ValueError("no images: the gates of a network show only on images")
     return {path: sums[path].result(path, draw) for path in blocks if path in sums}
+
+
+def _labelled(batch: Tensor | tuple[Tensor, Tensor], classes: int) -> tuple[Tensor, Tensor]:
+    """Return the images of a batch, and their labels on the CPU."""
+    if isinstance(batch, Tensor):
+        return batch, torch.zeros(len(batch), dtype=torch.int64)
+    x, labels = batch[0], batch[1].cpu()
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(
+            f"the labels {int(labels.min())} … {int(labels.max())} do not fit classes={classes}: "
+            f"a label is the number of a class, 0 … {classes - 1}"
+        )
+    return x, labels
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,33 @@ class Moments:
     def add(self, x: Tensor, labels: Tensor) -> None:
         """Add the numbers ``[B, C]`` of a batch with its labels ``[B]``, both on the CPU."""
         x = x.double()
-        for label in labels.unique():
-            own = x[labels == label]
-            n, mean = len(own), own.mean(0)
-            before, shift = self.images[label].clone(), mean - self._mean[label]
-            self.images[label] += n
-            self._mean[label] += shift * n / self.images[label]
-            self._squares[label] += (own - mean).square().sum(0)
-            self._squares[label] += shift.square() * n * before / self.images[label]
+        seen, own = labels.unique(return_inverse=True)
+        zeros = x.new_zeros(len(seen), x.shape[1])
+        images = own.bincount().double()
+        mean = zeros.index_add(0, own, x) / images[:, None]
+        squares = zeros.index_add(0, own, (x - mean[own]).square())
+        self._merge(seen, images, mean, squares)
+
+    def merge(self, other: Moments) -> None:
+        """Add the numbers that another process or pass has added up, as if they were added here.
+
+        Example:
+            >>> here, there = Moments(1, 1), Moments(1, 1)
+            >>> here.add(torch.tensor([[1.0]]), torch.tensor([0]))
+            >>> there.add(torch.tensor([[4.0], [4.0]]), torch.tensor([0, 0]))
+            >>> here.merge(there)
+            >>> here.mean
+            tensor([[3.]], dtype=torch.float64)
+        """
+        seen = other.images.nonzero().flatten()
+        self._merge(seen, other.images[seen], other._mean[seen], other._squares[seen])
+
+    def _merge(self, classes: Tensor, images: Tensor, mean: Tensor, squares: Tensor) -> None:
+        before, shift = self.images[classes], mean - self._mean[classes]
+        self.images[classes] += images
+        share = (images / self.images[classes])[:, None]
+        self._mean[classes] += shift * share
+        self._squares[classes] += squares + shift.square() * before[:, None] * share
 
     @property
     def mean(self) -> Tensor:

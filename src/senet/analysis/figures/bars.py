@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from senet.analysis.figures.style import COLOUR, panel, styled
+from senet.figures.style import COLOUR, panel, styled
 
 
 @styled

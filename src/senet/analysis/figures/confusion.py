@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from senet.analysis.figures.style import COLOUR, WIDTH, panel, styled
 from senet.analysis.statistics import percent
+from senet.figures.style import COLOUR, WIDTH, panel, styled
 
 LARGEST = 40
 """The most classes that a matrix can show; more are too fine to read."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from senet.analysis.figures.style import COLOUR, panel, styled
+from senet.figures.style import COLOUR, panel, styled
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy import stats
 
-from senet.analysis.figures.style import COLOUR, panel, styled
 from senet.analysis.statistics import (
     Estimate,
     Outcomes,
@@ -20,6 +19,7 @@ from senet.analysis.statistics import (
     percent,
     signed,
 )
+from senet.figures.style import COLOUR, panel, styled
 
 
 @styled

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from matplotlib.figure import Figure
 
-from senet.analysis.figures import gates as drawn
 from senet.analysis.sections import Section
 from senet.analysis.statistics import percent
 from senet.analysis.subject import Subject
+from senet.figures import gates as drawn
 from senet.gates import BlockGates
 
 

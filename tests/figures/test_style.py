@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 
-from senet.analysis.figures.style import COLOUR, DARK, panel, styled, to_svg
+from senet.figures.style import COLOUR, DARK, panel, styled, to_svg
 
 
 @styled
@@ -51,7 +51,7 @@ def test_the_palettes_name_the_same_and_tell_all_apart():
 
 def test_the_same_figure_is_the_same_bytes():
     code = (
-        "from tests.analysis.test_style import drawn, to_svg; import sys;"
+        "from tests.figures.test_style import drawn, to_svg; import sys;"
         "sys.stdout.buffer.write(to_svg(drawn()).encode())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -83,7 +83,7 @@ def test_nothing_is_brought_in_or_reaches_the_page():
 def test_drawing_leaves_matplotlib_as_it_was():
     code = (
         "import sys, matplotlib; before = dict(matplotlib.rcParams.copy());"
-        "from tests.analysis.test_style import drawn, to_svg; to_svg(drawn());"
+        "from tests.figures.test_style import drawn, to_svg; to_svg(drawn());"
         "assert dict(matplotlib.rcParams.copy()) == before;"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

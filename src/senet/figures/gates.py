@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from senet.analysis.figures.style import COLOUR, panel, styled
+from senet.figures.style import COLOUR, panel, styled
 from senet.gates import BlockGates
 
 COLOURS = 10

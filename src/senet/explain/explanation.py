@@ -1,0 +1,162 @@
+"""What was found about the gates of a network, as one object that shows and saves itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from senet.explain.blocks import BlockFacts, block_facts
+from senet.explain.image import Changed
+from senet.gates import BlockGates, blocks_of, record
+
+EXAMPLES = 500
+"""Images whose own gates are kept: for the level of chance, and for the distribution."""
+PAPER = 50
+"""Images of a class in the paper's figures; with fewer, a page says that there are few."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark for the reader: a key of the catalogue of messages, and its values."""
+
+    key: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image and what the blocks do to it.
+
+    Attributes:
+        file: its name.
+        thumbnail: a small copy as a data URI.
+        answer: the network's answer.
+        probability: its probability.
+        changed: what every block does.
+    """
+
+    file: str
+    thumbnail: str
+    answer: str
+    probability: float
+    changed: Sequence[Changed]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The gates of a network, on a page and as numbers.
+
+    Attributes:
+        name: name of the network.
+        blocks: the gates of every block by its path, in the order of the network.
+        classes: names of the classes.
+        notes: remarks for the reader of the page.
+        pictures: single images.
+    """
+
+    name: str
+    blocks: Mapping[str, BlockGates]
+    classes: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    @cached_property
+    def facts(self) -> list[BlockFacts]:
+        """What every block does, in numbers."""
+        return [block_facts(block) for block in self.blocks.values()]
+
+    @property
+    def images(self) -> int:
+        """The number of images that were recorded."""
+        return int(next(iter(self.blocks.values())).images.sum())
+
+    def save(self, folder: str | os.PathLike[str], language: str | None = None) -> Path:
+        """Write the page, its figures and its numbers into a new folder.
+
+        Args:
+            folder: the folder; it must not exist, or be empty.
+            language: ``"en"`` or ``"zh-TW"``; by default the browser of the reader decides.
+
+        Returns:
+            the path of the page.
+
+        Raises:
+            ValueError: if there is something in the folder.
+        """
+        from senet.explain.save import save
+
+        return save(self, folder, language)
+
+    def _repr_html_(self) -> str:
+        """Return the page for a notebook, in a frame: it has a style of its own."""
+        from markupsafe import escape
+
+        from senet.explain.page import page
+
+        return (
+            f'<iframe srcdoc="{escape(str(page(self)))}" title="{escape(self.name)}" '
+            'style="width:100%;height:720px;border:0"></iframe>'
+        )
+
+
+def network(
+    model: nn.Module,
+    batches: Iterable[Tensor | tuple[Tensor, Tensor]],
+    classes: Sequence[str] = ("",),
+    *,
+    name: str = "",
+) -> Explanation:
+    """Record the gates of a network, in one pass over the images and constant memory.
+
+    Args:
+        model: any network with SE.
+        batches: inputs as the network takes them, with their labels, or alone.
+        classes: names of the classes; their order gives the numbers of the labels.
+        name: the name for the page; by default that of its class.
+
+    Raises:
+        ValueError: if the network has no SE block, there are no images, or a label is not the
+            number of a class.
+
+    Example:
+        >>> import torch
+        >>> from senet import create_model, explain
+        >>> batch = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 1, 0])
+        >>> found = explain.network(create_model("se_resnet8_cifar"), [batch], ("cat", "dog"))
+        >>> [(block.name, block.informed) for block in found.facts][0]
+        ('layer1.0.se', False)
+    """
+    require_blocks(model)
+    blocks = record(model, batches, len(classes), examples=EXAMPLES)
+    found = Explanation(name or type(model).__name__, blocks, tuple(classes))
+    return Explanation(found.name, blocks, found.classes, _notes(found))
+
+
+def require_blocks(model: nn.Module) -> None:
+    """Raise an error that says what a network has, if it has no SE block."""
+    if not blocks_of(model):
+        kinds = sorted({type(m).__name__ for m in model.modules()} - {type(model).__name__})
+        raise ValueError(
+            f"{type(model).__name__} has no SE block, and so no gates to show. It is made of "
+            f"{', '.join(kinds[:8])}. To put SE into it: senet.insert_se(model), or `senet insert`"
+        )
+
+
+def _notes(found: Explanation) -> tuple[Note, ...]:
+    """Return what a reader has to know about the numbers."""
+    images = next(iter(found.blocks.values())).images
+    seen, notes = int((images > 0).sum()), []
+    if found.images < PAPER * seen:
+        notes.append(Note("few", {"n": found.images, "classes": seen}))
+    if absent := [n for n, k in zip(found.classes, images.tolist(), strict=True) if not k]:
+        names = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+        notes.append(Note("absent", {"names": names}))
+    for why in sorted({block.why for block in found.blocks.values() if block.why}):
+        names = ", ".join(path for path, block in found.blocks.items() if block.why == why)
+        notes.append(Note("why", {"names": names, "why": why}))
+    return tuple(notes)

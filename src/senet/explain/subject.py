@@ -1,0 +1,137 @@
+"""What a user names: a network, with the images to explain it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from senet.data import Split, open_source
+from senet.data.batches import Batches
+from senet.data.folder import open_labelled
+from senet.data.layout import find_layout
+from senet.explain.explanation import Explanation, Note, require_blocks
+from senet.foreign import find_network
+from senet.models import create_model, entry, list_models
+from senet.models.weights.record import Record
+from senet.paths import expanded, is_mosaic
+from senet.preprocessing import IMAGENET, Preprocessing
+from senet.runs.scored import images_to_score, open_scored
+
+LIMIT = 2000
+"""Images that are recorded if no other number is named."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and the images to record.
+
+    Attributes:
+        name: the name for the page.
+        model: the network.
+        preprocessing: that of its images.
+        classes: names of the classes of the images.
+        answers: names of the network's outputs; empty where they are unknown.
+        images: the images, in a random order that is always the same.
+        all: the number of images that there were to choose from.
+        skipped: files among the images that cannot be read, with the reasons.
+        trained: whether the network has weights that were trained.
+    """
+
+    name: str
+    model: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    answers: tuple[str, ...]
+    images: Split
+    all: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    trained: bool = True
+
+    def notes(self, found: Explanation, batches: Batches) -> tuple[Note, ...]:
+        """Return what the reader of the page has to know about these images."""
+        notes = [] if self.trained else [Note("untrained", {})]
+        n = found.images
+        if n < len(self.images):
+            notes.append(Note("stopped", {"n": n, "wanted": len(self.images)}))
+        if len(self.images) < self.all:
+            notes.append(Note("limited", {"n": len(self.images), "all": self.all}))
+        for key, bad in (("unreadable", self.skipped), ("vanished", batches.bad_files)):
+            if bad:
+                files = ", ".join(list(bad)[:5]) + (", …" if len(bad) > 5 else "")
+                notes.append(Note(key, {"n": len(bad), "files": files}))
+        return (*notes, *found.notes)
+
+
+def open_subject(
+    name: str, data: str | None = None, split: str | None = None, limit: int = LIMIT
+) -> Subject:
+    """Open what a user names: a network, and the images to record.
+
+    Args:
+        name: a run folder, a model file, a published set of weights such as
+            ``se_resnet50.timm_a1_in1k``, or a network with new weights: ``timm:seresnet50``,
+            ``torchvision:…`` or one of :func:`~senet.models.list_models`.
+        data: a data set or a folder of class folders; by default that of the run.
+        split: the split, if there are any; by default ``"test"``.
+        limit: the largest number of images; they are drawn at random.
+
+    Raises:
+        FileNotFoundError: if there is no such network.
+        ValueError: if the network has no SE block, images are needed and not named, or they have a
+            class that the network does not know. The message says what to do.
+    """
+    if ":" in name or name in list_models():
+        opened = _of_library(name, data, split)
+    elif name.partition(".")[0] in list_models():
+        opened = _published(name, data, split)
+    else:
+        model, record, scored = open_scored(expanded(name), data, split)
+        require_blocks(model)
+        opened = _subject(name, model, record, scored.images)
+    chosen = np.random.default_rng(0).permutation(opened.all)[:limit]
+    return replace(opened, images=opened.images.subset(chosen))
+
+
+def _subject(name: str, model: nn.Module, record: Record, images: Split) -> Subject:
+    classes = record.classes
+    p = record.preprocessing
+    return Subject(name, model, p, classes, classes, images, len(images), images.skipped)
+
+
+def _published(name: str, data: str | None, split: str | None) -> Subject:
+    model = create_model(name.partition(".")[0], weights=name)
+    require_blocks(model)
+    record = Record.of(model)
+    images = images_to_score(Path(name), record, _required(name, data), split).images
+    return _subject(name, model, record, images)
+
+
+def _of_library(name: str, data: str | None, split: str | None) -> Subject:
+    """Open a network with new weights; its classes are those of the images."""
+    model, side = find_network(name)
+    require_blocks(model)
+    known = name in list_models()
+    p = entry(name).preprocessing if known else replace(IMAGENET, size=side)
+    data = _required(name, data)
+    place = expanded(data)
+    if place.is_dir() and not is_mosaic(place):
+        parts = find_layout(place).parts.values()
+        classes = tuple(sorted({one for part in parts for one in part.by_name}))
+        images, _ = open_labelled(place, classes, split, channels=p.channels)
+    else:
+        source = open_source(data, preprocessing=p)
+        classes, images = source.classes, getattr(source, split or "test") or source.test
+    return Subject(name, model, p, classes, (), images, len(images), images.skipped, trained=False)
+
+
+def _required(name: str, data: str | None) -> str:
+    if data is None:
+        raise ValueError(
+            f"{name} has no images of its own: name a folder of class folders, or a data set, "
+            "with --data"
+        )
+    return data

@@ -1,0 +1,96 @@
+"""`senet explain`: a page of the gates of a network that a user names."""
+
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from senet.models import Preprocessing, create_model
+from senet.models.weights.file import save_model
+from senet.models.weights.record import Record
+from tests.cli.command import said, senet
+
+PREPROCESSING = Preprocessing(32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("cat", "dog")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = 60 * k + rng.integers(0, 120, (40, 36, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"photos/{name}/{i}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return saved(tmp_path / "model.safetensors", "se_resnet8_cifar")
+
+
+def saved(path, name):
+    model = create_model(name, num_classes=2)
+    save_model(path, model, Record(model.architecture, PREPROCESSING, ("cat", "dog")))
+    return path
+
+
+def test_a_model_file_is_explained_on_a_folder(weights, photos):
+    image = photos / "cat" / "0.png"
+    out = senet("explain", weights, "--data", photos, "--image", image, "--out", "o").output
+    assert "layer3.0.se" in out
+    assert "o/explain.html" in out
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "40 images of 2 classes" in html
+    assert "One image: 0.png" in html
+    assert "random" not in html
+
+
+def test_most_images_are_drawn_from_all(weights, photos):
+    senet("explain", weights, "--data", photos, "--limit", 10, "--out", "o", "--language", "zh-TW")
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "These are 10 of the 40 images" in html
+    assert '<html lang="zh-TW">' in html
+
+
+def test_a_network_by_name_says_that_its_weights_are_random(photos):
+    senet("explain", "se_resnet8_cifar", "--data", photos, "--limit", 8)
+    html = (photos.parent / "explained/se_resnet8_cifar/explain.html").read_text()
+    assert "The weights of this network are random" in html
+
+
+def test_what_cannot_be_explained_says_what_to_do(weights, photos, tmp_path):
+    plain = saved(tmp_path / "plain.safetensors", "resnet8_cifar")
+    assert "insert_se" in said(senet("explain", plain, "--data", photos, code=1))
+    assert "--data" in said(senet("explain", "se_resnet8_cifar", code=1))
+    assert "nothing" not in said(senet("explain", "nothing.safetensors", "--out", "o", code=1))[:9]
+    (photos / "cat").rename(photos / "lynx")
+    result = senet("explain", weights, "--data", photos, "--out", "o", code=1)
+    assert "lynx" in said(result)
+    (photos / "lynx").rename(photos / "cat")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    words = ("--data", photos, "--image", broken, "--out", "o")
+    assert "broken.jpg" in said(senet("explain", weights, *words, code=1))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_exists_is_refused_before_anything_is_read(weights, photos):
+    result = senet("explain", weights, "--data", "nowhere", "--out", photos, code=1)
+    assert "exists already" in said(result)
+
+
+def test_an_interrupted_recording_keeps_what_was_recorded(weights, photos, monkeypatch):
+    def interrupting(batches, total):
+        assert total == 2
+        for batch in batches:
+            signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr("senet.cli.explain._watched", interrupting)
+    before = signal.getsignal(signal.SIGINT)
+    senet("explain", weights, "--data", photos, "--out", "o")
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "interrupted after 32 of 40 images" in html
+    assert signal.getsignal(signal.SIGINT) == before
