@@ -128,3 +128,14 @@ def test_checkpointing_is_not_in_the_way_of_torchscript(x):
     model.set_grad_checkpointing()
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["se_resnet18", "mobilenet_v3_small", "se_densenet121"])
+def test_checkpointing_does_not_keep_a_network_from_torchscript(name):
+    model = create_model(name, num_classes=3).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(model)(x), model(x), rtol=1e-4, atol=1e-5)
+    model.set_grad_checkpointing()
+    model.train()(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())

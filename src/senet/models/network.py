@@ -77,7 +77,9 @@ class Network(nn.Module):
         x = self.stem(x)
         for name, stage in self.named_children():
             if name in self.stages:
-                if self.checkpointing and self.training and not torch.jit.is_scripting():
+                if torch.jit.is_scripting():  # TorchScript reads no further
+                    x = stage(x)
+                elif self.checkpointing and self.training:
                     for block in _blocks(stage).values():
                         x = checkpoint(block, x, use_reentrant=False)
                 else:
