@@ -661,7 +661,7 @@ def test_no_library(monkeypatch, tmp_path):
     monkeypatch.setattr(backend, "_reasons", {})
     assert "native: its C library was not built" in backend.explain()
     assert backend.of(torch.ones(1, 2, 3)) is eager
-    with pytest.raises(ValueError, match="was asked for by name"), backend.use("native"):
+    with pytest.raises(ValueError, match="was requested by name"), backend.use("native"):
         pass
 
 

@@ -42,15 +42,15 @@ without_gpu = pytest.mark.skipif(HERE, reason="what it stands in for is run here
 
 if HERE:
     from senet.ops import triton as kernels
-    from senet.ops.triton import passes as walks
+    from senet.ops.triton import passes as kernel_file
     from senet.ops.triton.passes import _tile
 
     @triton.jit
     def _places(out, image, block, n, B, C, N, CHANNELS_LAST: tl.constexpr, T: tl.constexpr):
         program = tl.program_id(0)
-        at, inside = _tile(image + program, block + program, n, B, C, N, CHANNELS_LAST, T, T)
+        offsets, mask = _tile(image + program, block + program, n, B, C, N, CHANNELS_LAST, T, T)
         square = tl.arange(0, T)[:, None] * T + tl.arange(0, T)[None, :]
-        tl.store(out + square, tl.where(inside, at, -1))
+        tl.store(out + square, tl.where(mask, offsets, -1))
 
 
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -100,10 +100,10 @@ def _rounding(monkeypatch):
 
 @pytest.fixture
 def split(monkeypatch):
-    """Tiles so small, and programs so many, that rows are split into stretches."""
-    monkeypatch.setattr(walks, "TILE", 256)
-    monkeypatch.setattr(walks, "RUN", 16)
-    monkeypatch.setattr(walks, "PROGRAMS", 10**6)
+    """Tiles so small, and programs so many, that rows are split into splits."""
+    monkeypatch.setattr(kernel_file, "TILE", 256)
+    monkeypatch.setattr(kernel_file, "RUN", 16)
+    monkeypatch.setattr(kernel_file, "PROGRAMS", 10**6)
 
 
 class Call:
@@ -195,9 +195,9 @@ def test_every_type_layout_and_shape(shape, type_, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 @pytest.mark.parametrize("channels", [3, 8])
-def test_rows_split_into_stretches(channels, type_, layout, split):
+def test_rows_split(channels, type_, layout, split):
     call = Call((2, channels, 5, 13), type_, layout)
-    assert walks._walk(call.x).sizes["stretches"] > 2
+    assert kernel_file._launch(call.x).sizes["splits"] > 2
     call.check_all()
 
 
@@ -209,9 +209,9 @@ def test_double_precision_stays_double(layout, split):
 
 @runs
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_more_stretches_than_are_added_at_once(layout, split):
+def test_more_splits_than_are_added_at_once(layout, split):
     call = Call((2, 3, 24, 25), torch.float32, layout)
-    assert walks._walk(call.x).sizes["stretches"] > 32
+    assert kernel_file._launch(call.x).sizes["splits"] > 32
     call.check("moments", call.x, call.pivot)
     call.check("grad_scale", call.dy, call.y, call.x, call.pivot)
     call.check("grad_pooled", call.dy, call.x, call.pivot, call.a, call.b, "silu", True)
@@ -219,14 +219,14 @@ def test_more_stretches_than_are_added_at_once(layout, split):
 
 @runs
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("stretches", "tiles"), [(1, 13), (4, 4)])
-def test_a_walk_of_several_tiles(stretches, tiles, layout, split, monkeypatch):
+@pytest.mark.parametrize(("splits", "tiles"), [(1, 13), (4, 4)])
+def test_a_launch_of_several_tiles(splits, tiles, layout, split, monkeypatch):
     """And of two blocks of rows."""
-    monkeypatch.setattr(walks, "STRETCHES", stretches)
+    monkeypatch.setattr(kernel_file, "SPLITS", splits)
     call = Call((1, 32, 14, 14), torch.float32, layout)
-    walk = walks._walk(call.x)
-    assert (walk.sizes["stretches"], walk.sizes["tiles"]) == (stretches, tiles)
-    assert walk.grid == (2 * stretches,)
+    launch = kernel_file._launch(call.x)
+    assert (launch.sizes["splits"], launch.sizes["tiles"]) == (splits, tiles)
+    assert launch.grid == (2 * splits,)
     call.check_all()
 
 
@@ -501,7 +501,7 @@ def _on_hopper():
 
 
 MAPS = {"x", "y", "dy", "dx", "g", "shortcut"}
-SIZES = {"B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step", "S_step"}
+SIZES = {"B", "C", "N", "tiles", "splits", "A_stride", "D_stride", "E_stride", "S_stride"}
 
 
 def _reads_and_writes(kernel, constants):
@@ -546,7 +546,7 @@ def _reads_and_writes(kernel, constants):
     ids=["256 channels last", "24 channels last", "56x56 contiguous"],
 )
 def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, reads, writes, walk, hopper):
-    constants = dict(zip(("CHANNELS_LAST", "UNIT", "R_TILE", "N_TILE"), walk, strict=True))
+    constants = dict(zip(("CHANNELS_LAST", "MULTIPLE", "R_TILE", "N_TILE"), walk, strict=True))
     constants |= {"RELU": True, "ACTIVATION": "silu"}
     found = hopper(_reads_and_writes, kernel, constants)
     a_map = 2  # 16 elements of 2 bytes
@@ -598,17 +598,17 @@ def test_torch_compile_sees_through_the_passes(dynamic, hopper):
     """One graph, in which PyTorch knows that a kernel writes its results and nothing else."""
     assert hopper(_traced, (2, 24, 14, 14), dynamic) == [
         ("_moments", {"sums", "squares"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
         ("_affine", {"y"}),
         ("_grad_scale", {"g", "S1", "S2"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
         ("_pooled", {"sums"}),
-        ("_sum_stretches", {"first_sums"}),
+        ("_sum_splits", {"first_sums"}),
         ("_activate", {"y"}),
         ("_grad_pooled", {"S1", "S2", "ds", "C1", "C2"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
-        ("_sum_stretches", {"first_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums"}),
         ("_grad_activate", {"dx"}),
         ("_grad_affine", {"dx"}),
     ]
