@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,8 +41,13 @@ def spy(monkeypatch, *names: str) -> list[str]:
         first, last = names
         for half in ("grad_scale", "grad_act_scale"):
             _record(monkeypatch, tails, half, lambda *_: calls.append(first))
-        for half in ("grad_squeeze", "grad_act_squeeze"):  # they are told whether to write dx
-            _record(monkeypatch, tails, half, lambda *a: calls.append(last) if a[-1] else None)
+        for half, place in (("grad_squeeze", 6), ("grad_act_squeeze", 7)):  # of `need_x`
+
+            def note(*a: Any, place: int = place) -> None:
+                if a[place]:
+                    calls.append(last)
+
+            _record(monkeypatch, tails, half, note)
     return calls
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor  # type: ignore[attr-defined]
 
 
 def is_ours(gradient: Tensor) -> bool:
@@ -20,7 +21,7 @@ def is_ours(gradient: Tensor) -> bool:
     """
     uses: Any = getattr(gradient, "_use_count", None)
     count: Any = getattr(torch._C, "_storage_Use_Count", None)
-    if uses is None or count is None or gradient._base is not None:
+    if uses is None or count is None or is_legacy_batchedtensor(gradient):
         return False
     # The tensor has one reference, of Python; its storage has two, of the tensor and of Python.
     return uses() == 1 and count(gradient.untyped_storage()._cdata) == 2
