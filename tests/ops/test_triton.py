@@ -74,7 +74,7 @@ def test_in_the_interpreter():
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """Fresh memory holds NaN, so that an element that is not written is seen."""
+    """Fill new memory with NaN, so that elements that are not written are noticed."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -82,7 +82,7 @@ def _poisoned():
 
 @pytest.fixture(autouse=True)
 def _rounding(monkeypatch):
-    """The interpreter cuts bfloat16 off where a GPU rounds it: let it round."""
+    """Make the interpreter round to bfloat16, as a GPU does, where it truncates."""
     if not INTERPRETED:
         return
     from triton.runtime import interpreter
@@ -100,7 +100,7 @@ def _rounding(monkeypatch):
 
 @pytest.fixture
 def split(monkeypatch):
-    """Tiles so small, and programs so many, that rows are split into splits."""
+    """Tiles so small, and programs so many, that their positions are split."""
     monkeypatch.setattr(kernel_file, "TILE", 256)
     monkeypatch.setattr(kernel_file, "RUN", 16)
     monkeypatch.setattr(kernel_file, "PROGRAMS", 10**6)
@@ -128,7 +128,7 @@ class Call:
         self.a, self.b, self.L = (torch.randn(channels).to(DEVICE, wide) for _ in range(3))
 
     def check(self, name, *arguments):
-        """Hold the pass ``name`` against its plain form, each of its results."""
+        """Compare each result of the pass ``name`` with its plain form."""
         fast = getattr(kernels, name)(*arguments)
         plain = getattr(eager, name)(*arguments)
         truth = getattr(eager, name)(*map(_exact, arguments))
@@ -145,7 +145,7 @@ class Call:
             assert not wrong, f"{name}, result {i}: {wrong}"
 
     def check_all(self):
-        """Every pass, with all that may be given."""
+        """Check every pass, with all optional arguments."""
         x, y, dy, p = self.x, self.y, self.dy, self.pivot
         self.check("moments", x, p)
         self.check("affine", x, p, self.A, self.D, self.shortcut, True)
@@ -154,7 +154,7 @@ class Call:
         self.check_activated("silu")  # which has no corners
 
     def check_activated(self, activation):
-        """The passes through an activation, with all that may be given."""
+        """Check the passes with an activation, with all optional arguments."""
         normed = self.x, self.pivot, self.a, self.b
         self.check("pooled", *normed, activation)
         self.check("activate", *normed, self.S, activation)
@@ -221,7 +221,7 @@ def test_more_splits_than_are_added_at_once(layout, split):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("splits", "tiles"), [(1, 13), (4, 4)])
 def test_a_launch_of_several_tiles(splits, tiles, layout, split, monkeypatch):
-    """And of two blocks of rows."""
+    """The launch also has two blocks of rows."""
     monkeypatch.setattr(kernel_file, "SPLITS", splits)
     call = Call((1, 32, 14, 14), torch.float32, layout)
     launch = kernel_file._launch(call.x)
@@ -281,7 +281,7 @@ def test_every_form_through_an_activation(full, pivot, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_its_corners(activation, layout):
-    """Where u is exact: at multiples of a half."""
+    """At multiples of a half u is exact."""
     c = Call((2, 5, 5, 7), torch.float32, layout)
     c.x.copy_((8 * c.x).round())
     c.pivot.zero_()
@@ -306,7 +306,7 @@ def test_every_activation_and_its_corners(activation, layout):
 @runs
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 def test_the_gradient_of_a_relu_is_pytorchs(type_):
-    """Where y or dy is infinite or NaN: g, and, as every channel holds one number, the sums."""
+    """Check g for infinite or NaN y and dy, and the sums, since each channel has one number."""
     y, dy, g = (v.to(DEVICE, type_)[None, :, None] for v in corners.of("relu"))
     got, S1, S2 = kernels.grad_scale(dy, y, torch.ones_like(y), None)
     torch.testing.assert_close(got, g, rtol=0, atol=0, equal_nan=True)
@@ -481,13 +481,13 @@ def test_it_says_why_it_cannot_run(monkeypatch):
 
 @pytest.fixture(scope="module")
 def hopper():
-    """Runs a function in a process where Triton believes that it has a Hopper GPU."""
+    """Run a function in a process where Triton believes that it has a Hopper GPU."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
 def _on_hopper():
-    """The kernels' module, as it is on a machine with such a GPU."""
+    """Return the module of the kernels as on a machine with such a GPU."""
     from triton.backends.compiler import GPUTarget
 
     driver = mock.Mock(**{"get_current_target.return_value": GPUTarget("cuda", 90, 32)})
@@ -505,7 +505,7 @@ SIZES = {"B", "C", "N", "tiles", "splits", "A_stride", "D_stride", "E_stride", "
 
 
 def _reads_and_writes(kernel, constants):
-    """How many instructions of a kernel read ("ld") or write ("st") how many bytes at once."""
+    """Count the loads ("ld") and stores ("st") of a kernel by their number of bytes."""
     kernels = _on_hopper()
     from triton.compiler import ASTSource
 
@@ -556,7 +556,7 @@ def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, reads, writes, walk, hop
 
 
 def _traced(shape, dynamic):
-    """What of each kernel is written, in the graph that torch.compile makes of all passes."""
+    """Return what each kernel writes in the graph that torch.compile makes of all passes."""
     kernels = _on_hopper()
     from torch._dynamo.backends.common import aot_autograd
     from torch._dynamo.exc import BackendCompilerFailed
@@ -595,7 +595,7 @@ def _traced(shape, dynamic):
 @without_gpu
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_torch_compile_sees_through_the_passes(dynamic, hopper):
-    """One graph, in which PyTorch knows that a kernel writes its results and nothing else."""
+    """There is one graph, in which PyTorch knows that a kernel writes only its results."""
     assert hopper(_traced, (2, 24, 14, 14), dynamic) == [
         ("_moments", {"sums", "squares"}),
         ("_sum_splits", {"first_sums", "second_sums"}),

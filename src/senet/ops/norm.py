@@ -120,7 +120,7 @@ def require_several(x: Tensor) -> Any:
     _, M = sizes(x)
     if M <= 1:
         raise ValueError(
-            f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
+            f"batch norm in training needs more than one value per channel, got {tuple(x.shape)}"
         )
     return M
 

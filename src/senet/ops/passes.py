@@ -251,11 +251,11 @@ def _check(
     per_channel = x.shape[1:2]
     for name, v in of_channels.items():
         if v is not None and (v.shape != per_channel or v.dtype != type_ or v.device != device):
-            raise _unlike(name, v, per_channel, x, "a channel")
+            raise _unlike(name, v, per_channel, x, "per channel")
     per_image = x.shape[:2]
     for name, v in of_images.items() if of_images else ():
         if v is not None and (v.shape != per_image or v.dtype != type_ or v.device != device):
-            raise _unlike(name, v, per_image, x, "an image and channel")
+            raise _unlike(name, v, per_image, x, "per image and channel")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {list(ACTIVATIONS)}, got {activation!r}")
 

@@ -546,9 +546,9 @@ def _program(B, C, N, tiles, splits, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.c
 @triton.jit
 def _tile(image, block, n, B, C, N, CHANNELS_LAST: tl.constexpr,
           R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """Where the tile from position n on stands in memory, and which of its elements there are.
+    """Return the offsets of the tile that starts at position n, and the mask of its elements.
 
-    Its first element in 64 bits, the others counted from there in 32.
+    The offset of its first element has 64 bits, those of the others from there 32.
     """
     row = block * R_TILE
     rows = tl.arange(0, R_TILE)[:, None]
