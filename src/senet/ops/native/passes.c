@@ -2,10 +2,10 @@
  *
  *     moments        sum (x - p)  and  sum (x - p)^2
  *     affine         y = relu(A (x - p) + D + shortcut), and the mask of the ReLU
- *     grad_scale     g = dy where the mask lets it through, else 0;  sum g  and  sum g (x - p)
+ *     grad_scale     g = dy where the mask passes it, else 0;  sum g  and  sum g (x - p)
  *     grad_affine    dx = A g + E - K (x - p)
  *
- * and where an activation f stands between norm and SE, with u = a (x - p) + b:
+ * and with an activation f between norm and SE, where u = a (x - p) + b:
  *
  *     pooled         sum f(u)
  *     activate       y = S f(u)
@@ -144,7 +144,7 @@ INLINE float sigmoid(float u)
     const float magic = 0x1.8p23f - 64; /* floats of this size are integers */
     float v = -clamp(-100, u, 40);
     float shifted = v * 0x1.715476p0f /* 1 / ln(2) */ + magic, n = shifted - magic;
-    float r = v - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f; /* ln(2) in two parts; the first product is exact */
+    float r = v - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f; /* ln(2) in two parts; the first is exact */
     float p = 0x1.6a2352p-10f;
     p = p * r + 0x1.123a6cp-7f;
     p = p * r + 0x1.5558f4p-5f;
