@@ -1,4 +1,4 @@
-"""Where files are kept that can be had again."""
+"""The folder for files that can be downloaded or computed again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """``$SENET_HOME``, or ``senet`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``.
+    """Return ``$SENET_HOME``, or ``senet`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``.
 
-    What comes from the Hugging Face hub is not here but in the hub's own cache, ``$HF_HOME``.
+    Files from the Hugging Face hub are in the hub's own cache, ``$HF_HOME``.
     """
     if home := os.environ.get("SENET_HOME"):
         return Path(home).expanduser()

@@ -1,4 +1,4 @@
-"""Blocks and networks as anybody may write them."""
+"""Blocks and networks as users write them."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from tests.models.agreement import scramble
 
 
 class Tutorial(nn.Module):
-    """The SE block that tutorials have."""
+    """The SE block of tutorials."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def small() -> nn.Module:
 
 
 def results(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The output, every gradient, and every buffer afterwards."""
+    """Return the output, every gradient, and every buffer afterwards."""
     model.zero_grad()
     x = x.clone().requires_grad_()
     y = model(x)

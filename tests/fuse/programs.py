@@ -102,7 +102,7 @@ class Program(nn.Module):
 
 
 def moved(value: Tensor) -> Tensor:
-    """``value`` moved by as many roundings of float32 as an instruction may make."""
+    """Return ``value`` moved by as many roundings of float32 as an instruction may make."""
     return value + ROUNDINGS * (rounded(value, torch.float32) - value)
 
 
@@ -230,7 +230,7 @@ INSTRUCTIONS: dict[str, Callable[..., Any]] = {
 
 
 class _Writer:
-    """Writes a program: tails, and between their parts anything."""
+    """A writer of programs with tails, and any instructions between their parts."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -292,7 +292,7 @@ class _Writer:
         return u
 
     def disturb(self) -> None:
-        """Something that has nothing to do with the tail that is being written, or has."""
+        """Write an instruction that may or may not involve the current tail."""
         if not self.chance(self.disturbance):
             return
         what = self.rng.choice(

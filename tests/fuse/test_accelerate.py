@@ -1,4 +1,4 @@
-"""Anybody's networks on the passes: the same results, gradients, keys and behaviour."""
+"""Networks of users on the passes: the same results, gradients, keys and behaviour."""
 
 import copy
 import io
@@ -477,7 +477,7 @@ def test_in_inference_gates_may_be_known_before_the_last_convolution(monkeypatch
 
 
 class Kept(nn.Module):
-    """A norm whose map is the caller's, is looked at again, or is nobody's else."""
+    """A norm whose map is an input, is read again, or has no other reader."""
 
     def __init__(self, of: str):
         super().__init__()

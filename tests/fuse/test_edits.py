@@ -25,7 +25,7 @@ SAMPLE = 1 if os.environ.get("SENET_ALL") else 13
 
 
 class Wrapped(nn.Module):
-    """What an adapter does: another module in the old one's place."""
+    """Replace a module by another, as an adapter does."""
 
     def __init__(self, inner, keep=False):
         super().__init__()
@@ -58,7 +58,7 @@ def put(block, path, new):
 
 
 def exchange(make):
-    """Another module in the place; undone by putting the old one back."""
+    """Replace a module; undo by restoring the old one."""
 
     def edit(block, path):
         old = block.get_submodule(path)
@@ -214,7 +214,7 @@ def hold(plain, path, change, late):
 
 
 class RefusedError(Exception):
-    """Plain PyTorch refuses what is tried."""
+    """The error of an edit that plain PyTorch refuses."""
 
 
 def compare(fast, plain, x):
@@ -238,7 +238,7 @@ def outcome(model, x, training):
 
 
 def test_it_would_notice():
-    """A hook that is overlooked is another result."""
+    """A hook that is ignored changes the result."""
     plain = ours("se_resnet8_cifar", "layer1.0").double()
     fast = copy.deepcopy(plain)
     plain.se.fc1.register_forward_hook(lambda m, i, o: 0.3 * o - 0.2)

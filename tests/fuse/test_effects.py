@@ -41,7 +41,7 @@ pytestmark = [
 
 
 def maps(program: Program) -> list[Tensor]:
-    """The inputs of a program."""
+    """Return the inputs of a program."""
     generator = torch.Generator().manual_seed(program.seed)
     found = [torch.randn(program.shape, generator=generator) for _ in range(INPUTS)]
     if program.seed % 3 == 0:
@@ -51,7 +51,7 @@ def maps(program: Program) -> list[Tensor]:
 
 @dataclass
 class Run:
-    """What a program does: ``found``, by name, and the ``error`` where it raised one."""
+    """The results of a program: ``found``, by name, and the ``error`` if it raised one."""
 
     found: dict[str, Tensor] = field(default_factory=dict)
     error: Exception | None = None
@@ -90,7 +90,7 @@ def _run(program: Program, inputs: list[Tensor], found: dict[str, Tensor]) -> No
 
 
 def run_kept(program: Program, inputs: list[Tensor]) -> Run:
-    """As if what the backward needs could not be written: kept are copies."""
+    """Save copies of what the backward needs, as if it could not be overwritten."""
     with saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
         return run(copy.deepcopy(program), inputs)
 
@@ -106,7 +106,7 @@ def shaken(program: Program, inputs: list[Tensor]) -> Run:
 
 
 def compare(program: Program) -> tuple[str, int]:
-    """What is wrong with a program when it is accelerated, and how many tails are changed."""
+    """Return the errors of an accelerated program, and the number of changed tails."""
     inputs = maps(program)
     fast, exact = copy.deepcopy(program), copy.deepcopy(program).double()
     report = accelerate(fast)
@@ -185,7 +185,7 @@ def test_what_is_written_between_the_parts_of_a_tail(what, gradients):
 @pytest.mark.parametrize("broken", ["undisturbed", "writes"])
 @pytest.mark.parametrize("what", WRITTEN_BETWEEN)
 def test_a_wrong_answer_is_noticed(what, broken, monkeypatch):
-    """Without a look at effects a tail reads what was written since."""
+    """Without the check of effects a tail reads values that were written in between."""
     if broken == "undisturbed":
         monkeypatch.setattr(match, "undisturbed", lambda *_: True)
     else:

@@ -1,4 +1,4 @@
-"""Networks for inference: the same results from whatever network, and no misuse goes unnoticed."""
+"""Networks for inference: the same results for any network, and errors for every misuse."""
 
 import copy
 import io
@@ -111,7 +111,7 @@ def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch):
 
 
 class Mixing(nn.Module):
-    """Looks at all images of the batch."""
+    """A network that mixes the images of the batch."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -265,7 +265,7 @@ def test_training_is_refused():
 
 
 class Sized(nn.Module):
-    """Does one thing with small images and another one with large ones."""
+    """A network that treats small and large images differently."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ class Sized(nn.Module):
 
 
 class Fixed(nn.Module):
-    """Takes images of one size."""
+    """A network for images of one size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ def test_an_input_that_does_not_fit_is_refused(model, x, said):
 
 
 class Counting(nn.Module):
-    """Writes a buffer when it runs."""
+    """A network that writes a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -322,7 +322,7 @@ class Counting(nn.Module):
 
 
 class Restless(nn.Module):
-    """Moves its running statistics in evaluation, too."""
+    """A network that updates its running statistics also in evaluation."""
 
     def __init__(self) -> None:
         super().__init__()

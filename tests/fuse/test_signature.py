@@ -1,4 +1,4 @@
-"""An accelerated network is called as it was: by name, with several arguments; others see them."""
+"""An accelerated network keeps its signature: keywords, several arguments, inspection."""
 
 import copy
 import inspect

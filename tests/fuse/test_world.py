@@ -116,7 +116,7 @@ def test_an_accelerated_network_is_the_same_network(network):
 
 
 def output(model: nn.Module, x: torch.Tensor, training: bool) -> torch.Tensor:
-    """Its output; running statistics are put back."""
+    """Return its output, and restore the running statistics."""
     state = copy.deepcopy(model.state_dict())
     y = model.train(training)(x).detach()
     model.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Accelerated networks inside what wraps networks: over processes, and in Lightning."""
+"""Accelerated networks inside wrappers: over several processes, and in Lightning."""
 
 import copy
 import faulthandler
@@ -29,7 +29,7 @@ PROCESSES = 2
 
 
 def images():
-    """Four for each process."""
+    """Return four images for each process."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(4 * PROCESSES, 3, 19, 19, generator=generator)
 
@@ -40,12 +40,12 @@ def start():
 
 
 def whole(value):
-    """The full tensor, where a process holds a shard."""
+    """Return the full tensor of a shard."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def run(model, network, x):
-    """Two steps; the outputs, the last gradients, and all values after them."""
+    """Run two steps; return the outputs, the last gradients, and all values after them."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     found = {}
     for step in range(2):
@@ -64,7 +64,7 @@ def parallel(network):
 
 
 def in_buckets(network):
-    """TorchDynamo cuts what it captures where DDP's buckets end; here there are several."""
+    """TorchDynamo splits its graphs at the ends of DDP's buckets; here there are several."""
     distributed._DEFAULT_FIRST_BUCKET_BYTES = 4096
     return DistributedDataParallel(network, bucket_cap_mb=0.005)
 
@@ -110,7 +110,7 @@ def work(rank, folder):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """What each process found."""
+    """Return the results of each process."""
     folder = tmp_path_factory.mktemp("parts")
     multiprocessing.spawn(work, (str(folder),), nprocs=PROCESSES)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]

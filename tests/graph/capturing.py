@@ -1,4 +1,4 @@
-"""How the tests of `senet.graph` get a graph: from functions of a few parts and some maps."""
+"""Graphs for the tests of `senet.graph`, from functions of a few parts and some maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHANNELS = 8
 
 
 class Parts(nn.Module):
-    """What a network is made of, and ``body(parts, *maps)``, which uses it."""
+    """The parts of a network, and ``body(parts, *maps)``, which uses it."""
 
     def __init__(self, body: Callable[..., Any], dims: int = 2) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Parts(nn.Module):
         return self.body(self, *maps)
 
     def gate(self, z: Tensor) -> Tensor:
-        """S from z, both ``[B, C]``."""
+        """Return s from z, both ``[B, C]``."""
         return self.fc(z).sigmoid()
 
     def se(self, u: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def a_map(dims: int = 2, **options: Any) -> Tensor:
 
 
 def graphs_of(model: nn.Module, *inputs: Any, dynamic: bool = False) -> list[fx.Graph]:
-    """What TorchDynamo makes of ``model``, graph by graph."""
+    """Return the graphs that TorchDynamo captures of ``model``."""
     found = []
 
     def backend(gm: fx.GraphModule, _: Any) -> Callable[..., Any]:
@@ -53,6 +53,6 @@ def graphs_of(model: nn.Module, *inputs: Any, dynamic: bool = False) -> list[fx.
 
 
 def graph_of(body: Callable[..., Any], *inputs: Any, dims: int = 2, **options: Any) -> fx.Graph:
-    """The one graph that ``body`` makes of some parts and maps."""
+    """Return the only graph of ``body`` on some parts and maps."""
     (graph,) = graphs_of(Parts(body, dims), *(inputs or (a_map(dims), a_map(dims))), **options)
     return graph

@@ -1,4 +1,4 @@
-"""What an operation writes, and what may be read later than the graph reads it."""
+"""The writes of operations, and the inputs that may be read later than in the graph."""
 
 import operator
 
@@ -14,7 +14,7 @@ from tests.graph.capturing import CHANNELS, Parts, a_map, graph_of, graphs_of
 
 
 def placeholders(graph):
-    """X and r, or ``None`` where the network does not use one."""
+    """Return x and r, or ``None`` for one that the network does not use."""
     inputs = {n.name: n for n in graph.nodes if n.op == "placeholder"}
     return [inputs.get(f"l_maps_{i}_") for i in range(2)]
 
@@ -24,7 +24,7 @@ def calls(graph):
 
 
 def written(body):
-    """The names of the maps, x and r, that the calls of ``body`` write; "?" for anything."""
+    """Return the names of the maps, x and r, that ``body`` writes; "?" for anything."""
     graph = graph_of(body)
     found = set()
     for node in calls(graph):
@@ -157,7 +157,7 @@ def test_the_ends_themselves_do_not_count():
 
 
 def test_what_has_no_storage_is_not_read_later():
-    """A sparse tensor: where it is written cannot be told."""
+    """The storages that a write to a sparse tensor changes are unknown."""
     graph = graph_of(lambda m, x, r: (x.sin(), x.cos()))
     first, last = calls(graph)
     x, _ = placeholders(graph)

@@ -1,4 +1,4 @@
-"""The record of a forward pass: who makes a map, and who takes it."""
+"""The record of a forward pass: the maker of each map, and its readers."""
 
 import pytest
 import torch

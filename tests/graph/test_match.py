@@ -12,7 +12,7 @@ from tests.graph.capturing import CHANNELS, Parts, a_map, graph_of, graphs_of
 
 
 def found(body, *inputs, **options):
-    """What is found in a network of two maps, x and r, or of others."""
+    """Return the tails of a network of two maps, x and r, or of others."""
     return [str(t) for t in tails(graph_of(body, *inputs, **options))]
 
 
@@ -193,7 +193,7 @@ def test_dimensions(dims):
 
 
 def test_sizes_that_are_symbols():
-    """Arithmetic on them stands between the parts of a tail."""
+    """There is arithmetic on them between the parts of a tail."""
     stride = nn.Conv2d(CHANNELS, CHANNELS, 3, 2)
 
     def body(m, x, r):
@@ -248,7 +248,7 @@ def both(m, x, r):
     ],
 )
 def test_another_user_of_the_map_ends_a_tail(body, rest):
-    """It has to be written; and the squeeze is then of a map that stands there."""
+    """The map has to be written, so the squeeze is that of a map in memory."""
     assert found(body) == rest
 
 
@@ -307,7 +307,7 @@ def test_a_product_of_another_type():
 
 
 def test_a_gate_without_gradient_of_a_map_that_stands_there():
-    """PyTorch does not keep the map for it: it may be written afterwards."""
+    """PyTorch does not save the map for it, so it may be written afterwards."""
 
     def body(m, x):
         return x * squeeze(x).detach().sigmoid()
@@ -376,7 +376,7 @@ def test_norms_of_what_is_no_map():
 
 
 def test_a_norm_of_the_wrong_width():
-    """PyTorch raises; so no tail may be made of it."""
+    """PyTorch raises, so it must not become a tail."""
     graph = graph_of(lambda m, x, r: F.relu(m.bn(x) + r))
     (t,) = tails(graph)
     for place in range(1, 5):
@@ -398,7 +398,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("of_r", LAYOUTS)
 @pytest.mark.parametrize("of_x", LAYOUTS)
 def test_a_result_of_another_layout_than_the_passes_write(of_x, of_r):
-    """What follows may rely on it: in a sum, the first decides."""
+    """Later nodes may rely on the layout, which the first term of a sum determines."""
     maps = [LAYOUTS[of_x](a_map()), LAYOUTS[of_r](a_map())]
     dense, whole = of_x != "transposed", ["norm + shortcut + ReLU"]
     written = of_x if dense else "contiguous"

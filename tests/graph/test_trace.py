@@ -1,4 +1,4 @@
-"""What has no graph of calls, and says so."""
+"""Modules without a graph of calls, and their errors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""From a node back to the module that it came from."""
+"""The module that a node came from."""
 
 import torch
 from torch import nn
@@ -59,7 +59,7 @@ def paths(graph, names=None):
 
 
 def graph_captured(model):
-    """As `accelerate` captures it."""
+    """Capture it as `accelerate` does."""
     found = []
 
     def backend(gm, _):

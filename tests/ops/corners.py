@@ -1,4 +1,4 @@
-"""Gradients of activations at their corners, and of infinities and NaN, as autograd has them."""
+"""The gradients of activations at corners, infinities and NaN, as autograd defines them."""
 
 from __future__ import annotations
 

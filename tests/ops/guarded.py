@@ -1,8 +1,8 @@
-"""Runs every pass of the C library on arrays that border on memory which must not be touched.
+"""A run of every pass of the C library on arrays that border on inaccessible memory.
 
-``python -m tests.ops.guarded``. Before the first byte of an array, or after its last one, there is
-a page that may be neither read nor written: whoever does is stopped by the system. Arguments and
-results alike; those that the passes make for themselves are made here, too.
+``python -m tests.ops.guarded``. Before the first byte of an array, or after its last one, is a
+page that may be neither read nor written: the system stops a process that does. This holds for
+arguments and results, including those that the passes allocate.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NOTHING = 0  # PROT_NONE
 
 
 class Guard:
-    """Makes arrays that border on forbidden pages: at their end, or at their beginning."""
+    """An allocator of arrays that border on inaccessible pages at their end or at their start."""
 
     def __init__(self, at_end: bool):
         self.at_end, self.mapped = at_end, []
 
     def empty(self, like: Tensor, shape=None, dtype: torch.dtype | None = None) -> Tensor:
-        """In the layout of ``like``; or contiguous, of another shape."""
+        """Return an array in the layout of ``like``, or a contiguous one of another shape."""
         dtype, size = dtype or like.dtype, like.shape if shape is None else torch.Size(shape)
         flat = self._flat(size.numel() * dtype.itemsize, dtype)
         return flat.as_strided(size, like.stride()) if shape is None else flat.view(size)
@@ -70,7 +70,7 @@ class Guard:
 
 
 def run(maps: Maps, at_end: bool) -> None:
-    """Every pass on ``maps``."""
+    """Run every pass on ``maps``."""
     guard = Guard(at_end)
     with (
         mock.patch.object(torch, "empty_like", guard.empty),
@@ -90,7 +90,7 @@ def run(maps: Maps, at_end: bool) -> None:
 
 
 def halves(maps: Maps, guard: Guard) -> None:
-    """Every half of a tail on ``maps``, in training and in evaluation, with a gate and without."""
+    """Run every half of a tail on ``maps``, in both modes, with a gate and without."""
     x, dy, shortcut = (guard.copy(map_) for map_ in (maps.x, maps.dy, maps.call("affine")[4]))
     B, C = x.shape[:2]
     vectors = [guard.copy(torch.rand(C) + 0.5) for _ in range(4)]
@@ -112,7 +112,7 @@ def halves(maps: Maps, guard: Guard) -> None:
 
 
 def gates(maps: Maps, guard: Guard) -> None:
-    """A whole tail on ``maps``, by one layer and by two, and the layers alone."""
+    """Run a whole tail on ``maps``, with one layer and with two, and the layers alone."""
     x, shortcut = (guard.copy(map_) for map_ in (maps.x, maps.call("affine")[4]))
     B, C = x.shape[:2]
     R = C // 2 + 1

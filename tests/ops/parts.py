@@ -1,10 +1,10 @@
-"""What the tests of both pairs of operations share: backends, maps, and gates of every kind."""
+"""Backends, maps and gates of every kind, for the tests of both pairs of operations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,14 +24,14 @@ SHAPES = [(6, 16, 1, 1), (1, 16, 7, 7), (2, 19, 13, 17), (2, 8, 56, 56), (3, 1, 
 
 @contextmanager
 def on(name: str):
-    """The backend, and the device that it runs on: new tensors are made there."""
+    """Use the backend, and make new tensors on its device."""
     there = torch.device("cuda") if name == "triton" else nullcontext()
     with backend.use(name), there:
         yield
 
 
 def spy(monkeypatch, *names: str) -> list[str]:
-    """The names of those passes that are called from now on, in either form of a half of a tail."""
+    """Return a list to which calls of the passes add their names, in either form of a half."""
     calls: list[str] = []
     for name in names:
         _record(monkeypatch, passes, name, lambda *_, name=name: calls.append(name))
@@ -41,8 +41,13 @@ def spy(monkeypatch, *names: str) -> list[str]:
         first, last = names
         for half in ("grad_scale", "grad_act_scale"):
             _record(monkeypatch, tails, half, lambda *_: calls.append(first))
-        for half in ("grad_squeeze", "grad_act_squeeze"):  # they are told whether to write dx
-            _record(monkeypatch, tails, half, lambda *a: calls.append(last) if a[-1] else None)
+        for half, place in (("grad_squeeze", 6), ("grad_act_squeeze", 7)):  # of `need_x`
+
+            def note(*a: Any, place: int = place) -> None:
+                if a[place]:
+                    calls.append(last)
+
+            _record(monkeypatch, tails, half, note)
     return calls
 
 
@@ -61,7 +66,7 @@ def a_map(kind: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
 
 
 def laid(x: Tensor, layout: str) -> Tensor:
-    """``x`` with its channels last in memory, or as it is."""
+    """Return ``x`` channels-last in memory, or unchanged."""
     return x.movedim(1, -1).contiguous().movedim(-1, 1) if layout == "last" else x
 
 
@@ -74,7 +79,7 @@ def times(s: Tensor, u: Tensor) -> Tensor:
 
 
 def gradient(form: Function, where: Tensor | float = 1.0) -> Function:
-    """All gradients of a smooth loss on the output of ``form``, as one vector with a gradient."""
+    """Return all gradients of a smooth loss on the output of ``form``, as a vector with grad."""
 
     def run(v: dict[str, Tensor]) -> Tensor:
         v = {k: t if t.requires_grad else t.detach().requires_grad_() for k, t in v.items()}
@@ -86,7 +91,7 @@ def gradient(form: Function, where: Tensor | float = 1.0) -> Function:
 
 
 class Gate(NamedTuple):
-    """What stands between squeeze and scale: its parameters, and s from z and these, ``[B, C]``."""
+    """A gate: its parameters, and the function from z and these to s, ``[B, C]``."""
 
     parameters: Callable[[int], dict[str, Tensor]]
     function: Callable[[Tensor, dict[str, Tensor]], Tensor]

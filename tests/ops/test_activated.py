@@ -1,4 +1,4 @@
-"""The pair with an activation between, against plain PyTorch, by the rule of ``oracle.py``."""
+"""The pair with an activation, against plain PyTorch, by the rule of ``oracle.py``."""
 
 from itertools import combinations
 
@@ -61,7 +61,7 @@ class Unit:
         self.maps = {"x": laid(self._off_the_corners(x.to(type_)), layout)}
 
     def _off_the_corners(self, x):
-        """``x`` with nothing so near a corner that rounding decides on which side of it u is."""
+        """Return ``x`` without values of u so near a corner that rounding decides on their side."""
         exact = {k: v.double() for k, v in self.parameters.items()}
         for _ in range(100):
             u = self.normed({"x": x.double()} | exact)
@@ -79,7 +79,7 @@ class Unit:
         return {k: v.detach().clone().requires_grad_() for k, v in self.inputs.items()}
 
     def constants(self, v):
-        """Arguments of batch norm: mean and variance, or none where the batch decides them."""
+        """Return the arguments of batch norm, without statistics if those of the batch count."""
         running = (None, None) if self.training else self.kept(v)
         return *running, v.get("weight"), v.get("bias"), self.training, 0.1, self.eps
 
@@ -145,7 +145,7 @@ def test_hard_values(activation, kind, type_):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_huge_values_in_evaluation(activation):
-    """Where every activation is flat or straight, and no exponential fits a float."""
+    """Every activation is flat or linear there, and no exponential fits a float."""
     Unit(activation, (3, 8, 7, 7), False, kind="huge").check()
 
 
@@ -222,7 +222,7 @@ def test_any_number_of_threads(threads):
 
 
 def test_one_value_a_channel_has_no_statistics():
-    with pytest.raises(ValueError, match="more than one value a channel"):
+    with pytest.raises(ValueError, match="more than one value per channel"):
         act_squeeze(torch.randn(1, 4, 1, 1), Norm(training=True), "silu")
 
 
@@ -254,7 +254,7 @@ def test_the_output_is_the_same_without_gradients(norm, gate, training):
 @MODES
 @WITH_AND_WITHOUT
 def test_every_choice_of_inputs_that_need_a_gradient(gate, training):
-    """The gradients that are asked for do not depend on which are."""
+    """A gradient does not depend on which others are requested."""
     unit = Unit(shape=(3, 8, 5, 5), training=training, gate=gate)
     v, sent = unit.leaves(), torch.randn(3, 8, 5, 5)
     every = torch.autograd.grad(unit.fast(v), list(v.values()), sent)
@@ -272,7 +272,7 @@ def test_every_choice_of_inputs_that_need_a_gradient(gate, training):
 
 
 def test_a_gradient_that_nobody_needs_is_not_computed(monkeypatch):
-    """A map that is data: no writing pass."""
+    """A map that is data needs no writing pass."""
     calls = spy(monkeypatch, "grad_pooled", "grad_activate")
     unit = Unit()
     unit.fast(unit.leaves()).sum().backward()
@@ -328,7 +328,7 @@ def test_a_graph_is_walked_twice(gate):
 
 @pytest.mark.parametrize("of", [lambda form: form, gradient], ids=["first", "second"])
 def test_evaluation_then_training_then_one_backward(of):
-    """What moves the running statistics does not disturb a gradient on its way."""
+    """An update of the running statistics does not change a gradient."""
     unit = Unit(gate="SiLU inside")
 
     def fast(v):

@@ -1,4 +1,4 @@
-"""Values and gradients are PyTorch's, at the corners and for infinities and NaN, too."""
+"""Values and gradients are those of PyTorch, also at corners, infinities and NaN."""
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ from tests.ops.test_tail import ROWS, Tail
 
 @pytest.fixture(autouse=True)
 def _plain_passes():
-    """Those that know float64."""
+    """Return the backends that support float64."""
     with backend.use("eager"):
         yield
 

@@ -28,7 +28,7 @@ def layers(C: int, two: bool, bias: bool, activation: str, function: str) -> Gat
 
 
 def plain(x, norm, activation, gate, shortcut, relu):
-    """The steps as the paper has them."""
+    """Run the steps of the paper."""
     u = x
     if norm is not None:
         u = F.batch_norm(x, *norm[:4], training=False, eps=norm.eps)

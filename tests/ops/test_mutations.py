@@ -177,13 +177,13 @@ IN_C = [
     ("a[c] * S2[i + c] + beta[c] * S1[i + c]", "a[c] * S2[i + c]"),
     ("S1[i + c] *= s[i + c], S2[i + c]", "S2[i + c]"),
     ("t1 += sS1[i], t2 += sS2[i]", "t1 += sS1[i]"),
-    ("t1 += dz[i] * (one ? one[i] : 1), t2", "t2"),
-    ("t2 += dz[i] * other[i]", "t2 += dz[i]"),
+    ("t1 += dz[i] * (C1 ? C1[i] : 1), t2", "t2"),
+    ("t2 += dz[i] * C2[i]", "t2 += dz[i]"),
     ("(dz ? dz[i + c] / N : 0)", "(dz ? dz[i + c] : 0)"),
     ("(learns ? T1[c] / M : 0)", "0"),
     ("(learns ? T1[c] / M : 0)", "T1[c] / M"),
-    ("S1[i] *= kept[i], S2[i] *= kept[i]", "S2[i] *= kept[i]"),
-    ("kept[i] = s ? s[i] : 1", "kept[i] = 1"),
+    ("S1[i] *= gate[i], S2[i] *= gate[i]", "S2[i] *= gate[i]"),
+    ("gate[i] = s ? s[i] : 1", "gate[i] = 1"),
     ("e[i] = dz[i] / N", "e[i] = dz[i]"),
     ("A[i + c] = a[c] * s[i + c]", "A[i + c] = s[i + c]"),
     ("E[i + c] = dz ? a[c] * e[i + c] : 0", "E[i + c] = 0"),
@@ -206,7 +206,7 @@ MUTATIONS = [
 
 
 def check_all(monkeypatch) -> None:
-    """What must notice."""
+    """Run the checks that must notice a mutation."""
     for training in (True, False):
         Tail(WHOLE, (5, 8, 4, 4), training).check()
         Tail("norm", (5, 8, 4, 4), training).check()
@@ -243,7 +243,7 @@ def check_all(monkeypatch) -> None:
 
 
 def put(changed: str, module, monkeypatch) -> None:
-    """Give everybody who imported something from ``module`` that of the ``changed`` source."""
+    """Replace everything imported from ``module`` by that of the ``changed`` source."""
     mutant = types.ModuleType("mutant")
     exec(compile(changed, "mutant", "exec"), mutant.__dict__)
     originals = dict(vars(module))
@@ -283,7 +283,7 @@ def test_a_broken_formula_is_noticed(module, right, wrong, monkeypatch):
 
 @pytest.fixture(scope="session")
 def passes_in_c(tmp_path_factory):
-    """``passes.c``, compiled: what every mutant of ``tails.c`` is linked with."""
+    """Compile ``passes.c``, with which every mutant of ``tails.c`` is linked."""
     if backend.missing("native") or not shutil.which("gcc"):
         pytest.skip("needs gcc and the C library")
     made = tmp_path_factory.mktemp("c") / "passes.o"
@@ -296,7 +296,7 @@ def _gcc(*words) -> None:
 
 
 def put_in_c(changed: str, passes_in_c: Path, monkeypatch) -> None:
-    """Have every half of a tail run in the ``changed`` C."""
+    """Run every half of a tail in the ``changed`` C."""
     folder = passes_in_c.parent
     name = f"tails{zlib.crc32(changed.encode())}"
     (folder / f"{name}.c").write_text(changed, encoding="utf-8")
@@ -311,7 +311,7 @@ IN_C_SOURCE = (NATIVE / "tails.c").read_text(encoding="utf-8")
 
 
 def check_in_c(monkeypatch) -> None:
-    """What must notice, of the C: the halves of tails, and whole ones."""
+    """Run the checks that must notice a mutation of the C: halves of tails, and whole ones."""
     with backend.use("native"):
         for two, activation in ((True, None), (True, "silu"), (False, None)):
             test_gate.check_a_whole_tail(two, activation, "sigmoid", last=True)

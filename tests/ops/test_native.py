@@ -31,7 +31,7 @@ ACTIVATED = ["pooled", "activate", "grad_pooled", "grad_activate"]
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """Fresh memory holds NaN, so that an element that is not written is seen."""
+    """Fill new memory with NaN, so that elements that are not written are noticed."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -54,7 +54,7 @@ def instruction_set(request):
 
 
 class Maps:
-    """What the passes take, in one type and layout."""
+    """Arguments of the passes, in one type and layout."""
 
     def __init__(self, shape, type_, layout, mean=0.0):
         def laid(value):
@@ -70,7 +70,7 @@ class Maps:
         self.a, self.b, self.L = (torch.randn(shape[1]) for _ in range(3))
 
     def off_the_corners(self):
-        """With no u so near a corner of an activation that rounding decides on its slope."""
+        """Avoid values of u so near a corner that rounding decides on the slope."""
         a, b, p = (v[:, None] for v in (self.a, self.b, self.pivot))
         for _ in range(100):
             x = self.x.flatten(2).double()
@@ -82,7 +82,7 @@ class Maps:
         raise AssertionError("something is always near a corner")
 
     def call(self, name, activation="silu"):
-        """The arguments of a pass, with all that may be given."""
+        """Return all arguments of a pass, including the optional ones."""
         x, y, dy, p = self.x, self.y, self.dy, self.pivot
         normed = x, p, self.a, self.b
         return {
@@ -98,7 +98,7 @@ class Maps:
 
 
 def check(name, *arguments):
-    """Hold each result of the pass ``name`` against its plain form."""
+    """Compare each result of the pass ``name`` with its plain form."""
     check_draws(name, [arguments])
 
 
@@ -146,7 +146,7 @@ def _exact(argument):
 
 
 def _shaken(argument):
-    """The argument in float64, every number moved up or down by a rounding of float32."""
+    """Return the argument in float64, each number moved by one rounding of float32."""
     if not _is_of_floats(argument):
         return argument
     signs = torch.randint(2, argument.shape) * 2 - 1
@@ -226,7 +226,7 @@ def test_every_combination_through_an_activation(type_, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_activations_at_their_ends(instruction_set, layout):
-    """Of huge, infinite and no numbers at all, and at the corners: what PyTorch says."""
+    """Huge numbers, infinities, NaN and corners give what PyTorch gives."""
     nan, inf = float("nan"), float("inf")
     u = torch.tensor(
         [-3, 3, 0, -0.0, 6, nan, -nan, inf, 1e30, -1e30, -1e4, -100, -90, -88, 88, 1e4]
@@ -248,7 +248,7 @@ def test_activations_at_their_ends(instruction_set, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("type_", TYPES)
 def test_the_gradient_of_a_relu_is_pytorchs(instruction_set, type_, layout):
-    """Where y or dy is infinite or NaN: g, and, as every channel holds one number, the sums."""
+    """Check g for infinite or NaN y and dy, and the sums, since each channel has one number."""
     y, dy, g = _in_channels(corners.of("relu"), type_, layout)
     x = torch.ones_like(y)
     got, S1, S2 = native.grad_scale(dy, y, x, None)
@@ -273,7 +273,7 @@ def test_gradients_of_activations_are_pytorchs(instruction_set, activation, layo
 
 
 def _in_channels(values, type_, layout):
-    """Each number in a channel of its own, three times, so that sums show what became of it."""
+    """Each number is alone in its channel, three times, so that the sums show its result."""
     maps = (v.to(type_)[None, :, None].expand(1, -1, 3).contiguous() for v in values)
     if layout == "contiguous":
         return tuple(maps)
@@ -314,7 +314,7 @@ WITH_WORDS_LAID = [(shape, layout) for layout, shapes in WITH_WORDS.items() for 
 
 
 def as_bits(y):
-    """The mask of ``y``, number by number as they lie in memory."""
+    """Return the mask of ``y``, number by number in memory order."""
     numbers = y if y.is_contiguous() else y.movedim(1, -1)
     through = ~(numbers.flatten() <= 0)
     through = torch.nn.functional.pad(through, (0, -len(through) % 8))
@@ -341,7 +341,7 @@ def test_a_mask_in_bits(instruction_set, type_, shape, layout):
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_a_mask_in_bits_of_corners(instruction_set, type_):
-    """NaN is let through, and neither zero, nor what the map's type rounds to zero."""
+    """NaN passes; zeros, and numbers that the map's type rounds to zero, do not."""
     nan, inf, tiny = float("nan"), float("inf"), torch.finfo(type_).tiny
     y = [nan, -nan, inf, -inf, 0, -0.0, 1, -1, tiny, -tiny, 1e-40, -1e-40, 1e-9, -1e-9, 2, -2]
     D, one = torch.tensor([y]), torch.ones(1, 16)
@@ -354,7 +354,7 @@ def test_a_mask_in_bits_of_corners(instruction_set, type_):
 @pytest.mark.parametrize("type_", TYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_mask_in_bits_of_rows_without_whole_words(layout, type_):
-    """The passes read one that another backend made; the operators refuse it."""
+    """The passes read the mask of another backend; the operators refuse it."""
     m = Maps((2, 19, 5, 7), type_, layout)
     check("grad_scale", m.dy, as_bits(m.y), m.x, m.pivot)
     with pytest.raises(ValueError, match="must have whole words of 16"):
@@ -397,7 +397,7 @@ def test_mean_far_from_zero(type_, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_long_sums_keep_their_digits(layout):
-    """Where one float would stand still at 2^24."""
+    """A sum in a single float would stop growing at 2^24."""
     x = torch.ones(1, 1 << 25, 2, dtype=torch.bfloat16).movedim(-1, 1)
     total, squares = native.moments(x if layout == "channels last" else x.contiguous(), None)
     assert total.tolist() == squares.tolist() == [[1 << 25] * 2]
@@ -415,7 +415,7 @@ def test_huge_values(type_):
 @pytest.mark.parametrize("type_", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_number_of_a_half_type(instruction_set, type_, layout):
-    """There and back through float, bit for bit; NaN stays NaN."""
+    """A conversion to float and back keeps every bit; NaN stays NaN."""
     x = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(type_).view(1, 32, 2048)
     if layout == "channels last":
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
@@ -554,7 +554,7 @@ def test_through_the_dispatch():
 
 
 def test_operators_refuse_what_c_must_not_be_given():
-    """Called directly, past the checks of ``passes``: an error, and not what lies elsewhere."""
+    """An operator that is called directly raises an error, and does not read other memory."""
     m = Maps((2, 5, 6, 6), torch.float32, "channels last")
     operators = torch.ops.senet_native
     for name in NAMES + ACTIVATED:
@@ -569,7 +569,7 @@ def test_operators_refuse_what_c_must_not_be_given():
 
 
 def _unlike(given):
-    """What a pass must not take in the place of ``given``: too short, too long, of another type."""
+    """Return invalid replacements of ``given``: too short, too long, of another type."""
     if not isinstance(given, torch.Tensor):
         return []
     if given.dim() > 2:  # of a map alone the channels are held against something
@@ -585,7 +585,7 @@ def _unlike(given):
 
 
 def test_one_openmp_runtime():
-    """Two would spin against each other: as many threads as PyTorch has, from one library."""
+    """There is one OpenMP library, with PyTorch's threads: two would compete for the processors."""
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_COUNT_RUNTIMES)],
         env=os.environ | {"OMP_NUM_THREADS": "3", "PYTHONPATH": str(ROOT / "src")},
@@ -613,7 +613,7 @@ _COUNT_RUNTIMES = """
 
 
 def test_touches_nothing_beside_its_arrays():
-    """No number is read or written outside of what the passes are given."""
+    """The passes read and write nothing outside their arguments."""
     run = _in_a_process("-m", "tests.ops.guarded")
     assert run.returncode == 0, run.stderr
     assert run.stdout == "nothing else was touched\n"
@@ -640,7 +640,7 @@ def _in_a_process(*arguments):
 
 
 def test_library_needs_no_runtime_of_its_own():
-    """Loaded where no OpenMP is, its symbols stay open: it was not linked with one."""
+    """Without OpenMP in the process its symbols are undefined: it was not linked with one."""
     path = next(library.FOLDER.glob("_passes*.so"))
     found = subprocess.run(
         [sys.executable, "-c", f"import ctypes; ctypes.CDLL({str(path)!r})"],
@@ -661,7 +661,7 @@ def test_no_library(monkeypatch, tmp_path):
     monkeypatch.setattr(backend, "_reasons", {})
     assert "native: its C library was not built" in backend.explain()
     assert backend.of(torch.ones(1, 2, 3)) is eager
-    with pytest.raises(ValueError, match="was asked for by name"), backend.use("native"):
+    with pytest.raises(ValueError, match="was requested by name"), backend.use("native"):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Gradients that are written over: only those that nobody else reads."""
+"""Only gradients that have no other reader are overwritten."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The contract of the passes: what they refuse, before a backend sees it."""
+"""The contract of the passes: the arguments that they refuse before calling a backend."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ MAPS = ("dy", "mask", "g", "shortcut")
 
 
 def arguments(name, type_=torch.float32):
-    """All that the pass ``name`` takes, by name."""
+    """Return all arguments of the pass ``name``, by name."""
     wide = passes.accumulator(type_)
     given = dict.fromkeys(("x", *MAPS), torch.ones(B, C, *SPACE, dtype=type_))
     given |= dict.fromkeys(OF_CHANNELS, torch.ones(C, dtype=wide))
@@ -129,7 +129,7 @@ def test_a_mask_that_was_kept_in_a_graph():
 
 @pytest.mark.slow
 def test_without_assertions():
-    """``python -O`` leaves assertions out: a wrong length must not become a wrong address."""
+    """``python -O`` removes assertions, but a wrong length must not become a wrong address."""
     program = (
         "import torch; from senet.ops import passes; x = torch.ones(2, 5, 3, 3)\n"
         "try: passes.affine(x, None, torch.ones(2, 4), torch.ones(2, 5))\n"

@@ -1,4 +1,4 @@
-"""The paper's equations, by hand."""
+"""The paper's equations, computed by hand."""
 
 import pytest
 import torch

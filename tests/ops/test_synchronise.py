@@ -23,7 +23,7 @@ SHARES = (3, 5)  # images of each process; unequal on purpose
 
 
 class Plain(nn.Module):
-    """A tail in plain PyTorch; for one process."""
+    """Run a tail in plain PyTorch, in one process."""
 
     def __init__(self, activation):
         super().__init__()
@@ -41,7 +41,7 @@ class Plain(nn.Module):
 
 
 class Pair(Plain):
-    """The same on the passes, over the processes of ``group``."""
+    """Run the same on the passes, over the processes of ``group``."""
 
     group = None
 
@@ -66,7 +66,7 @@ def inputs():
 
 
 def run(tail, x, shortcut, sent):
-    """Output, gradients and running statistics."""
+    """Return output, gradients and running statistics."""
     x = x.clone().requires_grad_()
     y = tail(x, shortcut)
     y.backward(sent)
@@ -76,7 +76,7 @@ def run(tail, x, shortcut, sent):
 
 
 def meet(rank, folder):
-    """Become one of the processes. One that stalls says where it stood, and ends."""
+    """Become one of the processes. A process that stalls prints its stack and ends."""
     faulthandler.dump_traceback_later(90, exit=True)
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -124,7 +124,7 @@ def states():
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory, states):
-    """What each process found."""
+    """Return the results of each process."""
     folder = tmp_path_factory.mktemp("parts")
     multiprocessing.spawn(work, (str(folder), states), nprocs=len(SHARES))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(len(SHARES))]
@@ -162,7 +162,7 @@ def test_distributed_data_parallel_averages_the_gradients(parts, states):
 
 
 def twin_of(monkeypatch):
-    """A group of this process and another that has the same batch: nothing needs to travel."""
+    """Return a group of this process and another with the same batch, without communication."""
     monkeypatch.setattr(synchronise, "statistics", lambda μ, var, M, group: (μ, var, 2 * M))
     monkeypatch.setattr(synchronise, "sums", lambda T1, T2, group: (2 * T1, 2 * T2))
     return "twin"
@@ -174,7 +174,7 @@ def twin(monkeypatch):
 
 
 def check_twins(case, group):
-    """Each sends the same gradient back; through the statistics, the other's comes as well."""
+    """Each process has the same gradient, and gets the other's through the statistics."""
     shape = case.maps["x"].shape
     kept = {}
 

@@ -72,7 +72,7 @@ class Tail:
         return {k: v.detach().clone().requires_grad_() for k, v in self.inputs.items()}
 
     def constants(self, v):
-        """Arguments of batch norm: mean and variance, or none where the batch decides them."""
+        """Return the arguments of batch norm, without statistics if those of the batch count."""
         running = (None, None) if self.training else self.kept(v)
         return *running, v.get("weight"), v.get("bias"), self.training, 0.1, self.eps
 
@@ -173,7 +173,7 @@ def test_running_statistics(momentum, kept):
 
 
 def test_running_statistics_that_a_batch_norm_of_pytorch_keeps_for_its_backward():
-    """It moves them without autograd's notice; so does the pair, and its backward still runs."""
+    """It updates them without autograd noticing; so does the pair, and its backward still runs."""
     x, kept = torch.randn(5, 8, 4, 3, requires_grad=True), (torch.randn(8), torch.rand(8) + 0.5)
     y = F.batch_norm(x, *kept, None, None, training=True)
     y = y + norm_scale(norm_squeeze(x, Norm(*kept, training=True)))
@@ -228,7 +228,7 @@ def test_any_number_of_threads(threads):
 
 
 def test_one_value_a_channel_has_no_statistics():
-    with pytest.raises(ValueError, match="more than one value a channel"):
+    with pytest.raises(ValueError, match="more than one value per channel"):
         norm_squeeze(torch.randn(1, 4, 1, 1), Norm(training=True))
 
 
@@ -278,7 +278,7 @@ def test_the_output_is_the_same_without_gradients(row, training):
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("row", [WHOLE, "SE", "norm + ReLU"])
 def test_every_choice_of_inputs_that_need_a_gradient(row, training):
-    """The gradients that are asked for do not depend on which are."""
+    """A gradient does not depend on which others are requested."""
     tail = Tail(row, (3, 8, 5, 5), training)
     v, sent = tail.leaves(), torch.randn(3, 8, 5, 5)
     every = torch.autograd.grad(tail.fast(v), list(v.values()), sent)
@@ -296,7 +296,7 @@ def test_every_choice_of_inputs_that_need_a_gradient(row, training):
 
 
 def test_a_gradient_that_nobody_needs_is_not_computed(monkeypatch):
-    """A map that is data: no writing pass."""
+    """A map that is data needs no writing pass."""
     calls = spy(monkeypatch, "grad_scale", "grad_affine")
     tail = Tail(WHOLE, (3, 8, 5, 5))
     tail.fast(tail.leaves()).sum().backward()
@@ -351,7 +351,7 @@ def test_a_graph_is_walked_twice(row):
 
 @pytest.mark.parametrize("of", [lambda form: form, gradient], ids=["first", "second"])
 def test_evaluation_then_training_then_one_backward(of):
-    """What moves the running statistics does not disturb a gradient on its way."""
+    """An update of the running statistics does not change a gradient."""
     tail = Tail("norm + SE", (3, 8, 5, 5), gate="SiLU inside")
 
     def fast(v):
@@ -452,13 +452,13 @@ def test_compiles_in_one_graph(row):
 
 
 def off_the_relu(tail):
-    """1 where a rounding does not decide what ReLU does, else 0."""
+    """Return 0 where rounding decides the side of the ReLU, else 1."""
     before = tail.before_relu({k: t.double() for k, t in tail.inputs.items()}).abs()
     return before > 0.1 * before.mean() if tail.relu else torch.ones_like(before) > 0
 
 
 def check_second(tail, of=lambda g: g):
-    """Check the gradients of a tail, or what is made ``of`` them, and their own gradients."""
+    """Check the gradients of a tail, or a function ``of`` them, and the gradients of these."""
     far = off_the_relu(tail)
     fast, plain = gradient(tail.fast, far), gradient(tail.plain, far)
     check(lambda v: of(fast(v)), lambda v: of(plain(v)), tail.maps, tail.parameters, torch.float32)

@@ -42,15 +42,15 @@ without_gpu = pytest.mark.skipif(HERE, reason="what it stands in for is run here
 
 if HERE:
     from senet.ops import triton as kernels
-    from senet.ops.triton import passes as walks
+    from senet.ops.triton import passes as kernel_file
     from senet.ops.triton.passes import _tile
 
     @triton.jit
     def _places(out, image, block, n, B, C, N, CHANNELS_LAST: tl.constexpr, T: tl.constexpr):
         program = tl.program_id(0)
-        at, inside = _tile(image + program, block + program, n, B, C, N, CHANNELS_LAST, T, T)
+        offsets, mask = _tile(image + program, block + program, n, B, C, N, CHANNELS_LAST, T, T)
         square = tl.arange(0, T)[:, None] * T + tl.arange(0, T)[None, :]
-        tl.store(out + square, tl.where(inside, at, -1))
+        tl.store(out + square, tl.where(mask, offsets, -1))
 
 
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -74,7 +74,7 @@ def test_in_the_interpreter():
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """Fresh memory holds NaN, so that an element that is not written is seen."""
+    """Fill new memory with NaN, so that elements that are not written are noticed."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -82,7 +82,7 @@ def _poisoned():
 
 @pytest.fixture(autouse=True)
 def _rounding(monkeypatch):
-    """The interpreter cuts bfloat16 off where a GPU rounds it: let it round."""
+    """Make the interpreter round to bfloat16, as a GPU does, where it truncates."""
     if not INTERPRETED:
         return
     from triton.runtime import interpreter
@@ -100,10 +100,10 @@ def _rounding(monkeypatch):
 
 @pytest.fixture
 def split(monkeypatch):
-    """Tiles so small, and programs so many, that rows are split into stretches."""
-    monkeypatch.setattr(walks, "TILE", 256)
-    monkeypatch.setattr(walks, "RUN", 16)
-    monkeypatch.setattr(walks, "PROGRAMS", 10**6)
+    """Tiles so small, and programs so many, that their positions are split."""
+    monkeypatch.setattr(kernel_file, "TILE", 256)
+    monkeypatch.setattr(kernel_file, "RUN", 16)
+    monkeypatch.setattr(kernel_file, "PROGRAMS", 10**6)
 
 
 class Call:
@@ -128,7 +128,7 @@ class Call:
         self.a, self.b, self.L = (torch.randn(channels).to(DEVICE, wide) for _ in range(3))
 
     def check(self, name, *arguments):
-        """Hold the pass ``name`` against its plain form, each of its results."""
+        """Compare each result of the pass ``name`` with its plain form."""
         fast = getattr(kernels, name)(*arguments)
         plain = getattr(eager, name)(*arguments)
         truth = getattr(eager, name)(*map(_exact, arguments))
@@ -145,7 +145,7 @@ class Call:
             assert not wrong, f"{name}, result {i}: {wrong}"
 
     def check_all(self):
-        """Every pass, with all that may be given."""
+        """Check every pass, with all optional arguments."""
         x, y, dy, p = self.x, self.y, self.dy, self.pivot
         self.check("moments", x, p)
         self.check("affine", x, p, self.A, self.D, self.shortcut, True)
@@ -154,7 +154,7 @@ class Call:
         self.check_activated("silu")  # which has no corners
 
     def check_activated(self, activation):
-        """The passes through an activation, with all that may be given."""
+        """Check the passes with an activation, with all optional arguments."""
         normed = self.x, self.pivot, self.a, self.b
         self.check("pooled", *normed, activation)
         self.check("activate", *normed, self.S, activation)
@@ -195,9 +195,9 @@ def test_every_type_layout_and_shape(shape, type_, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 @pytest.mark.parametrize("channels", [3, 8])
-def test_rows_split_into_stretches(channels, type_, layout, split):
+def test_rows_split(channels, type_, layout, split):
     call = Call((2, channels, 5, 13), type_, layout)
-    assert walks._walk(call.x).sizes["stretches"] > 2
+    assert kernel_file._launch(call.x).sizes["splits"] > 2
     call.check_all()
 
 
@@ -209,9 +209,9 @@ def test_double_precision_stays_double(layout, split):
 
 @runs
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_more_stretches_than_are_added_at_once(layout, split):
+def test_more_splits_than_are_added_at_once(layout, split):
     call = Call((2, 3, 24, 25), torch.float32, layout)
-    assert walks._walk(call.x).sizes["stretches"] > 32
+    assert kernel_file._launch(call.x).sizes["splits"] > 32
     call.check("moments", call.x, call.pivot)
     call.check("grad_scale", call.dy, call.y, call.x, call.pivot)
     call.check("grad_pooled", call.dy, call.x, call.pivot, call.a, call.b, "silu", True)
@@ -219,14 +219,14 @@ def test_more_stretches_than_are_added_at_once(layout, split):
 
 @runs
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("stretches", "tiles"), [(1, 13), (4, 4)])
-def test_a_walk_of_several_tiles(stretches, tiles, layout, split, monkeypatch):
-    """And of two blocks of rows."""
-    monkeypatch.setattr(walks, "STRETCHES", stretches)
+@pytest.mark.parametrize(("splits", "tiles"), [(1, 13), (4, 4)])
+def test_a_launch_of_several_tiles(splits, tiles, layout, split, monkeypatch):
+    """The launch also has two blocks of rows."""
+    monkeypatch.setattr(kernel_file, "SPLITS", splits)
     call = Call((1, 32, 14, 14), torch.float32, layout)
-    walk = walks._walk(call.x)
-    assert (walk.sizes["stretches"], walk.sizes["tiles"]) == (stretches, tiles)
-    assert walk.grid == (2 * stretches,)
+    launch = kernel_file._launch(call.x)
+    assert (launch.sizes["splits"], launch.sizes["tiles"]) == (splits, tiles)
+    assert launch.grid == (2 * splits,)
     call.check_all()
 
 
@@ -281,7 +281,7 @@ def test_every_form_through_an_activation(full, pivot, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_its_corners(activation, layout):
-    """Where u is exact: at multiples of a half."""
+    """At multiples of a half u is exact."""
     c = Call((2, 5, 5, 7), torch.float32, layout)
     c.x.copy_((8 * c.x).round())
     c.pivot.zero_()
@@ -306,7 +306,7 @@ def test_every_activation_and_its_corners(activation, layout):
 @runs
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 def test_the_gradient_of_a_relu_is_pytorchs(type_):
-    """Where y or dy is infinite or NaN: g, and, as every channel holds one number, the sums."""
+    """Check g for infinite or NaN y and dy, and the sums, since each channel has one number."""
     y, dy, g = (v.to(DEVICE, type_)[None, :, None] for v in corners.of("relu"))
     got, S1, S2 = kernels.grad_scale(dy, y, torch.ones_like(y), None)
     torch.testing.assert_close(got, g, rtol=0, atol=0, equal_nan=True)
@@ -481,13 +481,13 @@ def test_it_says_why_it_cannot_run(monkeypatch):
 
 @pytest.fixture(scope="module")
 def hopper():
-    """Runs a function in a process where Triton believes that it has a Hopper GPU."""
+    """Run a function in a process where Triton believes that it has a Hopper GPU."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
 def _on_hopper():
-    """The kernels' module, as it is on a machine with such a GPU."""
+    """Return the module of the kernels as on a machine with such a GPU."""
     from triton.backends.compiler import GPUTarget
 
     driver = mock.Mock(**{"get_current_target.return_value": GPUTarget("cuda", 90, 32)})
@@ -501,11 +501,11 @@ def _on_hopper():
 
 
 MAPS = {"x", "y", "dy", "dx", "g", "shortcut"}
-SIZES = {"B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step", "S_step"}
+SIZES = {"B", "C", "N", "tiles", "splits", "A_stride", "D_stride", "E_stride", "S_stride"}
 
 
 def _reads_and_writes(kernel, constants):
-    """How many instructions of a kernel read ("ld") or write ("st") how many bytes at once."""
+    """Count the loads ("ld") and stores ("st") of a kernel by their number of bytes."""
     kernels = _on_hopper()
     from triton.compiler import ASTSource
 
@@ -546,7 +546,7 @@ def _reads_and_writes(kernel, constants):
     ids=["256 channels last", "24 channels last", "56x56 contiguous"],
 )
 def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, reads, writes, walk, hopper):
-    constants = dict(zip(("CHANNELS_LAST", "UNIT", "R_TILE", "N_TILE"), walk, strict=True))
+    constants = dict(zip(("CHANNELS_LAST", "MULTIPLE", "R_TILE", "N_TILE"), walk, strict=True))
     constants |= {"RELU": True, "ACTIVATION": "silu"}
     found = hopper(_reads_and_writes, kernel, constants)
     a_map = 2  # 16 elements of 2 bytes
@@ -556,7 +556,7 @@ def test_maps_are_moved_sixteen_bytes_at_a_time(kernel, reads, writes, walk, hop
 
 
 def _traced(shape, dynamic):
-    """What of each kernel is written, in the graph that torch.compile makes of all passes."""
+    """Return what each kernel writes in the graph that torch.compile makes of all passes."""
     kernels = _on_hopper()
     from torch._dynamo.backends.common import aot_autograd
     from torch._dynamo.exc import BackendCompilerFailed
@@ -595,20 +595,20 @@ def _traced(shape, dynamic):
 @without_gpu
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_torch_compile_sees_through_the_passes(dynamic, hopper):
-    """One graph, in which PyTorch knows that a kernel writes its results and nothing else."""
+    """There is one graph, in which PyTorch knows that a kernel writes only its results."""
     assert hopper(_traced, (2, 24, 14, 14), dynamic) == [
         ("_moments", {"sums", "squares"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
         ("_affine", {"y"}),
         ("_grad_scale", {"g", "S1", "S2"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
         ("_pooled", {"sums"}),
-        ("_sum_stretches", {"first_sums"}),
+        ("_sum_splits", {"first_sums"}),
         ("_activate", {"y"}),
         ("_grad_pooled", {"S1", "S2", "ds", "C1", "C2"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
-        ("_sum_stretches", {"first_sums", "second_sums"}),
-        ("_sum_stretches", {"first_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums", "second_sums"}),
+        ("_sum_splits", {"first_sums"}),
         ("_grad_activate", {"dx"}),
         ("_grad_affine", {"dx"}),
     ]

@@ -1,1 +1,1 @@
-"""Networks made fast and changed in nothing: a TorchDynamo backend of tails on the passes."""
+"""Acceleration of networks without changing their results: tails on the streaming passes."""

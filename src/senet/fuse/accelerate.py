@@ -27,26 +27,27 @@ def accelerate(
 ) -> Acceleration:
     """Make ``model`` run its SE blocks and residual tails on the streaming passes.
 
-    The network stays what it is: its class, parameters, state dict, hooks and results. TorchDynamo
-    captures what it does when it is called, and again when something that the capture relied upon
-    has changed: a mode, a hook, a module, a flag. ``torch.compile(model, backend="senet")`` does
-    the same to a network that it wraps. Copies and pickles of the network are plain. Where another
-    tool traces, exports or transforms the network, that sees the network as it was written.
+    The class, parameters, state dict, hooks and results of the network stay the same. TorchDynamo
+    captures what the network does when it is called, and again when something that the capture
+    relied upon has changed: a mode, a hook, a module, a flag.
+    ``torch.compile(model, backend="senet")`` does the same for a network that it wraps. Copies and
+    pickles of the network are plain. A tool that traces, exports or transforms the network sees it
+    as it was written.
 
     Args:
-        model: any network; it is called, not any part of it.
-        example: an input. With it the network is captured now, in evaluation, and the report is
-            complete; without it, when it is called.
+        model: any network, which must be called as a whole.
+        example: an input. With it the network is captured immediately, in evaluation, and the
+            report is complete; without it, when the network is called.
         inplace: accelerate ``model`` itself; otherwise a copy, which is the report's ``model``.
-        undo: make it plain again instead.
-        options: of the backend :func:`~senet.fuse.backend.senet`.
+        undo: make the network plain again instead.
+        options: options of the backend :func:`~senet.fuse.backend.senet`.
 
     Returns:
-        What is found, what runs on the passes, and what is left alone and why; printing it shows
-        all, and it grows as the network is used.
+        A report of what was found, what runs on the passes, and what is left alone and why. Print
+        it to see everything; it grows as the network is used.
 
     Raises:
-        ValueError: if the network is a ScriptModule, which PyTorch has compiled already.
+        ValueError: if the network is a ScriptModule, which PyTorch has already compiled.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
@@ -74,7 +75,7 @@ def accelerate(
 
 
 class _Accelerated:
-    """What an accelerated network calls in place of its own forward."""
+    """The function that an accelerated network calls instead of its own forward."""
 
     def __init__(self, model: nn.Module, options: Mapping[str, Any] | None) -> None:
         self.model = model
@@ -85,7 +86,7 @@ class _Accelerated:
 
         try:
             self.run = captured(model, backend)
-        except RuntimeError as error:  # a Python that TorchDynamo does not know, or it is disabled
+        except RuntimeError as error:  # TorchDynamo is disabled, or does not support this Python
             self.run = model._call_impl
             self.report.stays_plain(str(error).splitlines()[0])
 
@@ -105,7 +106,7 @@ class _Accelerated:
 
 
 def _hide_from_torchscript(model: nn.Module) -> None:
-    """``torch.jit.script`` reads every attribute of a module, and cannot read this one."""
+    """Hide an attribute from ``torch.jit.script``, which reads all and cannot read this one."""
     kept: Any = getattr(model, _IGNORED, [])
     setattr(model, _IGNORED, list({*kept, "_compiled_call_impl", _IGNORED}))
 
@@ -114,7 +115,7 @@ _IGNORED = "__jit_ignored_attributes__"
 
 
 def _try(model: nn.Module, example: Tensor) -> None:
-    """Call the network in evaluation, and leave it as it was."""
+    """Call the network in evaluation, then restore its modes."""
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():

@@ -1,8 +1,8 @@
-"""The TorchDynamo backend ``senet``: what ``torch.compile(model, backend="senet")`` runs.
+"""The TorchDynamo backend ``senet``, which ``torch.compile(model, backend="senet")`` runs.
 
 TorchDynamo captures what a network does as graphs of functions, with guards on everything that the
-capture relied upon; tails of these graphs are put on the passes, and the rest stays eager PyTorch,
-or goes on to inductor.
+capture relied upon. The backend puts the tails of these graphs on the passes; the rest stays eager
+PyTorch or is compiled by inductor.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def senet(
     """Put the tails of a captured graph on the passes.
 
     Args:
-        gm: a graph that TorchDynamo captured; it is changed in place.
-        inputs: examples of its inputs.
-        options: ``rest``, what runs all that is not in a tail: ``"eager"`` or ``"inductor"``. By
-            default inductor on a GPU, and on the CPU eager PyTorch.
-        model: the network that is captured, whole or in part, for the paths of its tails.
-        found: is told of the tails.
+        gm: a graph captured by TorchDynamo; it is changed in place.
+        inputs: example inputs.
+        options: ``rest``, what runs everything outside the tails: ``"eager"`` or ``"inductor"``;
+            by default inductor on a GPU and eager PyTorch on the CPU.
+        model: the network that is captured, wholly or partly, for the paths of its tails.
+        found: called with the findings about the tails.
 
     Raises:
         ValueError: if an option is unknown.
@@ -77,16 +77,15 @@ def _rest(options: Mapping[str, Any], inputs: Sequence[Any]) -> str:
 
 
 def _parts(gm: fx.GraphModule) -> list[fx.GraphModule]:
-    """The graph, and those that are called in it: what is checkpointed."""
+    """Return the graph and the graphs called in it, which are checkpointed."""
     return [part for part in gm.modules() if isinstance(part, fx.GraphModule)]
 
 
 def _guard_hooks() -> None:
-    """Have the graph captured again when a hook comes to a module that had none.
+    """Add guards so that the graph is captured again when a module gets its first hook.
 
-    TorchDynamo looks at hooks as it captures, and leaves out the guards on those that are not
-    there, unless a setting of the whole process says otherwise. Here they are put in for this
-    capture alone.
+    TorchDynamo reads hooks while it captures, and omits guards on modules without hooks unless a
+    setting of the whole process requires them. This adds them for this capture only.
     """
     context = TracingContext.try_get()
     if context is None:
@@ -98,7 +97,7 @@ def _guard_hooks() -> None:
 
 
 def _honour_checkpoints(gm: fx.GraphModule) -> None:
-    """Where eager PyTorch runs the rest, it also does the checkpointing that the graph asks for."""
+    """Apply the activation checkpointing of the graph where eager PyTorch runs the rest."""
     asked = [n for n in gm.graph.nodes if n.target is tag_activation_checkpoint]
     for node in asked:
         with gm.graph.inserting_before(node):
@@ -118,10 +117,10 @@ def _is_of_a_module(node: Any) -> bool:
 
 
 def _checkpointed(held: list[bool], part: fx.GraphModule, *args: Any, **options: Any) -> Any:
-    """Run ``part`` without keeping its maps.
+    """Run ``part`` without saving its maps.
 
-    What is ``held``, the parameters and buffers, stays anyway. It is not an input of the
-    checkpoint, as it is not in the network: a buffer that counts batches is written inside.
+    The ``held`` arguments, parameters and buffers, stay in memory anyway. They are not inputs of
+    the checkpoint, as in the network: a buffer that counts batches is written inside.
     """
 
     def run(*maps: Any) -> Any:

@@ -1,11 +1,11 @@
-"""A pointwise convolution and its tail in inference, the gate known before the convolution runs.
+"""Pointwise convolutions and their tails in inference, with gates known before the convolution.
 
-With u = W h + b the squeeze of u is W meanₙ h + b: the gate needs h alone, which has fewer channels
-than u. Where a map has many more positions than h has channels, s goes into the weights,
+With u = W h + b the squeeze of u is W meanₙ h + b: the gate needs only h, which has fewer channels
+than u. If a map has many more positions than h has channels, s is multiplied into the weights,
 
     y = relu((s W) h + s b + shortcut),
 
-so that no pass over u is left: SE costs one reading of h and some copies of W.
+so that no pass over u remains: SE costs one reading of h and some copies of W.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from senet.graph.value import tensor_of
 from senet.graph.words import convolution_arguments
 from senet.ops.gate import Gate, gated_tail, gates_of, rescale
 
-# Positions for each channel of h from which a copy of the weights costs less than a pass over u.
+# The positions per channel of h from which a copy of the weights costs less than a pass over u.
 POSITIONS = 16
 
 
 class GatedConvolution(nn.Module):
-    """y = relu(s u + shortcut) with u = W h + b, and gates s of its mean over space.
+    """The map y = relu(s u + shortcut) with u = W h + b and the gates s of its mean over space.
 
     Args:
         convolution: W and b.
-        gate: the layers, of the mean of u.
+        gate: the layers, applied to the mean of u.
         relu: whether a ReLU ends the tail.
-        overwrites: whether y may be written where the shortcut is.
+        overwrites: whether y may overwrite the shortcut.
     """
 
     def __init__(self, convolution: Convolution, gate: Gate, relu: bool, overwrites: bool) -> None:
@@ -57,7 +57,7 @@ class GatedConvolution(nn.Module):
         return self._with_gates_inside(h, s, shortcut)
 
     def _with_gates_inside(self, h: Tensor, s: Tensor, shortcut: Tensor) -> Tensor:
-        """Image by image, each with weights of its own."""
+        """Run image by image, each with its own weights."""
         W, b = self.convolution.weight, self.convolution.bias
         maps = [
             convolve(
@@ -75,10 +75,10 @@ class GatedConvolution(nn.Module):
 
 
 def put_gates_early(gm: fx.GraphModule) -> None:
-    """Make pointwise convolutions and the tails that they end in :class:`GatedConvolution`.
+    """Replace pointwise convolutions and their tails by :class:`GatedConvolution`.
 
     Args:
-        gm: of :func:`~senet.graph.export.exported`, rewritten; it is changed in place.
+        gm: the result of :func:`~senet.graph.export.exported`, rewritten; it is changed in place.
     """
     place = {node: k for k, node in enumerate(gm.graph.nodes)}
     for tail in [node for node in gm.graph.nodes if node.target is gated_tail]:
@@ -101,7 +101,7 @@ def put_gates_early(gm: fx.GraphModule) -> None:
 
 
 def _is_pointwise(conv: Any) -> bool:
-    """Whether ``conv`` is a 1×1 convolution of constant weights whose map only the tail reads."""
+    """Whether ``conv`` is a 1×1 convolution with constant weights whose map only the tail reads."""
     if conv.target is not F.conv2d or len(conv.users) != 1:
         return False
     _, weight, bias, stride, padding, _, groups = convolution_arguments(conv)

@@ -1,4 +1,4 @@
-"""A network for inference alone: nothing is captured and nothing compiled while it runs."""
+"""Networks for inference only, which run without capturing or compiling anything."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from senet.ops.activated import act_squeeze
 from senet.ops.gate import gated_tail
 from senet.ops.tail import norm_squeeze
 
-# Numbers of the largest map of as many images as are worked at a time. Their maps stay in the
-# caches, and the allocator keeps smaller pieces of memory: `python -m benchmarks.models.frozen`.
+# The size, in numbers, of the largest map of the images that run together. Their maps stay in the
+# caches, and the allocator reuses smaller blocks: `python -m benchmarks.models.frozen`.
 PIECE = 1 << 22
 
 
@@ -36,21 +36,21 @@ def for_inference(
     """Return a network that computes what ``model`` computes in evaluation, and faster.
 
     ``model`` is exported once. Norms are folded into convolutions, whose weights are packed, with
-    additions and activations inside; a tail with an SE block is a single call, written where its
-    map was. Large batches are worked a few images at a time, where each image is on its own. The
-    result holds its own copy of the weights, and needs neither ``model`` nor a compiler.
+    additions and activations inside; a tail with an SE block is a single call that overwrites its
+    map. Large batches run a few images at a time if images do not depend on each other. The result
+    holds its own copy of the weights, and needs neither ``model`` nor a compiler.
 
     Args:
-        model: takes one tensor, ``[B, ...]``; it is left as it was.
-        example: an input. By default two images of the size that the network says it is made for
+        model: a network of one tensor, ``[B, ...]``; it is not changed.
+        example: an input. By default two images of the size that the network declares
             (``preprocessing``, or timm's ``default_cfg``), else of 224 pixels.
-        dtype: to compute in, such as ``torch.bfloat16``; by default that of the weights. Inputs
-            and outputs keep theirs.
+        dtype: the type to compute in, such as ``torch.bfloat16``; by default that of the weights.
+            Inputs and outputs keep theirs.
         any_size: whether inputs may have other sizes than the example, as far as the network
-            allows it; without, the export of some networks is much faster.
+            allows it; without it the export of some networks is much faster.
 
     Raises:
-        ValueError: if torch.export cannot follow the network, or it takes no such input.
+        ValueError: if torch.export cannot follow the network, or it does not accept the example.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
@@ -60,12 +60,12 @@ def for_inference(
         True
     """
     if isinstance(model, Frozen):
-        raise ValueError("the network was made by for_inference already")
+        raise ValueError("the network was already made by for_inference")
     if dtype is not None:
         model = copy.deepcopy(model).to(dtype)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     example = _example(model) if example is None else example
-    if len(example) == 1:  # sizes of 1 are special to torch.export
+    if len(example) == 1:  # torch.export specialises sizes of 1
         example = torch.cat((example, example))
     gm = exported(model, example.to(like.device, like.dtype), any_size)
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
@@ -83,16 +83,16 @@ def for_inference(
 class Frozen(nn.Module):
     """A network that :func:`for_inference` made.
 
-    It is called as the network was, on batches of any size, by any number of threads; it can be
-    copied, pickled and moved. It cannot be trained: it has buffers and no parameters.
+    It is called like the original network, on batches of any size, from any number of threads; it
+    can be copied, pickled and moved. It cannot be trained: it has buffers and no parameters.
 
     Attributes:
         graph: the calls.
-        sizes: of an input; ``None`` where more than one will do.
-        guards: what must hold of these.
-        dtype: that it computes in.
-        growth: how many times as many numbers as the input the largest map has; 0 where the images
-            of a batch are not worked apart.
+        sizes: the sizes of an input; ``None`` where any size is possible.
+        guards: the condition on these sizes.
+        dtype: the type that it computes in.
+        growth: the size of the largest map relative to the input; 0 if the images of a batch may
+            depend on each other.
     """
 
     def __init__(self, graph: fx.GraphModule, x: Tensor, guards: str, largest: float) -> None:
@@ -109,7 +109,7 @@ class Frozen(nn.Module):
         """Return what the network returns for ``x``.
 
         Raises:
-            ValueError: if ``x`` is not such an input, or is to have a gradient.
+            ValueError: if ``x`` does not fit, or requires a gradient.
         """
         self._check(x)
         with torch.no_grad():
@@ -133,7 +133,7 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def _pieces(self, x: Tensor) -> int:
-        """How many pieces, of about as many images each, to work one after the other."""
+        """Return the number of pieces of about equal size into which to split the batch."""
         return max(math.ceil(self.growth * x.numel() / PIECE), 1) if self.growth else 1
 
     def _check(self, x: Tensor) -> None:
@@ -164,7 +164,7 @@ class Frozen(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Has a pickled graph call our functions, as it did, and not look into them."""
+    """Keeps our functions as single calls when a pickled graph is traced again."""
 
     def __init__(self) -> None:
         ours = norm_squeeze, act_squeeze, scaled, activated, squeezed, mean_before, gated_tail
@@ -172,7 +172,7 @@ class _Tracer(fx.Tracer):
 
 
 def _own(gm: fx.GraphModule) -> fx.GraphModule:
-    """The graph with copies of the tensors that it reads, and nothing else."""
+    """Return the graph with copies of the tensors that it reads, and nothing else."""
     gm.graph.eliminate_dead_code()
     root, names = nn.Module(), dict[str, str]()
     for node in gm.graph.nodes:
@@ -188,7 +188,7 @@ def _own(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def _example(model: nn.Module) -> Tensor:
-    """Two images of the size that the network is made for."""
+    """Return two images of the size that the network declares."""
     known: Any = getattr(model, "preprocessing", None)
     config: Any = getattr(model, "default_cfg", None) or getattr(model, "pretrained_cfg", None)
     if known is not None:
@@ -212,7 +212,7 @@ def _known(size: Any) -> int:
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """The outputs of several batches as those of one."""
+    """Join the outputs of several batches into those of one."""
     if len(pieces) == 1:
         return pieces[0]
     leaves, spec = zip(*(tree_flatten(piece) for piece in pieces), strict=True)

@@ -1,4 +1,4 @@
-"""Batch norms of an exported graph folded into the convolutions before them."""
+"""Folding of the batch norms of an exported graph into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from senet.graph.words import CONVOLUTION_ARGUMENTS, convolution_arguments
 
 
 def fold_norms(gm: fx.GraphModule) -> None:
-    """Make each convolution and its batch norm one convolution, if nobody else reads between them.
+    """Fold each batch norm into its convolution, if nothing else reads the map between them.
 
     With a = γ/σ, batch norm of W ∗ x + b is (a W) ∗ x + a (b − μ) + β.
 
     Args:
-        gm: of :func:`~senet.graph.export.exported`; it is changed in place.
+        gm: the result of :func:`~senet.graph.export.exported`; it is changed in place.
     """
     for node in list(gm.graph.nodes):
         if is_batch_norm(node) and not learns(node):
@@ -47,7 +47,7 @@ def _fold(gm: fx.GraphModule, conv: fx.Node, norm: dict[str, Any]) -> None:
 
 
 def _number(gm: fx.GraphModule, node: Any, otherwise: float) -> Tensor:
-    """A constant of the graph, in double precision."""
+    """Return a constant of the graph in double precision."""
     if node is None:
         return torch.tensor(otherwise, dtype=torch.float64)
     return attribute(gm, node.target).detach().double()

@@ -1,9 +1,9 @@
-"""Convolutions for inference: weights packed once, the addition and the activation inside.
+"""Convolutions for inference, with weights packed once and the addition and activation inside.
 
-oneDNN, which runs PyTorch's convolutions on the CPU, wants weights in an order of its own and puts
-them into it at every call. Here that is done once. It also adds a shortcut and applies an
-activation while a result is still in the registers. The operators are those that inductor calls,
-and private to PyTorch: where they are missing, the convolution is PyTorch's public one.
+oneDNN, which runs PyTorch's convolutions on the CPU, reorders the weights at every call; here that
+is done once. It also adds a shortcut and applies an activation while the result is still in
+registers. The operators are those that inductor calls and are private to PyTorch: where they are
+missing, PyTorch's public convolution runs instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from senet.graph.words import ACTIVATIONS, SUMS, convolution_arguments
 from senet.ops import activation as activations
 from senet.ops.gate import gated_tail
 
-# As oneDNN names them, with the bounds that one of them takes.
+# The names of activations in oneDNN, and their bounds.
 _AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
     None: ("none", [None]),
     "relu": ("relu", [None]),
@@ -32,14 +32,14 @@ _AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
 
 
 class Convolution(nn.Module):
-    """y = f(W ∗ x + b + shortcut), of two-dimensional maps.
+    """The convolution y = f(W ∗ x + b + shortcut) of two-dimensional maps.
 
     Args:
         weight: W, ``[C, C'/groups, kH, kW]``.
         bias: b, ``[C]``, or ``None``.
-        stride: as those of :class:`torch.nn.Conv2d`, and so padding, dilation, groups.
+        stride: like padding, dilation and groups, as in :class:`torch.nn.Conv2d`.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
-        overwrites: whether y may be written where the shortcut is.
+        overwrites: whether y may overwrite the shortcut.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Convolution(nn.Module):
         )
 
     def _order(self, x: Tensor) -> Tensor:
-        """The weights in the order for inputs like ``x``: one for an image, another for several."""
+        """Return the weights reordered for inputs like ``x``: for one image, or for several."""
         version, weight = self._packed.get(len(x) == 1, (-1, self.weight))
-        if version != self.weight._version:  # the first time, or other weights were loaded
+        if version != self.weight._version:  # the first call, or new weights were loaded
             stride, padding, dilation, groups = self.options
             order = _operators._reorder_convolution_weight
             weight = order(self.weight, padding, stride, dilation, groups, x.shape)
@@ -82,7 +82,7 @@ class Convolution(nn.Module):
         return weight
 
     def can_pack(self, x: Tensor) -> bool:
-        """Whether :func:`convolve` takes ``x`` and the weights."""
+        """Whether :func:`convolve` accepts ``x`` and the weights."""
         return x.is_cpu and x.dtype == self.weight.dtype and can_convolve(x.dtype)
 
     def _plain(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
@@ -98,7 +98,7 @@ class Convolution(nn.Module):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the packed weights, which are packed again where they are needed."""
+        """Return the state without the packed weights, which are packed again when needed."""
         return {**self.__dict__, "_packed": {}}
 
     def extra_repr(self) -> str:
@@ -118,12 +118,12 @@ def convolve(
 
     Args:
         x: map ``[B, C', H, W]``, float32 or bfloat16, on the CPU.
-        weight: W, packed or as it is.
+        weight: W, packed or not.
         bias: b.
         options: stride, padding, dilation and groups.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
         shortcut: of the shape of the result.
-        overwrites: whether the result is to be written where the shortcut is.
+        overwrites: whether the result overwrites the shortcut.
     """
     stride, padding, dilation, groups = options
     layer = weight, bias, padding, stride, dilation, groups
@@ -152,10 +152,10 @@ _operators: Any = torch.ops.mkldnn
 
 
 def pack_convolutions(gm: fx.GraphModule) -> None:
-    """Make every two-dimensional convolution of the graph a :class:`Convolution`.
+    """Replace every two-dimensional convolution of the graph by a :class:`Convolution`.
 
     Args:
-        gm: of :func:`~senet.graph.export.exported`; it is changed in place.
+        gm: the result of :func:`~senet.graph.export.exported`; it is changed in place.
     """
     place = {node: k for k, node in enumerate(gm.graph.nodes)}
     for conv in [node for node in gm.graph.nodes if node.target is F.conv2d]:
@@ -188,7 +188,7 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
 
 
 def _shortcut(chain: list[fx.Node]) -> fx.Node | None:
-    """The map that is added to what a convolution makes, where nothing else happens to that."""
+    """Return the map that is added to the output of a convolution, if that is its only use."""
     conv = chain[-1]
     user = _only_user(conv)
     if user is None or user.target not in SUMS or user.kwargs or len(user.args) != 2:
@@ -202,12 +202,12 @@ def _shortcut(chain: list[fx.Node]) -> fx.Node | None:
 
 
 def is_last(x: fx.Node, user: fx.Node, place: dict[fx.Node, int]) -> bool:
-    """Whether nobody reads ``x`` after ``user``; ``place`` is that of the nodes in the graph."""
+    """Whether nothing reads ``x`` after ``user``; ``place`` is the order of the nodes."""
     return all(place[other] <= place[user] for other in x.users)
 
 
 def is_fresh(node: fx.Node) -> bool:
-    """Whether ``node`` makes a map of its own, which is no view and no caller's."""
+    """Whether the map of ``node`` is new: neither a view nor an input."""
     return node.op == "call_module" or node.target in (F.conv2d, gated_tail)
 
 

@@ -1,4 +1,4 @@
-"""What `accelerate` found in a network, what it did with that, and what it left alone and why."""
+"""The report of `accelerate`: what it found, what it changed, and what it left alone and why."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Acceleration(Report):
     """The report of an accelerated network, which grows as the network is used.
 
     A network is captured when it is called, and again for another mode or kind of input and after
-    an edit. What is reported of a graph is what the capture says that put most on the passes.
+    an edit. The report of a graph is that of the capture with the most tails on the passes.
 
     Attributes:
-        captures: number of captures so far.
+        captures: the number of captures so far.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -25,11 +25,11 @@ class Acceleration(Report):
 
     @property
     def graphs(self) -> int:
-        """Number of graphs: more than one where TorchDynamo cannot follow the network."""
+        """The number of graphs: more than one if TorchDynamo cannot capture the network whole."""
         return len(self._best)
 
     def add_capture(self, code: int, findings: list[Finding]) -> None:
-        """Take in the tails of a capture of that code; of one code there may be several modules."""
+        """Add the tails of a capture of a code object, which several modules may share."""
         self.captures += 1
         graph = code, findings[0].path if findings else ""
         if _done(findings) >= _done(self._best.get(graph, [])):

@@ -1,7 +1,7 @@
-"""A captured graph, with its tails on the passes.
+"""The rewriting of a captured graph, which puts its tails on the passes.
 
-Where a batch norm stood, the squeeze is taken; where the tail ended, the output is written. What
-stands between, the gate, stays as it is.
+The squeeze replaces the batch norm, and the scale replaces the end of the tail. The gate between
+them is not changed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from senet.ops.tail import Squeezed, mean_after, norm_scale, norm_squeeze
 
 
 def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[Finding]:
-    """Put the tails of ``gm`` on the passes, in place, and say where they are.
+    """Put the tails of ``gm`` on the passes, in place, and return the findings.
 
     Args:
-        gm: a graph that TorchDynamo captured.
-        names: of the modules, see :func:`~senet.graph.where.path_of`.
+        gm: a graph captured by TorchDynamo.
+        names: the paths of the modules, see :func:`~senet.graph.where.path_of`.
     """
     findings = []
     made: dict[fx.Node, fx.Node] = {}
@@ -53,12 +53,12 @@ def rewrite(gm: fx.GraphModule, names: Mapping[str, str] | None = None) -> list[
 
 
 def _is_inference(t: Tail) -> bool:
-    """Whether nothing is to be learnt of ``t``: no gradient, no statistics of a batch."""
+    """Whether ``t`` needs neither gradients nor statistics of the batch."""
     return not torch.is_grad_enabled() and (t.norm is None or not learns(t.norm))
 
 
 def _why_not(t: Tail, whole: bool) -> str:
-    """Why ``t`` is left as it is; empty where it is not. ``whole``: it could be a single call."""
+    """Return why ``t`` is left alone, else ``""``. ``whole``: it could be a single call."""
     x = tensor_of(t.x)
     assert x is not None
     if backend.pays(x, numbers(x), gate=t.gate is not None, whole=whole):
@@ -77,9 +77,9 @@ def _replace(
     """Put ``t`` on the passes.
 
     Args:
-        graph: is changed.
+        graph: the graph, which is changed.
         t: a tail of it.
-        gate: its layers and their calls, where the tail is to be a single call.
+        gate: the layers of the gate and their calls, if the tail becomes a single call.
         made: the squeezes and outputs of earlier tails.
     """
     x: Any = made.get(t.x, t.x)
@@ -104,7 +104,7 @@ def _replace(
 def _put_pair(
     graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, made: dict[fx.Node, fx.Node]
 ) -> fx.Node:
-    """Put the squeeze where the tail began, and the scale where it ends, the gate between them."""
+    """Put the squeeze at the start of the tail and the scale at its end, around the gate."""
     inplace, spends = _may_overwrite(t), _may_spend_gradient(t)
     with graph.inserting_before(t.chain[0]):
         if t.activation is None:
@@ -124,7 +124,7 @@ def _put_pair(
 
 
 def _put_whole(graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, gate: Gate) -> fx.Node:
-    """Put the whole tail, its gate included, where it ends."""
+    """Put the whole tail, including its gate, at its end."""
     with graph.inserting_before(t.chain[0]):
         mean = _mean_before(graph, t) if t.activation is None else None
     with graph.inserting_before(t.end):
@@ -133,10 +133,10 @@ def _put_whole(graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, gate: Gate) 
 
 
 def _may_overwrite(t: Tail) -> bool:
-    """Whether nobody but the tail reads its map: in inference it can be written over.
+    """Whether the tail may overwrite its map in inference: nothing else reads it.
 
-    A convolution has just made it, so that it is no view and no caller's; and a tail that is
-    written where its map was spares memory that the system would have to hand out, page by page.
+    The map is the output of a convolution, so it is neither a view nor an input. Overwriting it
+    saves memory, which the system would have to provide page by page.
     """
     if torch.is_grad_enabled() or t.x.target not in CONVOLUTION_ARGUMENTS:
         return False
@@ -144,9 +144,9 @@ def _may_overwrite(t: Tail) -> bool:
 
 
 def _may_spend_gradient(t: Tail) -> bool:
-    """Whether nobody can keep the gradient of the tail's map: no caller, no hook, no view.
+    """Whether nothing can keep the gradient of the tail's map: no caller, no hook, no view.
 
-    Where others get the same gradient as well, the backward sees that when it runs.
+    If others get the same gradient as well, the backward detects that when it runs.
     """
     return all(
         user.target in CONVOLUTION_ARGUMENTS or user.target in (*SUMS, *_TAILS)
@@ -155,9 +155,9 @@ def _may_spend_gradient(t: Tail) -> bool:
 
 
 def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
-    """In inference the mean after a 1×1 convolution may be taken before it, where that is cheaper.
+    """Compute the mean after a 1×1 convolution before it, in inference, if that is cheaper.
 
-    In bottlenecks it reads a quarter of the channels. With C' = C/4 it pays from about B·N = C on:
+    In bottlenecks this reads a quarter of the channels. With C' = C/4 it pays from about B·N = C:
     ``python -m benchmarks.ops.early``.
     """
     conv = t.x
@@ -175,15 +175,15 @@ def _mean_before(graph: fx.Graph, t: Tail) -> fx.Node | None:
 
 
 def mean_before(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """:func:`mean_after` the 1×1 convolution of these parameters."""
+    """Call :func:`mean_after` with the parameters of a 1×1 convolution."""
     return mean_after(h, weight.flatten(1), bias)
 
 
 def _make_linear(graph: fx.Graph) -> None:
-    """Make the layers of gates linear ones: convolutions of maps that have a single position.
+    """Replace convolutions of maps with a single position, the layers of gates, by linear layers.
 
-    PyTorch's convolution takes two to five times as long for them, in training. For a single image
-    it does not, and is left: ``python -m benchmarks.ops.layers``.
+    PyTorch's convolution takes two to five times as long for them in training. For a single image
+    it does not, and is not replaced: ``python -m benchmarks.ops.layers``.
     """
     for node in graph.nodes:
         if node.target not in CONVOLUTION_ARGUMENTS:
@@ -198,7 +198,7 @@ def _make_linear(graph: fx.Graph) -> None:
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of a map ``[B, C, 1, …]`` with a kernel of size 1."""
+    """Return the convolution of a map ``[B, C, 1, …]`` with a kernel of size 1."""
     y = F.linear(x.flatten(1), weight.flatten(1), bias)
     return y.reshape(y.shape + (1,) * (x.dim() - 2))
 
@@ -214,7 +214,7 @@ def _put_squeeze(graph: fx.Graph, z: fx.Node, h: fx.Node) -> fx.Node:
 
 
 def squeezed(h: Squeezed | Activated, dims: int, dtype: torch.dtype) -> Tensor:
-    """z with so many dimensions of 1 behind it, in the type that the network took the mean in."""
+    """Return z with ``dims`` trailing dimensions of 1, in the type of the network's own mean."""
     assert h.z is not None
     return h.z.to(dtype).reshape(h.z.shape + (1,) * dims)
 
@@ -222,17 +222,17 @@ def squeezed(h: Squeezed | Activated, dims: int, dtype: torch.dtype) -> Tensor:
 def scaled(
     h: Squeezed, s: Tensor | None, shortcut: Tensor | None, relu: bool, *options: bool
 ) -> Tensor:
-    """:func:`norm_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
+    """Call :func:`norm_scale` with gates in the shape of a network, ``[B, C, 1, …]``."""
     return norm_scale(h, None if s is None else _flat(s, h.x), shortcut, relu, *options)
 
 
 def activated(h: Activated, s: Tensor | None, inplace: bool) -> Tensor:
-    """:func:`act_scale` with gates as they stand in a network, ``[B, C, 1, …]``."""
+    """Call :func:`act_scale` with gates in the shape of a network, ``[B, C, 1, …]``."""
     return act_scale(h, None if s is None else _flat(s, h.x), inplace)
 
 
 def _flat(s: Tensor, x: Tensor) -> Tensor:
-    """Gates as ``[B, C]``."""
+    """Return gates as ``[B, C]``."""
     if s.shape[:2] != x.shape[:2]:
         s = s.expand(*x.shape[:2], *s.shape[2:])
     return s.flatten(1)

@@ -1,4 +1,4 @@
-"""Whether a network keeps the images of a batch apart, so that a batch may be worked in pieces."""
+"""A test of whether the images of a batch are independent, so that a batch may be split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from senet.graph.match import learns
 from senet.graph.value import fixed, tensor_of, value_of
 
 _aten = torch.ops.aten
-# Functions whose first argument has images in its first dimension, as their result has, and which
-# look at one image at a time; all other arguments are weights and numbers.
+# Functions of one image at a time, whose first argument and result have the images in their first
+# dimension; all other arguments are weights and numbers.
 _ONE_BY_ONE = {
     *(F.conv1d, F.conv2d, F.conv3d, F.linear, F.batch_norm, torch.unsqueeze, torch.squeeze),
     *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.flatten),
@@ -23,7 +23,7 @@ _ONE_BY_ONE = {
     *(_aten.upsample_nearest2d.vec, _aten.upsample_bilinear2d.vec, _aten.upsample_bicubic2d.vec),
     *(_aten.pad.default, _aten.constant_pad_nd.default, _aten.pixel_shuffle.default, "expand"),
 }  # fmt: skip
-# Functions of a map, and the place of the dimensions that they mix or cut.
+# Functions of a map, and the index of the argument with the dimensions that they mix or cut.
 _ALONG = {
     **dict.fromkeys((torch.mean, _aten.sum.dim_IntList, _aten.amax.default), 1),
     **dict.fromkeys((_aten.slice.Tensor, _aten.select.int, _aten.flip.default), 1),
@@ -38,12 +38,12 @@ _POINTWISE = {
 
 
 def keeps_images_apart(graph: fx.Graph) -> bool:
-    """Whether each image of the output is made of that image of the input alone.
+    """Whether each image of the output depends on that image of the input only.
 
-    Only what is known to be so counts: what is not known may look at all images.
+    Unknown functions are assumed to depend on all images.
 
     Args:
-        graph: of :func:`~senet.graph.export.exported`.
+        graph: the result of :func:`~senet.graph.export.exported`.
     """
     x = next(node for node in graph.nodes if node.op == "placeholder")
     images = tensor_of(x).shape[0]  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ def keeps_images_apart(graph: fx.Graph) -> bool:
         if node.op in ("placeholder", "get_attr") or _is_size(node):
             continue
         if not any(n in batches or _is_size(n) for n in node.all_input_nodes):
-            continue  # made of weights alone
+            continue  # depends on weights only
         if not _looks_at_one(node, batches) or not _has_images(value_of(node), images):
             return False
         batches.add(node)
@@ -64,14 +64,10 @@ def keeps_images_apart(graph: fx.Graph) -> bool:
 
 
 def _looks_at_one(node: fx.Node, batches: set[fx.Node]) -> bool:
-    """Whether ``node`` makes each image of those of the same place in ``batches``."""
+    """Whether each image of ``node`` depends on the same image of ``batches`` only."""
     given = [n for n in node.all_input_nodes if n in batches]
     target: Any = node.target
-    if target in (
-        torch.reshape,
-        torch.flatten,
-        "expand",
-    ):  # which keep the images, as their result is to show
+    if target in (torch.reshape, torch.flatten, "expand"):  # the shape of the result is checked
         return given == [node.args[0]]
     if any(_is_size(n) for n in node.all_input_nodes):
         return False
@@ -92,7 +88,7 @@ def _looks_at_one(node: fx.Node, batches: set[fx.Node]) -> bool:
 
 
 def _mixes(node: fx.Node, place: int) -> bool:
-    """Whether ``node`` may be along the first dimension, that of the images."""
+    """Whether ``node`` may act along the first dimension, that of the images."""
     value = tensor_of(node.all_input_nodes[0])
     dims = node.args[place] if len(node.args) > place else 0
     if value is None or node.kwargs:
@@ -102,7 +98,7 @@ def _mixes(node: fx.Node, place: int) -> bool:
 
 
 def _lines_up(operand: fx.Node, result: fx.Node, batch: bool) -> bool:
-    """Whether the images of an operand are those of the result, or it is the same for all."""
+    """Whether an operand has the images of the result, or is the same for all images."""
     a, y = tensor_of(operand), tensor_of(result)
     if a is None or y is None:
         return False

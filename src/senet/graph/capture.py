@@ -1,4 +1,4 @@
-"""How a network is captured: TorchDynamo, called for one network, and out of other tools' way."""
+"""The capture of one network by TorchDynamo, which does not interfere with other tools."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.overrides import _get_current_function_mode_stack
 
 LIMIT = 64
-"""Captures of a network, for different modes, sizes and edits, before it runs as plain PyTorch."""
+"""Maximum captures of a network, for modes, sizes and edits; then it runs as plain PyTorch."""
 
 
 def captured(model: nn.Module, backend: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what calls ``model`` as TorchDynamo captures it, each graph compiled by ``backend``.
+    """Return a function that calls ``model`` captured by TorchDynamo, compiled by ``backend``.
 
-    TorchDynamo keeps what it captured with the code that it captured, and so many captures of one
-    code: each network gets a code of its own. And it does not look into a container of PyTorch's at
-    the top, such as ``nn.Sequential``, but does from a function.
+    TorchDynamo stores captures with the code object that it captured, up to a limit, so each
+    network gets its own code object. It does not capture a container of PyTorch, such as
+    ``nn.Sequential``, at the top, but does so from a function.
 
     Raises:
         RuntimeError: if TorchDynamo does not run here.
@@ -43,7 +43,7 @@ _TAKES_LIMIT = "recompile_limit" in inspect.signature(torch.compile).parameters
 
 
 def is_watched(model: nn.Module) -> bool:
-    """Whether another tool reads or transforms what runs: it is to see ``model`` as written."""
+    """Whether another tool traces or transforms the call, and so must see ``model`` as written."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
@@ -56,9 +56,9 @@ def is_watched(model: nn.Module) -> bool:
 
 
 def _has_gradient_hooks(model: nn.Module) -> bool:
-    """Whether a module is watched in the backward.
+    """Whether a module has hooks for the backward.
 
-    TorchDynamo cannot capture that, and having met it once, it does not try that code again.
+    TorchDynamo cannot capture them, and does not try that code again after it has failed once.
     """
     pending: list[nn.Module | None] = [model]
     while pending:
@@ -73,7 +73,7 @@ def _has_gradient_hooks(model: nn.Module) -> bool:
 
 @contextmanager
 def as_written(model: nn.Module) -> Iterator[None]:
-    """Run ``model`` as it was written inside; afterwards it is accelerated again, if it was."""
+    """Run ``model`` as written inside the context; afterwards restore its acceleration."""
     call, model._compiled_call_impl = model._compiled_call_impl, None
     try:
         yield

@@ -1,9 +1,9 @@
-"""What may move past what: which storages a node of a graph writes.
+"""The storages that a node of a graph writes, which determine what may move past what.
 
-A captured graph is not functional: there are in-place operations, and views of what they write. A
-tail on the passes reads its inputs later than the operations that it replaces did, so nothing in
-between may write them. What an operation writes is PyTorch's to say: the node is run again on its
-stand-ins, without numbers, and the schemas of the operators that it calls are read.
+A captured graph is not functional: it has in-place operations, and views of what they write. A tail
+on the passes reads its inputs later than the operations that it replaces, so nothing in between may
+write them. PyTorch defines what an operation writes: the node is run again on fake tensors, and the
+schemas of the operators that it calls are inspected.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.utils._pytree import tree_leaves
 from senet.graph.value import value_of
 
 ANYTHING = None
-"""What is not known writes anything."""
+"""The writes of an unknown operation."""
 
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 def storages(nodes: Iterable[Any]) -> set[int] | None:
-    """The storages of the values of ``nodes``; ``None`` if one cannot be told."""
+    """Return the storages of the values of ``nodes``; ``None`` if one is unknown."""
     found: set[int] = set()
     for leaf in tree_leaves([value_of(n) for n in nodes if isinstance(n, fx.Node)]):
         if isinstance(leaf, Tensor):
@@ -37,10 +37,10 @@ def storages(nodes: Iterable[Any]) -> set[int] | None:
 
 
 def writes(node: fx.Node) -> set[int] | None:
-    """The storages that ``node`` writes; :data:`ANYTHING` if that cannot be told."""
+    """Return the storages that ``node`` writes; :data:`ANYTHING` if they are unknown."""
     if node.op in ("placeholder", "get_attr", "output"):
         return set()
-    if _are(_NUMBERS, value_of(node)):  # sizes, and what is computed of them
+    if _are(_NUMBERS, value_of(node)):  # sizes, and numbers computed from them
         return set()
     if not _are(Tensor, value_of(node)):  # a mode is entered or left, ...
         return ANYTHING
@@ -49,7 +49,7 @@ def writes(node: fx.Node) -> set[int] | None:
     try:
         with torch.no_grad(), mode:
             _call(node, args, kwargs)
-    except Exception:  # what cannot be run on stand-ins may do anything
+    except Exception:  # a node that does not run on fake tensors may write anything
         return ANYTHING
     return mode.found
 
@@ -61,7 +61,7 @@ def undisturbed(reads: Iterable[Any], first: fx.Node, last: fx.Node, but: set[fx
         reads: nodes whose values are read.
         first: where they are read in the graph.
         last: where they are to be read.
-        but: nodes between them that will not be run.
+        but: nodes between them that will not run.
     """
     read = storages(reads)
     if read is None:
@@ -77,7 +77,7 @@ def undisturbed(reads: Iterable[Any], first: fx.Node, last: fx.Node, but: set[fx
 
 
 class _Writes(TorchDispatchMode):
-    """Notes the storages of all arguments that operators say they write."""
+    """Records the storages of all arguments that operators declare to write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Writes(TorchDispatchMode):
 
 
 _BATCH_NORMS = [torch.ops.aten.native_batch_norm.default, torch.ops.aten.cudnn_batch_norm.default]
-"""Their schemas do not say that they move the running statistics."""
+"""Operators whose schemas omit that they write the running statistics."""
 
 
 def _call(node: fx.Node, args: Any, kwargs: Any) -> None:

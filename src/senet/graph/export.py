@@ -1,6 +1,6 @@
-"""A network as torch.export sees it, in evaluation, spelled as TorchDynamo spells what it captures.
+"""The graph of torch.export in evaluation, with the functions that TorchDynamo's graphs have.
 
-The graph is functional: nothing in it writes what something else reads. It holds for batches of any
+The graph is functional: no node writes what another reads. It holds for batches of any
 size and, as far as the network allows, for images of any size.
 """
 
@@ -45,7 +45,7 @@ _SPELLED: dict[Any, Callable[..., Any]] = {
     _aten.squeeze.dims: torch.squeeze,
     _aten.squeeze.dim: torch.squeeze,
 }
-# What an operation that writes its first argument computes.
+# The functional form of operations that write their first argument.
 _PURE = {
     _aten.relu_.default: _aten.relu.default,
     _aten.silu_.default: _aten.silu.default,
@@ -56,26 +56,26 @@ _PURE = {
     _aten.add_.Tensor: _aten.add.Tensor,
     _aten.mul_.Tensor: _aten.mul.Tensor,
 }
-# What leaves its argument as it is, in evaluation.
+# Operations that are the identity in evaluation.
 _SAME = (
     *(_aten.clone.default, _aten.detach.default, _aten.alias.default, _aten.contiguous.default),
     *(_aten.dropout.default, _aten.feature_dropout.default),
 )
 _NORM = _aten._native_batch_norm_legit_no_training.default
-_END = 2**63 - 1  # where a slice without an end has it
+_END = 2**63 - 1  # the end of a slice without one
 
 
 def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.GraphModule:
     """Return the graph of ``model`` in evaluation, whose parameters and buffers it shares.
 
     Args:
-        model: takes one tensor, ``[B, ...]``; it is left as it was.
+        model: a network of one tensor, ``[B, ...]``; it is not changed.
         example: an input, with at least two images.
         any_size: whether to keep the sizes of images open, not only their number. Where padding
             depends on the size, as TensorFlow's does, an export with open sizes takes minutes.
 
     Raises:
-        ValueError: if PyTorch cannot export the network; the message says what stands in the way.
+        ValueError: if PyTorch cannot export the network; the message says why.
     """
     sizes = dict.fromkeys([0, *range(2, example.dim() if any_size else 0)], Dim.AUTO)
     modes = {module: module.training for module in model.modules()}
@@ -88,7 +88,7 @@ def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.Gra
                 gm = program.module(check_guards=False)
             if written := sorted(program.graph_signature.buffers_to_mutate.values()):
                 raise ValueError(f"it writes {', '.join(written)} in evaluation")
-    except Exception as error:  # a network may hold anything
+    except Exception as error:  # a network may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"torch.export cannot follow {type(model).__name__}: {reason}") from error
     finally:
@@ -99,7 +99,7 @@ def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.Gra
 
 
 def guards_of(gm: fx.GraphModule) -> str:
-    """Return what must hold of the sizes of an input for the graph to be what the network does."""
+    """Return the condition on the sizes of an input under which the graph is correct."""
     x = next(node.meta["val"] for node in gm.graph.nodes if node.op == "placeholder")
     return x.fake_mode.shape_env.produce_guards_expression([x])
 
@@ -107,8 +107,8 @@ def guards_of(gm: fx.GraphModule) -> str:
 def holds(guards: str, shape: torch.Size) -> bool:
     """Whether ``guards`` hold for inputs of this shape.
 
-    A single image is looked at as two are: torch.export takes a size of 1 for a special one, which
-    for the number of images it is not.
+    A single image is checked as two: torch.export specialises sizes of 1, which the number of
+    images does not need.
     """
     x = torch.empty(max(shape[0], 2), *shape[1:], device="meta")
     return ShapeEnv().evaluate_guards_expression(guards, [x])
@@ -116,7 +116,7 @@ def holds(guards: str, shape: torch.Size) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what PyTorch says of sizes that it cannot bound, and of its own old names."""
+    """Silence PyTorch's messages about unbounded sizes and its own deprecated names."""
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -129,10 +129,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _makes_pure(graph: fx.Graph) -> bool:
-    """Replace operations that write by those that do not; whether no other operation writes.
+    """Replace in-place operations by functional ones; return whether no others remain.
 
-    That is the same where a map that is written is nobody's: just made, no view of another map, and
-    not read afterwards. PyTorch can do it for every graph, and takes as long as for the export.
+    This is valid if the written map is new, not a view, and not read afterwards. PyTorch can do it
+    for every graph, but takes as long as for the export.
     """
     fresh: set[fx.Node] = set()
     read: dict[fx.Node, int] = {}
@@ -144,7 +144,7 @@ def _makes_pure(graph: fx.Graph) -> bool:
         if schema is None:
             continue
         if node.target is _aten.batch_norm.default and node.args[5] and node.args[3] is not None:
-            return False  # its schema does not say that it moves the running statistics
+            return False  # its schema omits that it writes the running statistics
         if schema.is_mutable:
             x = node.args[0]
             if node.target not in _PURE or x not in fresh or read[x] > place:
@@ -153,13 +153,13 @@ def _makes_pure(graph: fx.Graph) -> bool:
             fresh.add(node)
         elif all(result.alias_info is None for result in schema.returns):
             fresh.add(node)
-        else:  # a view: neither it nor what it is of may be written
+        else:  # a view: neither it nor its base may be written
             fresh.difference_update(node.all_input_nodes)
     return True
 
 
 def _spell(gm: fx.GraphModule) -> None:
-    """Write the calls of ATen as those of PyTorch's functions, which the matcher knows."""
+    """Replace the calls of ATen by those of PyTorch's functions, which the matcher knows."""
     graph = gm.graph
     fake = next(n.meta["val"].fake_mode for n in graph.nodes if n.op == "placeholder")
     for node in list(graph.nodes):
@@ -196,13 +196,13 @@ def _spell_norm(node: fx.Node) -> None:
 
 
 def _takes_all(node: fx.Node) -> bool:
-    """Whether a slice takes all there is."""
+    """Whether a slice is the identity."""
     start, end, step = [*node.args[2:], *(None, None, 1)[len(node.args) - 2 :]]
     return (start or 0, end or _END, step) == (0, _END, 1)
 
 
 def attribute(root: nn.Module, path: Any) -> Any:
-    """Return what the dotted ``path`` leads to in ``root``."""
+    """Return the attribute of ``root`` at the dotted ``path``."""
     *modules, name = path.split(".")
     for module in modules:
         root = getattr(root, module)

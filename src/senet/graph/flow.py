@@ -1,7 +1,7 @@
-"""What one forward pass does with its maps: which call made each, and which calls took it.
+"""The maps of one forward pass: which call made each, and which calls read it.
 
-The pass is run on images and watched, not traced: control flow, functions and methods are seen as
-they happen, whoever wrote the network. A module may be watched from outside, as one call.
+The pass runs on images and is recorded, not traced, so control flow, functions and methods of any
+network are seen as they happen. A module may be recorded as a single call.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass(eq=False)
 class Value:
-    """A tensor between two changes of it: what an operation in place leaves is another value.
+    """A tensor between two changes of it: an in-place operation makes another value.
 
     Attributes:
         tensor: the tensor itself.
-        maker: the call that it came out of; ``None`` for parameters, images, and what was made
-            where nobody watched.
-        users: the calls that took it.
-        returned: whether the network gives it to its caller.
+        maker: the call that made it; ``None`` for parameters, images, and tensors made inside a
+            unit.
+        users: the calls that read it.
+        returned: whether the network returns it.
     """
 
     tensor: Tensor
@@ -36,14 +36,14 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """One call of a function of PyTorch, or of a module that was watched from outside.
+    """One call of a function of PyTorch, or of a module that is recorded as a single call.
 
     Attributes:
-        function: what was called.
-        args: what it was given.
-        kwargs: what it was given by name.
+        function: the function or module.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
         inputs: the tensors among these.
-        outputs: the tensors that came out.
+        outputs: the tensors that it returned.
     """
 
     function: Any
@@ -58,7 +58,7 @@ class Call:
 
 
 class Flow(TorchFunctionMode):
-    """The calls of a forward pass, in their order; see :func:`flow_of`."""
+    """The calls of a forward pass, in order; see :func:`flow_of`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Flow(TorchFunctionMode):
         self._inside = 0
 
     def value(self, tensor: Tensor) -> Value:
-        """Return what is known of ``tensor``, as it is after the latest call."""
+        """Return the value of ``tensor`` after the latest call."""
         return self._latest.setdefault(id(tensor), Value(tensor))
 
     def calls_of(self, function: Any) -> list[Call]:
@@ -102,12 +102,12 @@ class Flow(TorchFunctionMode):
 
 
 def flow_of(model: nn.Module, x: Tensor, units: Iterable[nn.Module] = ()) -> Flow:
-    """Run ``model`` once on ``x``, and note its calls.
+    """Run ``model`` once on ``x``, and record its calls.
 
     Args:
-        model: any network, in the mode in which it is to be seen.
+        model: any network, in the mode to record.
         x: its input.
-        units: modules that are one call each, whatever they do inside.
+        units: modules that are recorded as one call each.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Sigmoid())

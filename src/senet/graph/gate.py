@@ -1,4 +1,4 @@
-"""Gates of the usual form in a captured graph: one layer or two, and a sigmoid."""
+"""Gates of the usual form in a captured graph: one or two layers and a sigmoid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHAPING = (
 def usual_gate(t: Tail) -> tuple[Gate, list[fx.Node]] | None:
     """Return the layers of the gate of ``t``, and all calls from the squeeze to the gate.
 
-    ``None`` if the gate is anything else, or somebody reads what it computes on its way.
+    ``None`` if the gate has another form, or something else reads its intermediate values.
     """
     if t.gate is None or t.squeeze is None:
         return None
@@ -55,7 +55,7 @@ def usual_gate(t: Tail) -> tuple[Gate, list[fx.Node]] | None:
 
 
 def _chain(t: Tail) -> list[fx.Node] | None:
-    """The calls behind the squeeze, up to the gate, if each feeds the next one and no other."""
+    """Return the calls from the squeeze to the gate, if each is read by the next one only."""
     chain: list[fx.Node] = []
     node: Any = t.gate
     while node is not t.squeeze:
@@ -67,7 +67,7 @@ def _chain(t: Tail) -> list[fx.Node] | None:
 
 
 def _layer(call: Any) -> tuple[tuple[Any, Any] | None, fx.Node | None]:
-    """The weight and bias of the layer that is called on a single position, and its input."""
+    """Return weight and bias of a layer that is called on a single position, and its input."""
     node = _before_shaping(call)
     if node is None:
         return None, None
@@ -87,7 +87,7 @@ def _layer(call: Any) -> tuple[tuple[Any, Any] | None, fx.Node | None]:
 
 
 def _fit(t: Tail, first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
-    """Whether the layers go from all channels of the map to all of them."""
+    """Whether the layers map all channels of the map to all channels."""
     x, w1, w2 = tensor_of(t.x), tensor_of(first[0]), tensor_of(second[0])
     assert x is not None
     assert w2 is not None
@@ -98,7 +98,7 @@ def _fit(t: Tail, first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
 
 
 def _before_shaping(node: Any) -> fx.Node | None:
-    """What ``node`` is a view of, all of whose dimensions but the first two are 1."""
+    """Return the node that ``node`` reshapes, if all dimensions but the first two are 1."""
     while isinstance(node, fx.Node) and node.target in _SHAPING:
         made, of = tensor_of(node), tensor_of(node.args[0])
         if made is None or of is None or not same_shape(made.shape[:2], of.shape[:2]):

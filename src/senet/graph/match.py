@@ -1,12 +1,12 @@
-"""How a tail is found in a captured graph.
+"""The matcher, which finds tails in a captured graph.
 
     batch norm → [activation] → [mean over space → anything → product with the map]
                → [+ shortcut] → [ReLU]
 
-The matcher knows functions, not modules. It follows a map from the norm on as long as nobody else
-uses it; so whatever stands between the mean over space and the product depends on nothing else of
-the map. A node that only asks for the shape of the map does not count as a user. Where a map stands
-there anyway, the part from the mean on is a tail too, and the map may have any other users.
+The matcher knows functions, not modules. It follows a map from the norm on while the map has no
+other user, so whatever is between the mean over space and the product depends on nothing else of
+the map. A node that only reads the shape of the map does not count as a user. The part from the
+mean on is a tail too if a map is in memory anyway, and then the map may have other users.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _SHAPES = ("size", "dim", "numel")
 
 @dataclass
 class Tail:
-    """A chain of calls that the passes can stand for.
+    """A chain of calls that the passes can replace.
 
     Attributes:
-        x: what it reads.
-        norm: the call of batch norm; ``None`` where a map that stands there is squeezed.
+        x: its input.
+        norm: the call of batch norm; ``None`` if a map is squeezed without one.
         activation: the name of the activation between norm and squeeze, or ``None``.
         squeeze: the call whose result is the mean over space; ``None`` without a gate.
-        gate: s, all of whose spatial dimensions are 1.
-        addition: the call that adds the shortcut, and the place of that among its arguments.
+        gate: s, with spatial dimensions of 1.
+        addition: the call that adds the shortcut, and the index of that among its arguments.
         relu: whether a ReLU ends it.
         end: the call whose result is that of the tail.
-        chain: all calls that the tail stands for, in their order.
+        chain: all calls that the tail replaces, in order.
     """
 
     x: fx.Node
@@ -60,16 +60,16 @@ class Tail:
 
     @property
     def shortcut(self) -> Any:
-        """What is added, or ``None``."""
+        """The map that is added, or ``None``."""
         return None if self.addition is None else self.addition[0].args[self.addition[1]]
 
     def take(self, *nodes: fx.Node) -> None:
-        """Go on to the last of ``nodes``."""
+        """Extend the tail to the last of ``nodes``."""
         self.chain += nodes
         self.end = nodes[-1]
 
     def __str__(self) -> str:
-        """Name its parts.
+        """Return the names of its parts.
 
         Example:
             >>> node = fx.Graph().placeholder("x")
@@ -88,12 +88,12 @@ class Tail:
 
 
 def tails(graph: fx.Graph) -> list[Tail]:
-    """Find the tails of ``graph``, in its order; no call is in two of them."""
+    """Return the tails of ``graph``, in its order; no call is in two of them."""
     squeezes = {ways[0]: ways[1:] for node in graph.nodes if (ways := _way_to(node))}
     found = [t for node in graph.nodes if is_batch_norm(node) and (t := _from_norm(node, squeezes))]
     taken = {t.squeeze for t in found}
     found += [t for x, way in squeezes.items() if way[-1] not in taken and (t := _from_map(x, way))]
-    # Where two meet in an addition, the one with a gate takes it, or the first.
+    # An addition of two tails belongs to the one with a gate, or to the first.
     used: set[fx.Node] = set()
     kept = []
     for t in sorted(found, key=lambda t: t.squeeze is None):
@@ -105,7 +105,7 @@ def tails(graph: fx.Graph) -> list[Tail]:
 
 
 def is_batch_norm(node: fx.Node) -> bool:
-    """Whether ``node`` calls batch norm on a map, with one number a channel of all that it has."""
+    """Whether ``node`` calls batch norm on a map, with arrays of one number per channel."""
     if node.target is not F.batch_norm:
         return False
     given = norm_arguments(node)
@@ -128,13 +128,13 @@ _BATCH_NORM = inspect.signature(F.batch_norm)
 
 
 def learns(norm: fx.Node) -> bool:
-    """Whether the batch decides the statistics in this call of batch norm."""
+    """Whether this call of batch norm uses the statistics of the batch."""
     given = norm_arguments(norm)
     return bool(given["training"]) or given["running_mean"] is None
 
 
 def asks_shape(node: fx.Node, x: fx.Node) -> bool:
-    """Whether ``node`` takes only the shape of ``x``.
+    """Whether ``node`` reads only the shape of ``x``.
 
     Example:
         >>> graph = fx.Graph()
@@ -150,7 +150,7 @@ def asks_shape(node: fx.Node, x: fx.Node) -> bool:
 
 
 def _from_norm(norm: fx.Node, squeezes: dict[fx.Node, Any]) -> Tail | None:
-    """Follow the map that a batch norm makes."""
+    """Return the tail that starts at a batch norm, or ``None``."""
     t = Tail(norm_arguments(norm)["input"], norm, norm, chain=[norm])
     user = _only_user(norm)
     if user is not None and (name := _activation(user)) is not None:
@@ -165,12 +165,12 @@ def _from_norm(norm: fx.Node, squeezes: dict[fx.Node, Any]) -> Tail | None:
 
 
 def _from_map(x: fx.Node, way: tuple[fx.Node, ...]) -> Tail | None:
-    """Follow a map that stands there, from its mean over space on."""
+    """Return the tail that starts at the squeeze of a map without batch norm, or ``None``."""
     t = Tail(x, None, x)
     _take_gate(t, x, way)
-    if t.squeeze is None or t.end.target in INPLACE:  # others may see the map
+    if t.squeeze is None or t.end.target in INPLACE:  # other users may read the map
         return None
-    if _has_gradient(t.end) and not _has_gradient(t.gate):  # PyTorch would not keep the map
+    if _has_gradient(t.end) and not _has_gradient(t.gate):  # PyTorch would not save the map
         return None
     _take_addition(t)
     _take_relu(t)
@@ -178,7 +178,7 @@ def _from_map(x: fx.Node, way: tuple[fx.Node, ...]) -> Tail | None:
 
 
 def _way_to(z: fx.Node) -> tuple[fx.Node, ...] | None:
-    """The map whose mean over all space ``z`` is, and the calls from it to ``z``."""
+    """Return the map whose mean over all space is ``z``, and the calls from it to ``z``."""
     if not (z.target in _MEANS or z.target in _POOLS) or not z.args:
         return None
     way = [z]
@@ -199,7 +199,7 @@ def _way_to(z: fx.Node) -> tuple[fx.Node, ...] | None:
 
 
 def _dims(mean: fx.Node) -> set[int] | None:
-    """The dimensions that a mean is over."""
+    """Return the dimensions of a mean."""
     args: Any = mean.args
     dims: Any = args[1] if len(args) > 1 else mean.kwargs.get("dim")
     if isinstance(dims, int):
@@ -212,7 +212,7 @@ def _dims(mean: fx.Node) -> set[int] | None:
 
 
 def _take_gate(t: Tail, u: fx.Node, way: tuple[fx.Node, ...]) -> None:
-    """The squeeze of ``u``, and its product with what is made of it."""
+    """Extend the tail by the squeeze of ``u`` and the product of ``u`` with its gate."""
     for product in _users(u):
         gate = _factor(product, u)
         if gate is None:
@@ -226,7 +226,7 @@ def _take_gate(t: Tail, u: fx.Node, way: tuple[fx.Node, ...]) -> None:
 
 
 def _factor(product: fx.Node, u: fx.Node) -> fx.Node | None:
-    """What ``u`` is multiplied with by ``product``."""
+    """Return the factor of ``u`` in ``product``."""
     if product.target not in PRODUCTS or len(product.args) != 2 or product.kwargs:
         return None
     a, b = product.args
@@ -237,7 +237,7 @@ def _factor(product: fx.Node, u: fx.Node) -> fx.Node | None:
 
 
 def _is_gate(s: fx.Node, u: fx.Node) -> bool:
-    """Whether ``s`` has at most one number an image and channel of ``u``."""
+    """Whether ``s`` has at most one number per image and channel of ``u``."""
     gate, x = tensor_of(s), tensor_of(u)
     assert x is not None
     return (
@@ -268,7 +268,7 @@ def _take_addition(t: Tail) -> None:
     a, b = user.args
     ours = 0 if a is t.end else 1
     shortcut = user.args[1 - ours]
-    if a is b or (user.target in INPLACE and ours != 0):  # the shortcut may be somebody's
+    if a is b or (user.target in INPLACE and ours != 0):  # the shortcut may have other readers
         return
     if _alike(user, t.x) and _alike(shortcut, t.x):
         t.addition = user, 1 - ours
@@ -283,14 +283,14 @@ def _take_relu(t: Tail) -> None:
 
 
 def _activation(node: fx.Node) -> str | None:
-    """The name of the activation that ``node`` is."""
+    """Return the name of the activation that ``node`` calls."""
     if node.target is F.hardtanh and tuple(node.args[1:3]) == (0.0, 6.0):
         return "relu6"
     return ACTIVATIONS.get(node.target)
 
 
 def _users(node: fx.Node) -> list[fx.Node]:
-    """Those that use more than the shape of ``node``."""
+    """Return the users of more than the shape of ``node``."""
     return [user for user in node.users if not asks_shape(user, node)]
 
 
@@ -300,7 +300,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _alike(node: Any, other: fx.Node) -> bool:
-    """Whether two maps have one shape, type and device."""
+    """Whether two maps have the same shape, type and device."""
     a, b = tensor_of(node), tensor_of(other)
     if a is None or b is None:
         return False
@@ -313,10 +313,10 @@ def _has_gradient(node: Any) -> bool:
 
 
 def _lies_as_written(t: Tail) -> bool:
-    """Whether the result has the layout that the passes give it: that of the map, if it is dense.
+    """Whether the result has the layout that the passes give it: that of the map, if dense.
 
-    Not so where a shortcut of another layout stands first in an addition. What follows may rely on
-    the layout, as a view does.
+    A shortcut of another layout that comes first in an addition determines the layout instead.
+    Later nodes, such as views, may rely on the layout.
     """
     x, y = tensor_of(t.x), tensor_of(t.end)
     assert x is not None
@@ -327,7 +327,7 @@ def _lies_as_written(t: Tail) -> bool:
 
 
 def _runs_as_one(t: Tail) -> bool:
-    """Whether all that a tail reads is, at its end, what it was where the graph reads it."""
+    """Whether all inputs of a tail are still unchanged at its end."""
     inside = set(t.chain)
     first = t.chain[0].prev if t.norm is None else t.norm
     reads = [t.x] if t.norm is None else t.norm.all_input_nodes

@@ -1,4 +1,4 @@
-"""What an operation found in a network, what it changed, and what it left alone and why."""
+"""The report of an operation on a network: what it found, changed, and left alone and why."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Finding:
     """One place in a network.
 
     Attributes:
-        path: of the module, as ``named_modules`` gives it; empty for the network itself.
-        found: what is there.
-        done: what was done with it; empty where it was left alone.
-        why: it was left alone; empty where something was done.
+        path: the path of the module in ``named_modules``; empty for the network itself.
+        found: what was found there.
+        done: what was done with it; empty if it was left alone.
+        why: the reason for leaving it alone; empty if something was done.
     """
 
     path: str
@@ -27,12 +27,12 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings of one operation, in the order of the network; it prints itself.
+    """The findings of one operation, in the order of the network; ``str`` formats them.
 
     Attributes:
         title: what was done to which network.
         model: the network that was operated on.
-        findings: one a place.
+        findings: one per place.
     """
 
     title: str
@@ -62,10 +62,10 @@ class Report:
 
 
 def require_bare(model: nn.Module) -> None:
-    """Refuse what is wrapped for parallel training.
+    """Check that a network is not wrapped for parallel training.
 
     Raises:
-        ValueError: naming the wrapper, with the remedy.
+        ValueError: if it is; the message names the wrapper and the remedy.
     """
     for path, module in model.named_modules():
         wrapper = type(module).__name__

@@ -1,8 +1,8 @@
 """The forward of one module as a graph of calls of other modules, by symbolic tracing.
 
 Only the module's own forward is traced: the modules that it calls are single nodes, except those
-that are to be seen through. So a network is read block by block. A module whose control flow
-depends on its input has no graph, and is one node in the graph of what is around it.
+that are inlined. A network is thus read block by block. A module whose control flow depends on its
+input has no graph, and is one node in the graph of its parent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from senet.graph.words import called
 
 
 class UntraceableError(ValueError):
-    """Why the forward of a module has no graph."""
+    """The error of a module whose forward has no graph."""
 
 
 def _require_one_input(module: nn.Module) -> None:
@@ -31,7 +31,7 @@ def _require_one_input(module: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Sees through some modules, and traces a forward as a function of its first input alone."""
+    """Inlines some modules, and traces a forward as a function of its first input only."""
 
     def __init__(self, inline: Collection[str]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Tracer(fx.Tracer):
         return module_qualified_name not in self.inline
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        def one_input(root: nn.Module, x: Any) -> Any:  # whatever else it takes keeps its default
+        def one_input(root: nn.Module, x: Any) -> Any:  # other arguments keep their defaults
             return root.forward(x)
 
         return super().create_args_for_root(one_input, is_module, concrete_args)
@@ -53,10 +53,10 @@ def trace(
     """Return the graph of the forward of ``module``.
 
     Args:
-        module: is left as it was.
-        inline: paths of modules within it that are seen through.
-        modes: evaluation, training, or both, which must then be alike: what is rewritten runs in
-            both, and what is only read need not.
+        module: the module, which is not changed.
+        inline: the paths of modules within it to inline.
+        modes: evaluation, training, or both, whose graphs must then be equal: code that is
+            rewritten runs in both modes.
 
     Raises:
         UntraceableError: if its control flow depends on its input, or on its mode.
@@ -69,7 +69,7 @@ def trace(
     _require_one_input(module)
     inside = [module, *(module.get_submodule(path) for path in inline)]
     before = [m.training for m in inside]
-    # A forward is run on stand-ins, but what it counts in buffers of its own it counts for real.
+    # A forward runs on proxies, but its updates of its own buffers are real.
     buffers = [(b, b.clone()) for m in inside for b in m.buffers(recurse=False)]
     graphs = []
     try:
@@ -77,7 +77,7 @@ def trace(
             for m in inside:
                 m.training = mode
             graphs.append(_Tracer(inline).trace(module))
-    except Exception as error:  # user code is run on stand-ins, and may raise anything
+    except Exception as error:  # user code runs on proxies, and may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UntraceableError(f"its forward cannot be traced ({reason})") from error
     finally:
@@ -92,9 +92,9 @@ def trace(
 
 
 def only_user(node: fx.Node, module: nn.Module) -> fx.Node | None:
-    """Return the one node that takes the result of ``node``, past modules that do nothing.
+    """Return the only node that reads the result of ``node``, skipping identity modules.
 
-    ``None`` if there are several, or if the result is what the module returns.
+    ``None`` if there are several, or if the module returns the result.
     """
     while len(node.users) == 1:
         (user,) = node.users

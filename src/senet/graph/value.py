@@ -1,4 +1,4 @@
-"""What TorchDynamo knows of a node's value: its shape, type and storage, without numbers."""
+"""The value of a node as TorchDynamo knows it: shape, type and storage, without numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, fx
 
 
 def value_of(node: Any) -> Any:
-    """Return the value of ``node`` when the network was captured; ``None`` if unknown."""
+    """Return the fake value of ``node`` from the capture; ``None`` if unknown."""
     return node.meta.get("example_value") if isinstance(node, fx.Node) else None
 
 
 def tensor_of(node: Any) -> Tensor | None:
-    """Return the value of ``node`` where it is a tensor."""
+    """Return the value of ``node`` if it is a tensor, else ``None``."""
     value = value_of(node)
     return value if isinstance(value, Tensor) else None
 
@@ -26,7 +26,7 @@ def same_shape(a: Sequence[Any], b: Sequence[Any]) -> bool:
 
 
 def numbers(x: Tensor) -> int:
-    """Return how many numbers a map has; where sizes are symbols, the map that was captured."""
+    """Return the number of elements of a map; symbolic sizes count as captured."""
     return math.prod(_known(size) for size in x.shape)
 
 
@@ -35,5 +35,5 @@ def _known(size: Any) -> int:
 
 
 def fixed(size: Any) -> int | None:
-    """Return a size that is the same for every input; ``None`` if it is not."""
+    """Return a size if it is the same for every input, else ``None``."""
     return size if isinstance(size, int) else size.node.maybe_as_int()

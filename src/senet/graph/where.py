@@ -1,4 +1,4 @@
-"""From a node of a captured graph to the module that it came from."""
+"""The module that a node of a captured graph came from."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping
 
 from torch import fx, nn
 
-# Names of the network itself: the first part of every path that TorchDynamo notes.
+# The names of the network itself, with which every path of TorchDynamo starts.
 _ROOT = re.compile(r"^(L|G)\[[^\]]*\](\._modules)?|^self\b|^model\b")
 _ITEM = re.compile(r"(?:\._modules)?\[(['\"]?)([^'\"\]]+)\1\]")
 
 
 def names_of(model: nn.Module) -> dict[str, str]:
-    """Return the paths of all modules by what TorchDynamo knows them by."""
+    """Return the paths of all modules by TorchDynamo's keys for them."""
     return {str(id(module)): path for path, module in model.named_modules()}
 
 
 def path_of(node: fx.Node, names: Mapping[str, str] | None = None) -> str:
-    """Return the path of the module whose forward made ``node``; empty for the network's own.
+    """Return the path of the module whose forward made ``node``; empty for the network itself.
 
     Args:
-        node: of a captured graph.
-        names: of :func:`names_of`; without it paths begin at what was captured, which may be a part
-            of the network.
+        node: a node of a captured graph.
+        names: the result of :func:`names_of`; without it paths start at the captured module, which
+            may be a part of the network.
 
     Example:
         >>> node = fx.Graph().placeholder("x")
@@ -41,7 +41,7 @@ def path_of(node: fx.Node, names: Mapping[str, str] | None = None) -> str:
 
 
 def common(paths: list[str]) -> str:
-    """Return the module that all of ``paths`` lie in.
+    """Return the innermost module that contains all of ``paths``.
 
     Example:
         >>> common(["layer1.0.bn2", "layer1.0.se", "layer1.0"])

@@ -1,8 +1,8 @@
-"""What calls and modules are: products, sums, norms, convolutions, activations, by whoever's name.
+"""The recognition of calls and modules: products, sums, norms, convolutions, activations.
 
-What a rewritten graph relies upon is known by the very function (``PRODUCTS`` and the other sets of
-targets). What is only read, and believed after a trial, is known by its name: other projects define
-modules and functions of their own by the names that PyTorch uses.
+Code that rewrites a graph recognises functions by identity (``PRODUCTS`` and the other sets of
+targets). Code that only reads a network, and verifies its reading in a trial, recognises them by
+name, since other projects define modules and functions under the names that PyTorch uses.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ACTIVATIONS: dict[Any, str] = {
     F.silu: "silu",
     F.hardswish: "hardswish",
 }
-"""The activations that the passes compute on their way, and their names there."""
+"""The activations that the passes compute, and their names there."""
 
-# The first arguments of functions that hold weights, as PyTorch names them.
+# PyTorch's names for the first arguments of functions with weights.
 NORM_ARGUMENTS: dict[Any, tuple[str, ...]] = {
     F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias"),
     F.instance_norm: ("input", "running_mean", "running_var", "weight", "bias"),
@@ -69,7 +69,7 @@ LIKE_ACTIVATIONS = ("elu", "swish", "silu", "mish", "tanh", "sigmoid")
 NOTHING_IN_EVALUATION = ("identity", "drop", "stochasticdepth")
 KEEP_CHANNELS = (*LIKE_ACTIVATIONS, *NOTHING_IN_EVALUATION, "pool", "interpolate", "upsample")
 LOOK_AT_ALL = ("mean", "adaptive", "softmax", "matmul", "bmm", "attention")
-"""What mixes all positions of a map."""
+"""Operations that mix all positions of a map."""
 
 
 def convolution_arguments(node: fx.Node) -> tuple[Any, ...]:
@@ -96,7 +96,7 @@ def called(node: Any, module: nn.Module) -> nn.Module | None:
 
 
 def name_of(node: Any, module: nn.Module) -> str:
-    """Return what ``node`` calls, in one spelling for modules, functions and methods.
+    """Return the name of what ``node`` calls, in one spelling for modules, functions and methods.
 
     Example:
         >>> graph = fx.Graph()
@@ -127,7 +127,7 @@ def _calls(node: fx.Node, targets: tuple[Any, ...]) -> bool:
 
 
 def concatenated(node: Any) -> list[fx.Node]:
-    """Return the maps whose channels ``node`` puts one behind the other; none if it does not."""
+    """Return the maps whose channels ``node`` concatenates; an empty list if it does not."""
     if not isinstance(node, fx.Node) or node.target not in CONCATENATIONS:
         return []
     pieces: Any
@@ -137,31 +137,31 @@ def concatenated(node: Any) -> list[fx.Node]:
 
 
 def is_norm_module(module: nn.Module | None) -> bool:
-    """Whether it is a norm by channels, of batches, images or groups, of PyTorch's or another's."""
+    """Whether ``module`` is a norm per channel: batch, instance or group norm, of any library."""
     known = isinstance(module, _NormBase | nn.GroupNorm)
     return known or (module is not None and "BatchNorm" in type(module).__name__)
 
 
 def is_linear_norm(module: nn.Module | None) -> bool:
-    """Whether it is a norm without an activation of its own, as some of timm's have one."""
+    """Whether ``module`` is a norm without an activation inside, which some of timm's have."""
     return is_norm_module(module) and type(getattr(module, "act", nn.Identity())) is nn.Identity
 
 
 def is_pointwise(layer: nn.Module | None) -> bool:
-    """Whether it is a linear layer, or a convolution of one position and all channels."""
+    """Whether ``layer`` is linear, or a convolution with a kernel of size 1 and one group."""
     if isinstance(layer, CONVOLUTIONS):
         return layer.groups == 1 and all(k == 1 for k in layer.kernel_size)
     return isinstance(layer, nn.Linear)
 
 
 def taken_by(layer: nn.Module) -> int:
-    """Return the channels that a layer of :data:`LAYERS` takes."""
+    """Return the number of input channels of a layer of :data:`LAYERS`."""
     assert isinstance(layer.weight, torch.Tensor)
     return layer.weight.shape[1] * int(getattr(layer, "groups", 1))  # type: ignore[arg-type]
 
 
 def width(module: nn.Module | None, made: bool) -> int | None:
-    """Return the channels that a convolution or norm makes, or takes; ``None`` for others."""
+    """Return the output or input channels of a convolution or norm; ``None`` for others."""
     if isinstance(module, CONVOLUTIONS):
         return module.out_channels if made else module.in_channels
     if isinstance(module, _NormBase):

@@ -1,20 +1,21 @@
-"""The same pair with an activation between norm and squeeze.
+"""The pair of :mod:`senet.ops.tail` with an activation between norm and squeeze.
 
 The unit of MobileNetV3, EfficientNet and RegNetY is: convolution output x → batch norm → activation
-f → SE. The squeeze of f(u) follows from no sum that the statistics pass holds, so it takes one more
-reading pass, and the forward has three.
-Let b index images, c channels and n the N positions of the map, M = B·N, and take x about its mean:
-x̂ = x − μ. Only x, y and their gradients are maps; all else is ``[B, C]`` or ``[C]``.
+f → SE. The squeeze of f(u) does not follow from the sums of the statistics pass, so it takes one
+more reading pass, and the forward has three.
 
-Forward, with a = γ/σ. The activation is computed wherever it is needed, and never kept:
+Let b index images, c channels and n the N positions of the map, M = B·N, and let x̂ = x − μ. Only x,
+y and their gradients are maps; all other arrays are ``[B, C]`` or ``[C]``.
+
+Forward, with a = γ/σ. The activation is computed wherever it is needed, and never saved:
 
     u = a x̂ + β
-    z = meanₙ f(u)         act_squeeze; then s = anything of z
+    z = meanₙ f(u)         act_squeeze; then s = any function of z
     y = s f(u)             act_scale
 
 Backward. The gradient of u is du = f'(u) (s dy + e), with e = dz/N, since f(u) reaches the loss
-through the scale and, by its mean, through the gate. ``act_scale`` makes one reading pass, that
-gives five sums over n, and sends dy itself, s, s S1, s S2, C1 and C2 on to ``act_squeeze``:
+through the scale and, by its mean, through the gate. ``act_scale`` makes one reading pass,
+which computes five sums over n, and sends dy itself, s, s S1, s S2, C1 and C2 to ``act_squeeze``:
 
     S1 = Σ dy f'(u)        C1 = Σ f'(u)
     S2 = Σ dy f'(u) x̂      C2 = Σ f'(u) x̂      ds = Σ dy f(u)
@@ -25,9 +26,9 @@ Autograd takes ds through the gate, to dz. With e
     T2 = Σ_b (s S2 + e C2) = σ dγ          and that of du x̂
     dx = a du − L − K x̂                    with L = a T1/M and K = a T2/(σ² M): the second pass
 
-In evaluation μ and σ are constants, so L = K = 0. Without a gate s = 1 and e = 0, and of the sums
-S1 and S2 remain; without batch norm a = 1, β = 0 and x̂ = x. For the backward x alone is kept,
-where plain PyTorch keeps x, u and f(u).
+In evaluation μ and σ are constants, so L = K = 0. Without a gate s = 1 and e = 0, and only the
+sums S1 and S2 remain; without batch norm a = 1, β = 0 and x̂ = x. Only x is saved for the backward,
+where plain PyTorch saves x, u and f(u).
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ from senet.ops.tail import (
 
 
 class Activated(NamedTuple):
-    """The map f(norm(x)), squeezed and not yet written: what :func:`act_scale` makes y of.
+    """The map f(norm(x)), squeezed but not written: the input of :func:`act_scale`.
 
     Attributes:
-        z: meanₙ f(u), ``[B, C]``; ``None`` where nobody asked for it.
+        z: meanₙ f(u), ``[B, C]``; ``None`` if it was not requested.
         x: the map.
         norm: its batch norm, or ``None``.
-        of: the affine map that ``norm`` is to x.
+        of: the affine map of ``norm`` for x.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
         links: stand-ins without memory whose gradients :func:`act_scale` sends to
-            :func:`act_squeeze`: dy like x; and s, s S1, s S2, C1, C2 as ``[5, B, C]``. None in
+            :func:`act_squeeze`: dy like x; and s, s S1, s S2, C1, C2 as ``[5, B, C]``. Empty in
             inference.
     """
 
@@ -82,17 +83,17 @@ def act_squeeze(
     squeeze: bool = True,
     spends: bool = False,
 ) -> Activated:
-    """Take the statistics of x, and the squeeze of the activation of its batch norm.
+    """Compute the statistics of x and the squeeze of the activation of its batch norm.
 
     Args:
-        x: map ``[B, C, *space]`` that a convolution made.
-        norm: its batch norm, or ``None``. Running statistics are moved as PyTorch moves them.
+        x: map ``[B, C, *space]``, the output of a convolution.
+        norm: its batch norm, or ``None``. Running statistics are updated as PyTorch updates them.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`.
-        squeeze: whether z is wanted: a pass of its own.
-        spends: whether dx may be written where dy is, in training: nobody else can have kept dy.
+        squeeze: whether to compute z, which takes a pass.
+        spends: whether dx may overwrite dy, in training: nothing else can have kept dy.
 
     Raises:
-        ValueError: if the batch decides the statistics, and has a single value a channel.
+        ValueError: if the statistics are those of the batch, and it has one value per channel.
 
     Example:
         >>> act_squeeze(torch.tensor([[[-1.0, 3.0]]]), None, "relu").z
@@ -110,9 +111,9 @@ def act_scale(h: Activated, s: Tensor | None = None, inplace: bool = False) -> T
     """Return y = s f(u), of the type and layout of x.
 
     Args:
-        h: of :func:`act_squeeze`; for one call of this function.
+        h: the result of :func:`act_squeeze`; each serves one call of this function.
         s: gates ``[B, C]``; ``None`` is 1.
-        inplace: whether y may be written where x is, in inference: nobody else reads x.
+        inplace: whether y may overwrite x, in inference: nothing else reads x.
 
     Example:
         >>> h = act_squeeze(torch.tensor([[[-1.0, 3.0]]]), None, "relu")
@@ -122,7 +123,7 @@ def act_scale(h: Activated, s: Tensor | None = None, inplace: bool = False) -> T
     require_gates(s, h.x)
     if not needs_gradient(s, *h.links):
         return _scale(h.x, h.of, s, h.activation, inplace)
-    if s is None and h.z is not None:  # the squeeze alone was used: its gradient needs C1 and C2
+    if s is None and h.z is not None:  # only the squeeze was used: its gradient needs C1 and C2
         s = torch.ones_like(h.z)
     γ, β = (None, None) if h.norm is None else (h.norm.weight, h.norm.bias)
     return _ActScale.apply(h.x, γ, β, s, h.norm, h.of, h.activation, *h.links)  # type: ignore[return-value]
@@ -155,7 +156,7 @@ def _scale(
 def _grad_scale(
     dy: Tensor, x: Tensor, of: Affine, s: Any, activation: str
 ) -> tuple[Tensor | None, Tensor]:
-    """ds; and s, s S1, s S2, C1 and C2, ``[5, B, C]``. Nobody reads the last two without a gate."""
+    """Return ds; and s, s S1, s S2, C1, C2, ``[5, B, C]``, the last two unused without a gate."""
     if half := backend.halves(x, dy, s):
         return half.grad_act_scale(dy, x, of, s, activation)
     S1, S2, *more = passes.grad_pooled(dy, x, of.μ, of.a, of.β, activation, s is not None)
@@ -177,7 +178,7 @@ def _grad_squeeze(
     need_x: bool,
     inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """dx, dγ and dβ. ``norm`` is :func:`bare`."""
+    """Return dx, dγ and dβ. ``norm`` is that of :func:`bare`."""
     half = backend.halves(x, dy, links, dz)
     if half and half.takes(norm):
         return half.grad_act_squeeze(dy, links, dz, x, of, norm, activation, need_x, inplace)
@@ -200,7 +201,7 @@ def _grad_squeeze(
 
 
 class _ActSqueeze(torch.autograd.Function):
-    """x → z, and the links that bring dy, s, s S1, s S2, C1 and C2 back."""
+    """The map x → z, and the links that carry dy, s, s S1, s S2, C1 and C2 back."""
 
     @staticmethod
     def forward(ctx: Any, x, γ, β, norm, activation, squeeze, spends):
@@ -220,7 +221,7 @@ class _ActSqueeze(torch.autograd.Function):
         norm, f, need_x, need_γ, need_β = ctx.norm, ctx.activation, *ctx.needs_input_grad[:3]
         with plain_passes(dy, dz), full_precision(x):
             of = again(x, γ, β, norm, affine_of(constants, ctx.M), squeeze=False)
-            if dy is None:  # z alone was used
+            if dy is None:  # only z was used
                 dy = torch.zeros_like(x)
                 _, links = _grad_scale(dy, x, of, torch.zeros_like(dz), f)
             dx, dγ, dβ = _grad_squeeze(dy, links, dz, x, of, norm, f, need_x, inplace)
@@ -228,7 +229,7 @@ class _ActSqueeze(torch.autograd.Function):
 
 
 class _ActScale(torch.autograd.Function):
-    """s and the links → y. x, γ and β are inputs for the second derivative's sake."""
+    """The map (s, links) → y. x, γ and β are inputs for the second derivative."""
 
     @staticmethod
     def forward(ctx: Any, x, γ, β, s, norm, of, activation, *links):

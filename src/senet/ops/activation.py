@@ -1,7 +1,7 @@
-"""Activations and their gradients, in plain PyTorch: what the passes compute on maps.
+"""Activations and their gradients in plain PyTorch, as the passes compute them on maps.
 
-At the corners, where a slope has two sides, and for infinities and NaN, gradients are those of
-PyTorch's autograd. (For a NaN behind ReLU6 its own kernels differ; here no gradient passes.)
+At the corners, where a function has two slopes, and for infinities and NaN, gradients are those of
+PyTorch's autograd. (For NaN, PyTorch's own ReLU6 kernels disagree; here the gradient is 0.)
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Activation(NamedTuple):
 
     Attributes:
         function: f(u).
-        backward: f'(u) dy, from dy and u. Where f is flat that is 0, whatever dy is.
+        backward: f'(u) dy, from dy and u; 0 where f is flat, whatever dy is.
     """
 
     function: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
     def slope(self, u: Tensor) -> Tensor:
-        """f'(u)."""
+        """Return f'(u)."""
         return self.backward(torch.ones_like(u), u)
 
 

@@ -1,8 +1,8 @@
-"""Which backend runs the passes, and why; how to force one.
+"""The choice of the backend that runs the passes, and how to force one.
 
-``auto`` takes the fastest that can run: *triton* for maps on a GPU, *native* for maps on the CPU,
-and *eager*, plain PyTorch, for everything else. A backend that was asked for by name and cannot run
-is an error; ``auto`` falls back, and :func:`explain` says why.
+``auto`` takes the fastest backend that can run: *triton* for maps on a GPU, *native* for maps on
+the CPU, and *eager*, plain PyTorch, for everything else. A backend that is requested by name and
+cannot run is an error; ``auto`` falls back, and :func:`explain` says why.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ from senet.ops import eager
 NAMES = ("eager", "native", "triton")
 
 _ASKED = os.environ.get("SENET_BACKEND", "auto")
-_forced = ContextVar("senet_backend", default=_ASKED)
+# The names that `use` was entered with and not left, each in a list that only its `use` holds.
+_entered: ContextVar[tuple[list[str], ...]] = ContextVar("senet_backend", default=())
+
+
+def _forced() -> str:
+    """Return the name that was entered last, or that of the environment variable."""
+    entered = _entered.get()
+    return entered[-1][0] if entered else _ASKED
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
     """Run everything inside, in this thread, on the backend ``name``.
 
-    The same for a whole process: set the environment variable ``SENET_BACKEND``.
+    To choose a backend for the whole process, set the environment variable ``SENET_BACKEND``.
 
     Args:
         name: ``"auto"`` or one of :data:`NAMES`.
@@ -49,16 +56,17 @@ def use(name: str) -> Iterator[None]:
     """
     if name != "auto":
         _require(name)
-    token = _forced.set(name)
+    mine = [name]
+    _entered.set((*_entered.get(), mine))
     try:
         yield
-    finally:
-        _forced.reset(token)
+    finally:  # which may be before a `use` that was entered later is left
+        _entered.set(tuple(entry for entry in _entered.get() if entry is not mine))
 
 
 def of(x: Tensor) -> ModuleType:
-    """The backend for the map ``x``."""
-    if (forced := _forced.get()) != "auto":
+    """Return the backend for the map ``x``."""
+    if (forced := _forced()) != "auto":
         return _require(forced)
     name = {"cpu": "native", "cuda": "triton"}.get(x.device.type, "eager")
     if missing(name) or _traced() or not _ready[name].takes(x):
@@ -67,10 +75,10 @@ def of(x: Tensor) -> ModuleType:
 
 
 def halves(x: Tensor, *others: Tensor | None) -> ModuleType | None:
-    """What runs each half of a tail of ``x`` in one call, past PyTorch's dispatcher.
+    """Return the module that runs each half of a tail of ``x`` in one call, without the dispatcher.
 
-    ``None`` where the backend of ``x`` has no such calls, and where they would not be seen by what
-    watches: a compiler, a mode, a class of tensors. Then a half is passes, with algebra between.
+    ``None`` if the backend of ``x`` has no such calls, or if a compiler, a mode or a tensor
+    subclass would not see them. A half then consists of passes and the algebra between them.
 
     Args:
         x: a map.
@@ -93,21 +101,21 @@ def _tails() -> ModuleType:
     return importlib.import_module("senet.ops.native.tails")
 
 
-# Numbers of a map on the CPU from which the passes gain more than the calls between them cost, with
-# a gate and without: `python -m benchmarks.ops.small` measures it.
+# The size of a map on the CPU, in numbers, from which the passes gain more than the calls between
+# them cost, with and without a gate, as measured by `python -m benchmarks.ops.small`.
 LEAST, LEAST_WITHOUT_GATE = 1 << 17, 1 << 19
 
 
 def pays(x: Tensor, numbers: int, gate: bool, whole: bool = False) -> bool:
     """Whether a tail on the passes is faster than plain PyTorch.
 
-    A backend that was asked for by name gets every map.
+    A backend that is requested by name gets every map.
 
     Args:
-        x: a map, or what stands for one while a network is captured.
-        numbers: of the map.
-        gate: whether something is between squeeze and scale.
-        whole: whether the tail, its gate included, would be a single call.
+        x: a map, or a fake tensor while a network is captured.
+        numbers: how many numbers the map has.
+        gate: whether the tail has a gate.
+        whole: whether the tail, including its gate, would be a single call.
 
     Example:
         >>> pays(torch.empty(8), 8, gate=True)
@@ -115,20 +123,20 @@ def pays(x: Tensor, numbers: int, gate: bool, whole: bool = False) -> bool:
     """
     if of(x) is eager or not numbers:
         return False
-    if whole or _forced.get() != "auto" or x.device.type != "cpu":
+    if whole or _forced() != "auto" or x.device.type != "cpu":
         return True
     return numbers >= (LEAST if gate else LEAST_WITHOUT_GATE)
 
 
 def _traced() -> bool:
-    """Whether a network is being exported or transformed by ``torch.func``, as no kernel can."""
+    """Whether a network is being exported, traced or transformed, which kernels do not support."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     return torch.jit.is_tracing() or _functorch.peek_interpreter_stack() is not None
 
 
 def explain() -> str:
-    """One line a backend: whether it can run here, and if not, why and what to do.
+    """Return one line per backend: whether it can run here, and if not, why and what to do.
 
     Example:
         >>> from senet.ops import backend
@@ -136,7 +144,7 @@ def explain() -> str:
         'eager: ready'
     """
     lines = [f"{name}: {missing(name) or 'ready'}" for name in NAMES]
-    if (forced := _forced.get()) != "auto":
+    if (forced := _forced()) != "auto":
         lines.append(f"forced: {forced}")
     return "\n".join(lines)
 
@@ -146,7 +154,7 @@ _reasons: dict[str, str] = {}
 
 
 def missing(name: str) -> str:
-    """Why the backend ``name`` cannot run here; empty where it can, and then it is loaded."""
+    """Return why the backend ``name`` cannot run here; if it can, load it and return ``""``."""
     if name not in _ready and name not in _reasons:
         try:
             _ready[name] = importlib.import_module(f"senet.ops.{name}")
@@ -155,8 +163,8 @@ def missing(name: str) -> str:
     return _reasons.get(name, "")
 
 
-# torch.compile need not look into an import. This is what torch.compiler.assume_constant_result
-# does, after it has imported the compiler, which takes a second and which most commands never use.
+# torch.compile need not trace an import. This is what torch.compiler.assume_constant_result does,
+# but that first imports the compiler, which takes a second and which most commands never use.
 missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -164,5 +172,5 @@ def _require(name: str) -> ModuleType:
     if name not in NAMES:
         raise ValueError(f"no backend {name!r}: there are 'auto', {', '.join(map(repr, NAMES))}")
     if why := missing(name):
-        raise ValueError(f"the backend {name!r} was asked for by name and cannot run here: {why}")
+        raise ValueError(f"the backend {name!r} was requested by name and cannot run here: {why}")
     return _ready[name]

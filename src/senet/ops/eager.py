@@ -1,7 +1,7 @@
-"""The passes in plain PyTorch: always there, any device, any floating type.
+"""The passes in plain PyTorch, for any device and any floating type.
 
 The contract is in :mod:`senet.ops.passes`; these are its formulas, one line each. Every sum and
-every product is taken in the accumulator type, and rounded once, to the type of the map.
+product is computed in the accumulator type and rounded once, to the type of the map.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from senet.ops.mask import as_map
 
 
 def takes(x: Tensor) -> bool:
-    """Whether this backend can run on ``x``: this one, always."""
+    """Whether this backend can run on ``x``: always."""
     return True
 
 
@@ -121,7 +121,7 @@ def grad_activate(
 
 
 def _normed(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    """u = a (x − p) + b."""
+    """Return u = a (x − p) + b."""
     return _channel(a, x) * _about(x, pivot) + _channel(b, x)
 
 
@@ -138,11 +138,11 @@ def _over_space(x: Tensor) -> Tensor:
 
 
 def _map(v: Tensor, x: Tensor) -> Tensor:
-    """``[B, C]`` laid against ``[B, C, *space]``."""
-    # Contiguous, or the layout of v would decide that of the result.
+    """Reshape ``[B, C]`` to broadcast with ``[B, C, *space]``."""
+    # Contiguous, so that the layout of v does not determine that of the result.
     return v.contiguous().reshape(v.shape + (1,) * (x.dim() - 2))
 
 
 def _channel(v: Tensor, x: Tensor) -> Tensor:
-    """``[C]`` laid against ``[B, C, *space]``."""
+    """Reshape ``[C]`` to broadcast with ``[B, C, *space]``."""
     return v.reshape((-1,) + (1,) * (x.dim() - 2))

@@ -1,8 +1,8 @@
 """A whole tail in inference, with a gate of the usual form: one call.
 
 The gate is that of squeeze-and-excitation, s = gate(W₂ f(W₁ z + b₁) + b₂), or of effective SE,
-which has a single layer. A gate that is anything else runs between
-:func:`~senet.ops.tail.norm_squeeze` and :func:`~senet.ops.tail.norm_scale`, as it is written.
+which has a single layer. Any other gate runs as
+written, between :func:`~senet.ops.tail.norm_squeeze` and :func:`~senet.ops.tail.norm_scale`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ GATES = {"sigmoid": torch.sigmoid, "hardsigmoid": F.hardsigmoid}
 class Gate(NamedTuple):
     """The layers of a gate.
 
-    Weights may have dimensions of 1 behind, as those of convolutions have.
+    Weights may have trailing dimensions of 1, as those of convolutions have.
 
     Attributes:
-        first: W₁, ``[R, C]``; ``None`` where there is one layer.
+        first: W₁, ``[R, C]``; ``None`` if there is one layer.
         first_bias: b₁, ``[R]``, or ``None``.
         activation: f, of :data:`~senet.ops.activation.ACTIVATIONS`.
-        second: W₂, ``[C, R]``, or ``[C, C]`` where there is one layer.
+        second: W₂, ``[C, R]``, or ``[C, C]`` if there is one layer.
         second_bias: b₂, ``[C]``, or ``None``.
-        function: of :data:`GATES`.
+        function: a name of :data:`GATES`.
     """
 
     first: Tensor | None
@@ -54,9 +54,9 @@ class Gate(NamedTuple):
             return GATES[self.function](u)
 
     def before(self, weight: Tensor, bias: Tensor | None) -> Gate:
-        """Return the layers that make the same gates of meanₙ h, where u = W h + b.
+        """Return the layers that compute the same gates from meanₙ h, where u = W h + b.
 
-        The mean of u is W meanₙ h + b, so W goes into the first layer, which it makes narrower.
+        The mean of u is W meanₙ h + b, so W is multiplied into the first layer, which narrows.
 
         Args:
             weight: W, ``[C, C']``.
@@ -88,7 +88,7 @@ def gated_tail(
 ) -> Tensor:
     """Return y = relu(s v + shortcut), in inference.
 
-    v is u, the batch norm of x, or f(u), and s the gates of its mean over space.
+    v is u, the batch norm of x, or f(u), and s are the gates of its mean over space.
 
     Args:
         x: map ``[B, C, *space]``.
@@ -98,8 +98,8 @@ def gated_tail(
         gate: the layers.
         shortcut: of the shape of x.
         relu: whether a ReLU ends the tail.
-        mean: meanₙ x, ``[B, C]``, where it is known already.
-        inplace: whether y may be written where x is: nobody else reads x.
+        mean: meanₙ x, ``[B, C]``, if it is already known.
+        inplace: whether y may overwrite x, which nothing else reads.
 
     Returns:
         y, of the type and layout of x.
@@ -122,16 +122,16 @@ def gated_tail(
 
 
 def gates_of(h: Tensor, gate: Gate) -> Tensor:
-    """Return the gates that the layers make of meanₙ h: ``[B, C]`` of a map ``[B, C', *space]``.
+    """Return the gates, ``[B, C]``, of meanₙ h, for a map h ``[B, C', *space]``.
 
-    With the layers of :meth:`Gate.before` a gate is known before the map that it scales.
+    With the layers of :meth:`Gate.before` the gates are known before the map that they scale.
 
     Example:
         >>> gate = Gate(None, None, "relu", torch.tensor([[1.0]]), None, "sigmoid")
         >>> gates_of(torch.tensor([[[-1.0, 1.0]]]), gate)
         tensor([[0.5000]])
     """
-    # PyTorch's own mean: of a map that has just been made it takes a third of the time of a pass.
+    # PyTorch's own mean takes a third of the time of a pass over a map that was just computed.
     z = h.mean(tuple(range(2, h.dim())), dtype=accumulator(h.dtype))
     if half := backend.halves(z, *gate[:2], *gate[3:5]):
         return half.excite(z, gate)

@@ -1,12 +1,12 @@
-"""The mask of a ReLU: where it lets a gradient through.
+"""The mask of a ReLU: where it passes a gradient.
 
-A mask is one of two things, and says itself which:
+A mask has one of two forms, which its type distinguishes:
 
-* the map y that the ReLU made: dy passes but where y <= 0, as in PyTorch (so where y is NaN, too);
-* one bit a number, ``uint8`` and one-dimensional: bit i % 8 of byte i // 8 is 1 where dy passes
-  number i of the map, in the order in which its numbers lie in memory.
+* the output y of the ReLU: dy passes except where y <= 0, as in PyTorch (so also where y is NaN);
+* one bit per number, ``uint8`` and one-dimensional: bit i % 8 of byte i // 8 is 1 if dy passes at
+  number i of the map, in memory order.
 
-The first costs nothing where y is kept anyway, the second is read 32 times as fast.
+The first costs nothing if y is kept anyway; the second is read 32 times as fast.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 
 
 def in_bits(mask: Tensor) -> bool:
-    """Whether ``mask`` is one bit a number."""
+    """Whether ``mask`` has one bit per number."""
     return mask.dtype == torch.uint8
 
 
 def length(x: Tensor) -> int:
-    """The number of bytes of a mask in bits for the map ``x``."""
+    """Return the number of bytes of a mask in bits for the map ``x``."""
     return (x.numel() + 7) // 8
 
 
 def as_map(mask: Tensor, x: Tensor) -> Tensor:
-    """``mask`` as a map like ``x``, which is dense: above 0, or NaN, where dy passes.
+    """Return ``mask`` as a map like ``x``, which is dense: above 0, or NaN, where dy passes.
 
     Example:
         >>> as_map(torch.tensor([0b101], dtype=torch.uint8), torch.ones(1, 1, 3))

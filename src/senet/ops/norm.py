@@ -1,4 +1,4 @@
-"""Batch norm as the passes make it: an affine map a channel, u = a x̂ + β, with a = γ/σ, x̂ = x − μ.
+"""Batch norm as an affine map per channel: u = a x̂ + β, with a = γ/σ and x̂ = x − μ.
 
 Let b index images, c channels and n the N positions of the map, M = B·N.
 """
@@ -19,12 +19,12 @@ class Norm(NamedTuple):
     """The arguments of :func:`torch.nn.functional.batch_norm`, in its order.
 
     Attributes:
-        running_mean: ``[C]``; moved by the batch in training, μ itself in evaluation. ``None``
-            where no statistics are kept: then the batch always decides.
+        running_mean: ``[C]``; updated in training, μ itself in evaluation. ``None`` if no
+            statistics are kept: then those of the batch are always used.
         running_var: likewise, σ² − eps.
         weight: γ, ``[C]``, or ``None`` for 1.
         bias: β, ``[C]``, or ``None`` for 0.
-        training: whether the batch decides μ and σ.
+        training: whether μ and σ are those of the batch.
         momentum: weight of the batch in the running statistics.
         eps: added to the variance.
         group: the processes over whose batches statistics are taken (SyncBatchNorm), or ``None``.
@@ -41,12 +41,12 @@ class Norm(NamedTuple):
 
     @property
     def learns(self) -> bool:
-        """Whether the batch decides its own statistics."""
+        """Whether the statistics are those of the batch."""
         return self.training or self.running_mean is None
 
 
 class Affine(NamedTuple):
-    """u = a (x − μ) + β, and what the pass that took the statistics knows besides.
+    """The map u = a (x − μ) + β, and what else the pass over the statistics found.
 
     Attributes:
         μ: ``[C]``, or ``None`` for 0.
@@ -54,8 +54,8 @@ class Affine(NamedTuple):
         σ: ``[C]``, likewise.
         a: γ/σ, ``[C]``.
         β: ``[C]``.
-        m: meanₙ (x − μ), ``[B, C]``, or ``None`` where no pass has taken it.
-        M: values a channel, of all processes together.
+        m: meanₙ (x − μ), ``[B, C]``, or ``None`` if no pass has computed it.
+        M: values per channel, over all processes.
     """
 
     μ: Tensor | None
@@ -68,10 +68,10 @@ class Affine(NamedTuple):
 
 
 def affine(x: Tensor, norm: Norm | None) -> Affine:
-    """Return the affine map that ``norm`` is to ``x``. One reading pass where the batch decides.
+    """Return the affine map of ``norm`` for ``x``. Batch statistics take one reading pass.
 
     Raises:
-        ValueError: if the batch decides, and has a single value a channel.
+        ValueError: if the statistics are those of the batch, and it has one value per channel.
     """
     N, M = sizes(x)
     if norm is None:
@@ -89,7 +89,7 @@ def affine(x: Tensor, norm: Norm | None) -> Affine:
 
 
 def track(norm: Norm | None, of: Affine) -> None:
-    """Move the running statistics towards those of the batch, as PyTorch's batch norm does."""
+    """Update the running statistics from those of the batch, as PyTorch's batch norm does."""
     if norm is None or not norm.training or norm.running_mean is None:
         return
     assert of.μ is not None
@@ -97,8 +97,8 @@ def track(norm: Norm | None, of: Affine) -> None:
     assert norm.running_var is not None
     var = of.var * (of.M / (of.M - 1))  # unbiased
     for running, batch in ((norm.running_mean, of.μ), (norm.running_var, var)):
-        # Through `data`, since PyTorch's batch norm, which keeps them for its backward and may have
-        # been called before, moves them without autograd's notice as well.
+        # Through `data`: PyTorch's batch norm, which saves them for its backward and may have been
+        # called before, also updates them without autograd noticing.
         if running.dtype == batch.dtype:
             running.data.lerp_(batch, norm.momentum)
         else:
@@ -112,21 +112,21 @@ def sizes(x: Tensor) -> tuple[int, Any]:
 
 
 def require_several(x: Tensor) -> Any:
-    """Return M, the values a channel.
+    """Return M, the number of values per channel.
 
     Raises:
-        ValueError: if there is one only: no batch has statistics then.
+        ValueError: if there is only one, which has no statistics.
     """
     _, M = sizes(x)
     if M <= 1:
         raise ValueError(
-            f"batch norm in training needs more than one value a channel, got {tuple(x.shape)}"
+            f"batch norm in training needs more than one value per channel, got {tuple(x.shape)}"
         )
     return M
 
 
 class _Batch(NamedTuple):
-    """What one pass finds out about a batch.
+    """The statistics of a batch, from one pass.
 
     Attributes:
         mean: μ, ``[C]``.
@@ -144,7 +144,7 @@ class _Batch(NamedTuple):
 
 
 def _statistics(x: Tensor, group: Any) -> _Batch:
-    """Take mean and variance of the batch, in one pass."""
+    """Compute the mean and variance of the batch, in one pass."""
     M = require_several(x)
     pivot = _pivot(x)
     total, squares = passes.moments(x, pivot)
@@ -159,9 +159,9 @@ def _statistics(x: Tensor, group: Any) -> _Batch:
 def _pivot(x: Tensor) -> Tensor:
     """Return a number near the mean of each channel: the mean of some positions of a few images.
 
-    About it the sum of squares does not cancel, however large the mean is. The positions are spread
-    over the image, since at its border the padding of a convolution makes values unlike the others.
-    Any number would do, so no gradient flows through it.
+    The sum of squares about it does not cancel, however large the mean is. The positions are spread
+    over the image, since values at its border differ from the others because of the padding of
+    convolutions. The result does not depend on the number, so no gradient flows through it.
     """
     positions = x.detach()[:4].flatten(2).movedim(1, -1)
     step = max(positions.shape[1] // 8, 1)

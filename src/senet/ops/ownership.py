@@ -1,8 +1,8 @@
-"""Whether a gradient is nobody else's, so that another one may be written over it.
+"""A test of whether a gradient has no other reader, so that it may be overwritten.
 
-A gradient that arrives in a backward may be on its way to others: where two maps are added, both
-get the same one, and a hook may have kept it. A captured graph tells who can have kept it
-(``senet.fuse.rewrite``); who holds it at this moment, the counts of PyTorch and Python tell.
+A gradient that arrives in a backward may have other readers: where two maps are added, both get
+the same gradient, and a hook may have kept it. A captured graph shows who can have kept it
+(``senet.fuse.rewrite``); the reference counts of PyTorch and Python show who holds it now.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch._C._functorch import is_legacy_batchedtensor  # type: ignore[attr-def
 
 
 def is_ours(gradient: Tensor) -> bool:
-    """Whether nobody but the backward that got ``gradient``, and is running, can read it.
+    """Whether only the running backward that received ``gradient`` can read it.
 
-    Where PyTorch does not tell, it is somebody's.
+    False if this PyTorch has no such counts.
     """
     uses: Any = getattr(gradient, "_use_count", None)
     count: Any = getattr(torch._C, "_storage_Use_Count", None)
     if uses is None or count is None or is_legacy_batchedtensor(gradient):
         return False
-    # One for Python's view of the tensor; and of its memory, one for each of the two.
+    # The tensor has one reference, of Python; its storage has two, of the tensor and of Python.
     return uses() == 1 and count(gradient.untyped_storage()._cdata) == 2

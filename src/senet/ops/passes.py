@@ -1,22 +1,22 @@
 """The streaming passes: the only loops over feature maps in this project.
 
-``x`` is a feature map ``[B, C, *space]`` with ``N`` positions; ``pivot`` is one number a channel,
-``[C]``, about which ``x`` is taken (``None`` is zero). Taking ``x`` about a number near its mean is
-what keeps sums of squares, and gradients of the variance, exact when the mean is large beside the
-standard deviation. Everything else is ``[B, C]``, or ``[C]`` where that is said, in float32
-(float64 for a float64 map) whatever the type of the map: :func:`~senet.ops.precision.accumulator`.
+``x`` is a feature map ``[B, C, *space]`` with ``N`` positions; ``pivot``, ``[C]``, is a number p
+per channel that is subtracted from ``x`` (``None`` is zero). Subtracting a number near the mean
+keeps sums of squares, and gradients of the variance, exact if the mean is much larger than the
+standard deviation. All other arrays are ``[B, C]``, or ``[C]`` where stated, in float32 (float64
+for a float64 map) whatever the type of the map: :func:`~senet.ops.precision.accumulator`.
 
 ===============  =============================================================================
 ``moments``      Σₙ (x − p) and Σₙ (x − p)²
 ``affine``       y = A (x − p) + D + shortcut, or relu of that, and its mask
-``grad_scale``   g = dy where the mask lets it through, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p)
+``grad_scale``   g = dy where the mask passes it, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p)
 ``grad_affine``  dx = A g + E − K (x − p)
 ===============  =============================================================================
 
-These four are enough where SE follows batch norm: ``grad_scale`` goes back to s, ``grad_affine``,
-once the gradient of s has been through the gate, on to x. Where an activation f stands between the
-two, there are four more, with u = a (x − p) + b for numbers a and b of a channel, ``[C]``. f is a
-name of :data:`senet.ops.activation.ACTIVATIONS`:
+These four suffice if SE follows batch norm: ``grad_scale`` computes the gradient of s and, after
+autograd has taken that through the gate, ``grad_affine`` computes that of x. Four more passes serve
+an activation f between the two, with u = a (x − p) + b for ``a`` and ``b`` of ``[C]``. f is a name
+of :data:`senet.ops.activation.ACTIVATIONS`:
 
 =================  =====================================================================
 ``pooled``         Σₙ f(u)
@@ -26,15 +26,15 @@ name of :data:`senet.ops.activation.ACTIVATIONS`:
 ``grad_activate``  dx = f'(u) (A dy + E) − L − K (x − p)
 =================  =====================================================================
 
-Where an activation is flat, no gradient passes, were it infinite or NaN: backends select, and never
-multiply by a slope of 0.
+Where an activation is flat, the gradient is 0 even if dy is infinite or NaN: backends select, and
+never multiply by a slope of 0.
 
-A backend is a module with these functions. This file fixes what they may rely on (one dense layout
-for all maps of a call, contiguous or channels-last; all else of the shape, type and device that it
-should have, or ValueError says what came instead) and hands the call to the backend that
-:mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` says in plain PyTorch what each must return.
-``allow_in_graph``: torch.compile's front end must not look inside, for it does not know how a
-gradient lies in memory; further down, where it does, the passes are traced like all else.
+A backend is a module with these functions. This file ensures what they may rely on (one dense
+layout for all maps of a call, contiguous or channels-last; all other arrays of the right shape,
+type and device, else ValueError) and dispatches the call to the backend that
+:mod:`senet.ops.backend` chose; :mod:`senet.ops.eager` defines in plain PyTorch what each returns.
+``allow_in_graph``: TorchDynamo must not trace the functions, since it does not know the memory
+layout of a gradient; AOTAutograd does, and traces them like any other function.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from senet.ops.precision import accumulator
 
 @torch.compiler.allow_in_graph
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
+    """Return Σₙ (x − p) and Σₙ (x − p)², each ``[B, C]``. Reads ``x`` once."""
     x = dense(x, "x")
     _check(x, {"pivot": pivot})
     return backend.of(x).moments(x, pivot)
@@ -89,11 +89,11 @@ def affine(
     relu: bool = False,
     keep: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor | None]:
-    """y = A (x − p) + D + shortcut, then ReLU if asked. Reads ``x`` and ``shortcut``, writes ``y``.
+    """Return y = A (x − p) + D + shortcut, or its ReLU. Reads ``x`` and ``shortcut``, writes ``y``.
 
     ``A`` and ``D`` are ``[B, C]``; ``y`` has the type and the layout of ``x``. With ``keep`` also
-    returns what :func:`grad_scale` must know of the ReLU, a :mod:`~senet.ops.mask`, in the form
-    that makes forward and backward together the fastest; ``None`` where there is no ReLU.
+    returns the :mod:`~senet.ops.mask` of the ReLU for :func:`grad_scale`, in the form that makes
+    forward and backward together the fastest; ``None`` without a ReLU.
     """
     x = dense(x, "x")
     _check(x, {"pivot": pivot}, {"A": A, "D": D})
@@ -104,11 +104,11 @@ def affine(
 def grad_scale(
     dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """g = dy where the mask lets it through, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p), ``[B, C]``.
+    """Return g = dy where the mask passes it, else 0; S1 = Σₙ g and S2 = Σₙ g (x − p), ``[B, C]``.
 
     Reads ``dy``, ``mask`` and ``x`` once, writes ``g``, which is like ``x``. ``mask`` is that of
-    the ReLU that ended :func:`affine` (:mod:`senet.ops.mask`: its output will do), and ``None``
-    where none did: then g *is* ``dy``, and no map is written.
+    the ReLU of :func:`affine` (:mod:`senet.ops.mask`; its output is one), or ``None`` without a
+    ReLU: then g *is* ``dy``, and no map is written.
     """
     x = dense(x, "x")
     _check(x, {"pivot": pivot})
@@ -129,11 +129,10 @@ def grad_affine(
     E: Tensor | None,
     K: Tensor | None,
 ) -> Tensor:
-    """dx = A g + E − K (x − p), like ``x``. Reads ``g`` and ``x``, writes ``dx``.
+    """Return dx = A g + E − K (x − p), like ``x``. Reads ``g`` and ``x``, writes ``dx``.
 
-    ``A`` and ``E`` are ``[B, C]``, ``K`` is ``[C]``. ``E`` of ``None`` is zero; so is ``K`` (the
-    statistics were constants), and then ``x`` only lends its layout and is not read: a backend
-    gets ``None``.
+    ``A`` and ``E`` are ``[B, C]``, ``K`` is ``[C]``; ``None`` is zero. Without ``K`` (the
+    statistics are constants) only the layout of ``x`` is used, and the backend gets ``None``.
     """
     x = dense(x, "x")
     _check(x, {"pivot": pivot, "K": K}, {"A": A, "E": E})
@@ -143,7 +142,7 @@ def grad_affine(
 
 @torch.compiler.allow_in_graph
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
-    """Σₙ f(u), ``[B, C]``. Reads ``x`` once."""
+    """Return Σₙ f(u), ``[B, C]``. Reads ``x`` once."""
     x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b}, activation=activation)
     return backend.of(x).pooled(x, pivot, a, b, activation)
@@ -153,7 +152,7 @@ def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: st
 def activate(
     x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, S: Tensor | None, activation: str
 ) -> Tensor:
-    """y = S f(u), like ``x``. Reads ``x``, writes ``y``. ``S`` is ``[B, C]``, and ``None`` is 1."""
+    """Return y = S f(u), like ``x``; ``S`` of ``None`` is 1. Reads ``x``, writes ``y``."""
     x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b}, {"S": S}, activation)
     return backend.of(x).activate(x, pivot, a, b, S, activation)
@@ -169,7 +168,7 @@ def grad_pooled(
     activation: str,
     se: bool = False,
 ) -> list[Tensor]:
-    """S1 and S2, and with ``se`` also Σₙ dy f(u), C1 and C2, each ``[B, C]``.
+    """Return S1 and S2, and with ``se`` also Σₙ dy f(u), C1 and C2, each ``[B, C]``.
 
     Reads ``dy`` and ``x`` once.
     """
@@ -191,9 +190,9 @@ def grad_activate(
     K: Tensor | None,
     L: Tensor | None,
 ) -> Tensor:
-    """dx = f'(u) (A dy + E) − L − K (x − p), like ``x``. Reads ``dy`` and ``x``, writes ``dx``.
+    """Return dx = f'(u) (A dy + E) − L − K (x − p), like ``x``. Reads ``dy``, ``x``, writes ``dx``.
 
-    ``A`` and ``E`` are ``[B, C]``, ``K`` and ``L`` are ``[C]``; what is ``None`` is zero.
+    ``A`` and ``E`` are ``[B, C]``, ``K`` and ``L`` are ``[C]``; ``None`` is zero.
     """
     x = dense(x, "x")
     _check(x, {"pivot": pivot, "a": a, "b": b, "K": K, "L": L}, {"A": A, "E": E}, activation)
@@ -202,7 +201,7 @@ def grad_activate(
 
 
 def dense(x: Tensor, name: str) -> Tensor:
-    """The map ``x`` in one of the two layouts that backends read: contiguous, or channels last."""
+    """Return ``x`` in one of the two layouts that backends read, contiguous or channels-last."""
     if x.dim() < 2 or not x.is_floating_point():
         raise ValueError(f"{name}: expected a map [B, C, *space] of floats, got {_described(x)}")
     return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
@@ -215,7 +214,7 @@ def like(x: None, model: Tensor, name: str) -> None: ...
 @overload
 def like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None: ...
 def like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None:
-    """``x`` in the layout and type of ``model``, so that one index walks all maps of a call."""
+    """Return ``x`` in the layout and type of ``model``, so that all maps share one index."""
     if x is None:
         return None
     if x.shape != model.shape or x.device != model.device:
@@ -231,7 +230,7 @@ def like(x: Tensor | None, model: Tensor, name: str) -> Tensor | None:
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of ``[B, C, *space]`` lie next to one another, for any dimension."""
+    """Whether a map ``[B, C, *space]`` is channels-last, for any number of dimensions."""
     if x.dim() == 4:
         return x.is_contiguous(memory_format=torch.channels_last)
     return x.movedim(1, -1).is_contiguous()
@@ -243,20 +242,20 @@ def _check(
     of_images: Mapping[str, Tensor | None] | None = None,
     activation: str = "relu",
 ) -> None:
-    """Hold the arrays ``[C]`` and ``[B, C]`` that go with the map ``x`` against what they must be.
+    """Check the arrays ``[C]`` and ``[B, C]`` of a call on the map ``x``, and its activation.
 
     Raises:
-        ValueError: if one has another shape, type or device, or there is no such activation.
+        ValueError: if an array has a wrong shape, type or device, or the activation is unknown.
     """
     type_, device = accumulator(x.dtype), x.device
     per_channel = x.shape[1:2]
     for name, v in of_channels.items():
         if v is not None and (v.shape != per_channel or v.dtype != type_ or v.device != device):
-            raise _unlike(name, v, per_channel, x, "a channel")
+            raise _unlike(name, v, per_channel, x, "per channel")
     per_image = x.shape[:2]
     for name, v in of_images.items() if of_images else ():
         if v is not None and (v.shape != per_image or v.dtype != type_ or v.device != device):
-            raise _unlike(name, v, per_image, x, "an image and channel")
+            raise _unlike(name, v, per_image, x, "per image and channel")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {list(ACTIVATIONS)}, got {activation!r}")
 

@@ -1,4 +1,4 @@
-"""The types of the small algebra between the passes: that in which maps are summed."""
+"""The types of the small algebra between the passes, which are those of the sums over maps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def wide(v: Any, x: Tensor) -> Any:
-    """``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
+    """Return ``v`` in the type in which maps like ``x`` are summed; ``None`` stays ``None``."""
     type_ = accumulator(x.dtype)
     return v if v is None or v.dtype == type_ else v.to(type_)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """The small algebra is never autocast: it is what keeps a half-precision network exact."""
+    """Disable autocast for the small algebra, which keeps a half-precision network exact."""
     device = x.device.type
     on = torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else nullcontext()

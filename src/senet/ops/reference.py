@@ -3,14 +3,14 @@
 Hu, Shen, Albanie, Sun, Wu, *Squeeze-and-Excitation Networks*, arXiv 1709.01507v4, section 3. A
 convolution has made the map ``u`` (the transformation, equation 1); then
 
-    z = squeeze(u)                      what each channel saw, over the whole image
+    z = squeeze(u)                      the mean of each channel over the whole image
     s = excite(z, w1, b1, w2, b2)       how much each channel matters for this image
     y = scale(u, s)                     the map with its channels rescaled
 
-Nothing here is clever and nothing is fused: every faster form in this project is tested against
-these lines. The blocks of :mod:`senet.nn` are made of :func:`squeeze` and :func:`scale`, with
-modules between them. Both look at how many dimensions the map has, so each is one node in a graph
-of ``torch.fx``; TorchScript compiles them, ``torch.jit.trace`` and TorchDynamo see through them.
+Nothing here is optimised or fused: every faster form in this project is tested against these lines.
+The blocks of :mod:`senet.nn` are made of :func:`squeeze` and :func:`scale`, with modules between
+them. Both depend on the number of dimensions of the map, so each is one node in a
+graph of ``torch.fx``; TorchScript compiles them, ``torch.jit.trace`` and TorchDynamo trace them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ fx.wrap("scale")
 
 
 def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Equation 2: the mean of every channel over all positions, or over those that count.
+    """Equation 2: the mean of every channel over all positions, or over those of a mask.
 
-    The sum is taken in float32 at least: in half precision the sum over a large map overflows, and
-    over any map it loses digits. PyTorch's ``mean`` does so by itself.
+    The sum is accumulated in float32 or wider: in half precision the sum over a large map
+    overflows, and over any map it loses digits. PyTorch's ``mean`` accumulates like this as well.
 
     Args:
         u: feature map ``[B, C, *space]``, with any number of spatial dimensions.
-        mask: the positions that count, boolean, ``[B, *space]`` or ``[B, 1, *space]``: those of
-            padded sequences that are not padding. All by default.
+        mask: boolean, ``[B, *space]`` or ``[B, 1, *space]``, true at the positions that count,
+            such as those of padded sequences that are not padding. By default all count.
 
     Returns:
         z, ``[B, C]``, of the type of ``u``; 0 for an image in which no position counts.
@@ -49,17 +49,17 @@ def squeeze(u: Tensor, mask: Tensor | None = None) -> Tensor:
         >>> squeeze(u, torch.tensor([[True, False]]))
         tensor([[1., 5.]])
     """
-    if mask is None:  # not of a flat map: a channels-last one would be copied
+    if mask is None:  # without flattening, which would copy a channels-last map
         return u.mean(list(range(2, max(u.dim(), 3))))
     seen = mask_of(u, mask)
-    # Filled, not multiplied: whatever stands in the padding, NaN too, it adds nothing.
+    # Filled, not multiplied: the padding adds nothing, even if it holds NaN.
     filled = u.masked_fill(~seen, 0).flatten(2)
     total = filled.sum(2, dtype=torch.promote_types(u.dtype, torch.float32))
     return (total / seen.flatten(2).sum(2).clamp(min=1)).to(u.dtype)
 
 
 def mask_of(u: Tensor, mask: Tensor) -> Tensor:
-    """A mask of the positions of ``u``, ``[B, *space]`` or ``[B, 1, *space]``, as the latter.
+    """Return a mask of the positions of ``u`` in the shape ``[B, 1, *space]``.
 
     Raises:
         ValueError: if it is of another shape, or not boolean.
@@ -68,7 +68,7 @@ def mask_of(u: Tensor, mask: Tensor) -> Tensor:
         >>> mask_of(torch.zeros(1, 8, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool)).shape
         torch.Size([1, 1, 2, 2])
     """
-    if not torch.jit.is_scripting():  # which cannot say it
+    if not torch.jit.is_scripting():  # which cannot compile the message
         shape = (u.shape[0], *u.shape[2:])
         if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, (shape[0], 1, *shape[1:])):
             raise ValueError(
@@ -87,7 +87,7 @@ def excite(
     activation: Callable[[Tensor], Tensor] = F.relu,
     gate: Callable[[Tensor], Tensor] = torch.sigmoid,
 ) -> Tensor:
-    """Equation 3: s = gate(W2 activation(W1 z + b1) + b2), a bottleneck of two small layers.
+    """Equation 3: s = gate(W2 activation(W1 z + b1) + b2), a bottleneck of two layers.
 
     Args:
         z: squeezed map ``[B, C]``.
@@ -97,7 +97,7 @@ def excite(
         gate: σ of the paper, sigmoid.
 
     Returns:
-        s, ``[B, C]``: with a sigmoid, one number in (0, 1) an image and channel.
+        s, ``[B, C]``: with a sigmoid, one number in (0, 1) per image and channel.
 
     Example:
         >>> excite(torch.ones(1, 2), torch.ones(1, 2), None, torch.zeros(2, 1), None)
@@ -111,10 +111,11 @@ def scale(u: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         u: feature map ``[B, C, *space]``.
-        s: gates ``[B, C]`` or ``[B, C, 1, 1]``; or one a position too, of the dimensions of ``u``.
-        mask: the positions that count, as for :func:`squeeze`; the others come out as 0. What
-            stands there, NaN too, in the map or in the gradient of the output, then has no part in
-            the gradient of ``s``, which is a sum over positions.
+        s: gates ``[B, C]`` or ``[B, C, 1, 1]``; or one gate per position, of the dimensions
+            of ``u``.
+        mask: the positions that count, as for :func:`squeeze`; the output is 0 at the others.
+            Values there, even NaN, in the map or in the gradient of the output, do not contribute
+            to the gradient of ``s``, which is a sum over positions.
 
     Returns:
         s · u, of the shape, the type and the memory format of ``u``.
@@ -129,9 +130,9 @@ def scale(u: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if s.dim() != u.dim():
         s = s.reshape([s.shape[0], s.shape[1]] + [1] * (u.dim() - 2))
-    if s.dtype != u.dtype:  # autocast has made them shorter, or longer
+    if s.dtype != u.dtype:  # autocast has changed their type
         s = s.to(u.dtype)
     if mask is None:
         return u * s
-    hidden = ~mask_of(u, mask)  # twice: from the map that comes in, and from the gradient
+    hidden = ~mask_of(u, mask)  # applied twice: to the input map, and to the gradient
     return (u.masked_fill(hidden, 0) * s).masked_fill(hidden, 0)

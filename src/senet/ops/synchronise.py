@@ -1,7 +1,7 @@
-"""Batch statistics over several processes: what SyncBatchNorm adds to `senet.ops.tail`.
+"""Batch statistics over several processes, as SyncBatchNorm needs them in `senet.ops.tail`.
 
-Only ``[C]`` sums travel: forward the count, the mean and the variance of each process, backward the
-two sums T1 and T2.
+Processes exchange only ``[C]`` sums: in the forward the count, mean and variance of each process,
+in the backward the two sums T1 and T2.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import distributed as dist
 
 
 def statistics(mean: Tensor, var: Tensor, count: int, group: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, biased variance and count of the union of the processes' batches.
+    """Return mean, biased variance and count of the union of the processes' batches.
 
-    Each process gives its own, of any count; the parts are joined as in Chan, Golub and LeVeque,
+    Batches may differ in size; the parts are combined as in Chan, Golub and LeVeque,
     *Updating formulae and a pairwise algorithm for computing sample variances* (1979).
     """
     own = torch.cat([mean, var, mean.new_tensor([count])])
@@ -31,7 +31,7 @@ def statistics(mean: Tensor, var: Tensor, count: int, group: Any) -> tuple[Tenso
 
 
 def sums(T1: Tensor, T2: Tensor, group: Any) -> tuple[Tensor, Tensor]:
-    """T1 and T2 of all processes together."""
+    """Return the sums of T1 and T2 over all processes."""
     both = torch.stack([T1, T2])
     dist.all_reduce(both, group=group)
     return both[0], both[1]

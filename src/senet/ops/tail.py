@@ -1,36 +1,36 @@
 """Squeeze-and-excitation on the passes that batch norm makes anyway.
 
 The tail of a residual branch is: convolution output x → batch norm → SE → + shortcut → ReLU → y.
-Let b index images, c channels and n the N positions of the map, M = B·N, and take x about its
-mean: x̂ = x − μ. Only x̂, y, g and their gradients are maps; all else is ``[B, C]`` or ``[C]``.
+Let b index images, c channels and n the N positions of the map, M = B·N, and let
+x̂ = x − μ. Only x̂, y, g and their gradients are maps; all other arrays are ``[B, C]`` or ``[C]``.
 
-Batch norm is an affine map a channel, u = a x̂ + β with a = γ/σ. Hence
+Batch norm is an affine map per channel, u = a x̂ + β with a = γ/σ. Hence
 
-    z = a m + β            the squeeze of u, from m = meanₙ x̂, which the statistics pass holds
+    z = a m + β            the squeeze of u, where the statistics pass computes m = meanₙ x̂
     A = s a,  D = s β      scaling u by s is folding s into the affine map
     y = relu(A x̂ + D + shortcut)
 
-What stands between the two, s = f(z), is arithmetic on ``[B, C]`` arrays and may be anything. So
-there is a pair of operations, and f is ordinary PyTorch with its own autograd:
+The gate s = f(z) between the two is arithmetic on ``[B, C]`` arrays and may be anything. So there
+is a pair of operations, and f is ordinary PyTorch with its own autograd:
 
     h = norm_squeeze(x, norm)              one reading pass; h.z is z
-    s = f(h.z)                             whatever the network says
+    s = f(h.z)                             as the network defines it
     y = norm_scale(h, s, shortcut, relu)   one reading and writing pass
 
-Backward, with g = dy where the ReLU let through, else 0. ``norm_scale`` makes one pass, that writes
-g, which is also the shortcut's gradient, and sums S1 = Σₙ g and S2 = Σₙ g x̂. Then
+Backward, with g = dy where the ReLU passed, else 0. ``norm_scale`` makes one pass, which writes g,
+also the shortcut's gradient, and sums S1 = Σₙ g and S2 = Σₙ g x̂. It returns
 
     ds = a S2 + β S1       which autograd takes through f, to dz and to all parameters of f
 
-and sends g, A, s S1 and s S2 on to ``norm_squeeze``, as the "gradients" of the links of h:
+and sends g, A, s S1 and s S2 to ``norm_squeeze``, as the "gradients" of the links of h:
 
     T1 = Σ_b (s S1 + dz)   = dβ
     T2 = Σ_b (s S2 + dz m) = σ dγ
     dx = A g + E − K x̂     with E = a (dz/N − T1/M) and K = a T2 / (σ² M): the second pass
 
 In evaluation μ and σ are constants, so K = 0 and E = a dz/N. Without a gate s = 1 and dz = 0;
-without a norm a = 1, β = 0 and x̂ = x. Where the backward is itself to be differentiated, the same
-lines run in plain PyTorch, on statistics that are taken again from x (:func:`again`).
+without a norm a = 1, β = 0 and x̂ = x. If the backward is itself differentiated, the same lines
+run in plain PyTorch, on statistics that are computed from x again (:func:`again`).
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ from senet.ops.precision import full_precision, wide
 
 
 class Squeezed(NamedTuple):
-    """The map u = norm(x), squeezed and not yet written: what :func:`norm_scale` makes y of.
+    """The map u = norm(x), squeezed but not written: the input of :func:`norm_scale`.
 
     Attributes:
-        z: meanₙ u, ``[B, C]``; ``None`` where nobody asked for it.
+        z: meanₙ u, ``[B, C]``; ``None`` if it was not requested.
         x: the map.
         norm: its batch norm, or ``None``.
-        of: the affine map that ``norm`` is to x.
+        of: the affine map of ``norm`` for x.
         links: stand-ins without memory whose gradients :func:`norm_scale` sends to
-            :func:`norm_squeeze`: g like x, and A, s S1, s S2 as ``[3, B, C]``. None in inference.
+            :func:`norm_squeeze`: g like x, and A, s S1, s S2 as ``[3, B, C]``. Empty in inference.
     """
 
     z: Tensor | None
@@ -72,18 +72,18 @@ class Squeezed(NamedTuple):
 def norm_squeeze(
     x: Tensor, norm: Norm | None, squeeze: bool = True, mean: Tensor | None = None
 ) -> Squeezed:
-    """Take the statistics of x, and the squeeze of its batch norm, in one reading pass.
+    """Compute the statistics of x and the squeeze of its batch norm, in one reading pass.
 
     Args:
-        x: map ``[B, C, *space]`` that a convolution made.
-        norm: its batch norm, or ``None``, and then x itself is squeezed. Running statistics are
-            moved as PyTorch moves them.
-        squeeze: whether z is wanted.
-        mean: meanₙ x, ``[B, C]``, where it is known already (:func:`mean_after`); for inference: no
+        x: map ``[B, C, *space]``, the output of a convolution.
+        norm: its batch norm, or ``None`` to squeeze x itself. Running statistics are updated as
+            PyTorch updates them.
+        squeeze: whether to compute z.
+        mean: meanₙ x, ``[B, C]``, if it is already known (:func:`mean_after`); for inference: no
             gradient flows through it.
 
     Raises:
-        ValueError: if the batch decides the statistics, and has a single value a channel.
+        ValueError: if the statistics are those of the batch, and it has one value per channel.
 
     Example:
         >>> h = norm_squeeze(torch.tensor([[[1.0, 3.0]]]), None)
@@ -108,15 +108,15 @@ def norm_scale(
     inplace: bool = False,
     spends: bool = False,
 ) -> Tensor:
-    """Return y = relu(s u + shortcut), with the parts that are not given left out.
+    """Return y = relu(s u + shortcut), without the parts that are not given.
 
     Args:
-        h: of :func:`norm_squeeze`; for one call of this function.
+        h: the result of :func:`norm_squeeze`; each serves one call of this function.
         s: gates ``[B, C]``.
         shortcut: of the shape of x.
         relu: whether a ReLU ends the tail.
-        inplace: whether y may be written where x is, in inference: nobody else reads x.
-        spends: whether g may be written where dy is, in training: nobody else can have kept dy.
+        inplace: whether y may overwrite x, in inference: nothing else reads x.
+        spends: whether g may overwrite dy, in training: nothing else can have kept dy.
 
     Returns:
         y, of the type and layout of x.
@@ -134,14 +134,14 @@ def norm_scale(
 
 
 def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return meanₙ (W h + b) = W meanₙ h + b: the mean after a 1×1 convolution, before it runs.
+    """Return meanₙ (W h + b) = W meanₙ h + b, the mean after a 1×1 convolution, before it runs.
 
     Args:
-        h: what the convolution reads, ``[B, C', *space]``.
+        h: the input of the convolution, ``[B, C', *space]``.
         weight: ``[C, C']``; bias: ``[C]`` or ``None``.
 
     Returns:
-        ``[B, C]``, float32 for maps of a shorter type.
+        ``[B, C]``, float32 for maps of a narrower type.
 
     Example:
         >>> mean_after(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[10.0]]), None)
@@ -155,7 +155,7 @@ def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _squeeze(
     x: Tensor, norm: Norm | None, squeeze: bool, mean: Tensor | None = None
 ) -> tuple[Tensor | None, Affine]:
-    """z, and the affine map that ``norm`` is."""
+    """Return z and the affine map of ``norm``."""
     half = backend.halves(x, *(norm or ())[:4])
     if half and mean is None and half.takes(norm):
         return half.normalise(x, norm, squeeze)
@@ -182,7 +182,7 @@ def _scale(
     keep: bool,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """y, and what the backward needs of the ReLU."""
+    """Return y, and the mask of the ReLU for the backward."""
     if half := backend.halves(x, s, shortcut):
         return half.scale(x, of, s, shortcut, relu, keep, inplace)
     with full_precision(x):
@@ -198,7 +198,7 @@ def _scale(
 def _grad_scale(
     dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Any, inplace: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
+    """Return g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
     if half := backend.halves(x, dy, s):
         return half.grad_scale(dy, mask, x, of, s, inplace)
     g, S1, S2 = passes.grad_scale(dy, mask, x, of.μ)
@@ -217,7 +217,7 @@ def _grad_squeeze(
     norm: Norm | None,
     need_x: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """dx, dγ and dβ. ``norm`` is :func:`bare`."""
+    """Return dx, dγ and dβ. ``norm`` is that of :func:`bare`."""
     half = backend.halves(x, g, links, dz)
     if half and half.takes(norm):
         return half.grad_squeeze(g, links, dz, x, of, norm, need_x)
@@ -239,7 +239,7 @@ def _grad_squeeze(
 
 
 class _NormSqueeze(torch.autograd.Function):
-    """x → z, and the links that bring g, A, s S1 and s S2 back."""
+    """The map x → z, and the links that carry g, A, s S1 and s S2 back."""
 
     @staticmethod
     def forward(ctx: Any, x, γ, β, norm, squeeze):
@@ -258,14 +258,14 @@ class _NormSqueeze(torch.autograd.Function):
         need_x, need_γ, need_β, *_ = ctx.needs_input_grad
         with plain_passes(g, dz), full_precision(x):
             of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=dz is not None)
-            if g is None:  # z alone was used
+            if g is None:  # only z was used
                 g, links = torch.zeros_like(x), dz.new_zeros((3, *x.shape[:2]))
             dx, dγ, dβ = _grad_squeeze(g, links, dz, x, of, ctx.norm, need_x)
         return dx, dγ if need_γ else None, dβ if need_β else None, None, None
 
 
 class _NormScale(torch.autograd.Function):
-    """s, the shortcut and the links → y. x, γ and β are inputs for the second derivative's sake."""
+    """The map (s, shortcut, links) → y. x, γ and β are inputs for the second derivative."""
 
     @staticmethod
     def forward(ctx: Any, x, γ, β, s, shortcut, norm, of, relu, spends, *links):
@@ -292,10 +292,10 @@ class _NormScale(torch.autograd.Function):
 
 
 def require_gates(s: Tensor | None, x: Tensor) -> None:
-    """Refuse what is not one gate for each image and channel of the map ``x``.
+    """Check that ``s`` has one gate for each image and channel of the map ``x``.
 
     Raises:
-        ValueError: saying what came instead.
+        ValueError: if it does not.
     """
     if s is not None and s.shape != x.shape[:2]:
         raise ValueError(
@@ -305,17 +305,17 @@ def require_gates(s: Tensor | None, x: Tensor) -> None:
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether autograd is to know of an operation on ``tensors``."""
+    """Whether autograd has to record an operation on ``tensors``."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def stand_in(model: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a tensor of this shape, and of the type of ``model``, that takes no memory."""
+    """Return a tensor of this shape, with the type of ``model``, that takes no memory."""
     return model.new_empty(()).expand(shape)
 
 
 def own(of: Affine, norm: Norm | None) -> Affine:
-    """``of`` with no tensor that a later batch would move: running statistics are copied."""
+    """Return ``of`` with copies of running statistics, which a later batch would change."""
     if norm is None or of.μ is not norm.running_mean:
         return of
     assert of.μ is not None
@@ -324,20 +324,20 @@ def own(of: Affine, norm: Norm | None) -> Affine:
 
 
 def bare(norm: Norm | None) -> Norm | None:
-    """How ``norm`` takes its statistics, without any tensor."""
+    """Return the settings of ``norm``, without its tensors."""
     return None if norm is None else Norm(training=norm.learns, eps=norm.eps, group=norm.group)
 
 
 def affine_of(saved: Sequence[Any], M: Any) -> Affine:
-    """The affine map whose tensors were kept for the backward."""
+    """Return the affine map whose tensors were saved for the backward."""
     μ, var, σ, a, β, m = saved
     return Affine(μ, var, σ, a, β, m, M)
 
 
 def plain_passes(*gradients: Tensor | None) -> AbstractContextManager[object]:
-    """A backward that is itself to be differentiated, or has a batch of gradients: plain PyTorch.
+    """Use plain PyTorch if a backward is itself differentiated, or has a batch of gradients.
 
-    Such a batch, of ``is_grads_batched``, is a tensor that no kernel can read.
+    Kernels cannot read the tensors of such a batch (``is_grads_batched``).
     """
     batched = not torch.compiler.is_compiling() and any(
         g is not None and is_legacy_batchedtensor(g) for g in gradients
@@ -348,7 +348,7 @@ def plain_passes(*gradients: Tensor | None) -> AbstractContextManager[object]:
 def again(
     x: Tensor, γ: Tensor | None, β: Tensor | None, norm: Norm | None, of: Affine, squeeze: bool
 ) -> Affine:
-    """``of``, or where a backward is itself to be differentiated, the same as a function of x."""
+    """Return ``of``, or if a backward is itself differentiated, the same as a function of x."""
     if not torch.is_grad_enabled() or norm is None:
         return of
     if norm.group is not None:

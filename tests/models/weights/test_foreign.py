@@ -81,7 +81,7 @@ def test_files_of_timm(world, save, name, theirs, arguments, said):
 
 
 def test_a_deep_stem(world, save):
-    """timm's resnet50c: the three convolutions of SENet-154 before a usual ResNet."""
+    """The resnet50c: the three convolutions of SENet-154 before a usual ResNet."""
     theirs = scramble(world.timm.create_model("resnet50c", layers=SHORT, num_classes=7))
     require_the_same(
         loaded("resnet50", save(theirs.state_dict()), "stem='deep'", layers=SHORT), theirs

@@ -2,7 +2,7 @@
 
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
-autograd stands above, in :mod:`senet.ops.tail`.
+autograd is implemented above, in :mod:`senet.ops.tail`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -51,10 +51,10 @@ def affine(
 
 
 def keeps_bits(x: Tensor) -> bool:
-    """Whether the mask of a ReLU behind ``x`` is kept in bits: the backward reads one map less.
+    """Whether the mask of a ReLU after ``x`` is kept in bits, so the backward reads one map less.
 
     Measured by ``python -m benchmarks.ops.passes --masks``, forward and backward together: float32
-    maps gain, but not those with short contiguous rows. Maps of a shorter type are read so fast
+    maps gain, except those with short contiguous rows. Maps of a narrower type are read so fast
     that writing the bits costs what they save.
     """
     return x.dtype == torch.float32 and has_words(x) and (_by_channels(x) or _row(x) >= 128)
@@ -112,10 +112,9 @@ def grad_activate(
 
 
 def call(function: Any, maps: tuple[Tensor | None, ...], *arguments: Any) -> None:
-    """Call a function of the library with ``arguments``, and the layout that ``maps`` share.
+    """Call a function of the library with ``arguments`` and the layout that ``maps`` share.
 
-    C sees addresses and nothing else. The tensors whose addresses it gets are held by this call,
-    and so live until C has returned.
+    C gets only the addresses of tensors. This call holds the tensors until C has returned.
     """
     addresses = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     if function(*addresses, *layout(*maps)):  # type: ignore[arg-type]
@@ -232,7 +231,7 @@ def _grad_activate(
     return dx
 
 
-# What the operators return, without the values: shapes, types and layouts.
+# The results of the operators without values: shapes, types and layouts.
 
 
 def _sums_of(x: Tensor, number: int) -> list[Tensor]:
@@ -248,8 +247,8 @@ def _scaled(dy: Tensor, mask: Tensor | None, x: Tensor, pivot: Tensor | None) ->
     return [*g, *_sums_of(x, 2)]
 
 
-# What C is given is checked here once more, for whoever calls an operator directly: shapes say how
-# far it reads.
+# The arguments of C are checked here again: an operator can be called directly, and the shapes
+# state how far C reads.
 
 
 @overload
@@ -259,7 +258,7 @@ def of_channels(v: None, x: Tensor) -> None: ...
 @overload
 def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None: ...
 def of_channels(v: Tensor | None, x: Tensor) -> Tensor | None:
-    """A ``[C]`` array as C reads it."""
+    """Return a ``[C]`` array as C reads it."""
     return None if v is None else of_shape(v, x.shape[1:2])
 
 
@@ -270,12 +269,12 @@ def of_images(v: None, x: Tensor) -> None: ...
 @overload
 def of_images(v: Tensor | None, x: Tensor) -> Tensor | None: ...
 def of_images(v: Tensor | None, x: Tensor) -> Tensor | None:
-    """A ``[B, C]`` array as C reads it."""
+    """Return a ``[B, C]`` array as C reads it."""
     return None if v is None else of_shape(v, x.shape[:2])
 
 
 def of_shape(v: Tensor, shape: torch.Size) -> Tensor:
-    """An array of floats as C reads it."""
+    """Return an array of floats as C reads it."""
     if v.shape != shape or v.dtype != torch.float32 or not v.is_cpu:
         raise ValueError(
             f"expected float32 {list(shape)} on cpu, "
@@ -291,8 +290,32 @@ def check_bits(bits: Tensor, x: Tensor) -> None:
         raise ValueError(f"expected uint8 [{masks.length(x)}], got {_described(bits)}")
 
 
-def layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int, int]:
-    """How C walks ``x``, and all that lie like it: ``layout`` in passes.c; and by what threads."""
+class Layout(NamedTuple):
+    """The last arguments of every function of the library.
+
+    Attributes:
+        images: blocks of ``rows`` × ``columns`` numbers, as ``layout`` in passes.c says.
+        rows: positions.
+        columns: channels of a position, or 1 in contiguous maps.
+        channels: C.
+        type: the number type, of ``_TYPES``.
+        threads: the maximum number of threads.
+    """
+
+    images: int
+    rows: int
+    columns: int
+    channels: int
+    type: int
+    threads: int
+
+
+def layout(x: Tensor, *others: Tensor | None) -> Layout:
+    """Return the layout that C gets for ``x`` and ``others``.
+
+    Raises:
+        ValueError: if a map is not dense or of another type, or the layouts differ.
+    """
     B, C, *space = x.shape
     N = math.prod(space)
     contiguous = x.is_contiguous()
@@ -302,24 +325,24 @@ def layout(x: Tensor, *others: Tensor | None) -> tuple[int, int, int, int, int, 
         if other is not None and not _lies_like(other, x, contiguous):
             raise ValueError(f"maps must lie alike, got {_described(x)} and {_described(other)}")
     images, columns = (B, C) if _by_channels(x) else (B * C, 1)
-    return images, N, columns, C, _TYPES[x.dtype], torch.get_num_threads()
+    return Layout(images, N, columns, C, _TYPES[x.dtype], torch.get_num_threads())
 
 
 def _by_channels(x: Tensor) -> bool:
-    """Whether C walks ``x`` in rows of channels, and not of positions.
+    """Whether C reads ``x`` in rows of channels, not of positions.
 
-    Where there is one position only, the two layouts are one; the first walk is the faster.
+    With a single position the two layouts are the same, and rows of channels are faster.
     """
     return not x.is_contiguous() or math.prod(x.shape[2:]) == 1
 
 
 def _row(x: Tensor) -> int:
-    """The numbers of a row of ``x``: what lies next to one another, of one position or channel."""
+    """Return the length of a row of ``x``: its adjacent numbers of one position or channel."""
     return x.shape[1] if _by_channels(x) else math.prod(x.shape[2:])
 
 
 def has_words(x: Tensor) -> bool:
-    """Whether rows of ``x`` begin and end with a word of a mask in bits."""
+    """Whether rows of ``x`` start and end at words of a mask in bits."""
     return _row(x) % _WORD == 0 and sys.byteorder == "little"
 
 
@@ -334,7 +357,7 @@ def _lies_like(other: Tensor, x: Tensor, contiguous: bool) -> bool:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    if x.dim() == 4:  # PyTorch answers for 2-D maps, and ten times as fast
+    if x.dim() == 4:  # PyTorch has this test for 2-D maps, ten times as fast
         return x.is_contiguous(memory_format=torch.channels_last)
     return x.movedim(1, -1).is_contiguous()
 
@@ -379,7 +402,7 @@ _OPERATORS = {
 }
 
 _namespace = torch.library.Library("senet_native", "DEF")
-# A compiler must hand the maps over in the layout in which it saw them.
+# A compiler must pass the maps in the layout in which it traced them.
 _as_traced = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
 for _schema, (_run, _shape) in _OPERATORS.items():
     _name = _namespace.define(_schema, tags=(_as_traced,))

@@ -1,7 +1,7 @@
-"""Finds and loads the C library, with the OpenMP runtime that PyTorch runs on.
+"""The loading of the C library, with the OpenMP runtime of PyTorch.
 
-The library is compiled for OpenMP but linked to no runtime: a second one in a process has threads
-of its own, and the two sets spin against each other. It takes the one that PyTorch brought.
+The library is compiled for OpenMP but not linked to a runtime: a second runtime in a process has
+threads of its own, which compete with those of the first. It uses the runtime of PyTorch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ REBUILD = (
 
 
 def load() -> ctypes.CDLL:
-    """The library of ``passes.c`` and ``tails.c``, its functions declared.
+    """Return the library of ``passes.c`` and ``tails.c``, with its functions declared.
 
     Raises:
-        ImportError: if it is not there or does not load; the message says why and what to do.
+        ImportError: if it is missing or does not load; the message says why and what to do.
     """
-    path = FOLDER / "_passes.so"  # of no Python: ctypes loads it
+    path = FOLDER / "_passes.so"  # not a Python extension: ctypes loads it
     if not path.exists():
         raise ImportError(
             "its C library was not built: the package came as the wheel without it, or there was "
@@ -47,13 +47,13 @@ def load() -> ctypes.CDLL:
 
 
 def source() -> int:
-    """A checksum of the C sources, which the library was given when it was built."""
+    """Return a checksum of the C sources, which the library contains from its build."""
     files = sorted(FOLDER.glob("*.[ch]"))
     return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
 def openmp_runtimes() -> list[str]:
-    """The OpenMP runtimes in this process, PyTorch's own first."""
+    """Return the OpenMP runtimes in this process, PyTorch's own first."""
     maps = Path("/proc/self/maps")
     lines = maps.read_text().splitlines() if maps.exists() else []
     paths = dict.fromkeys(line.split(maxsplit=5)[-1] for line in lines if "omp" in line)
@@ -63,7 +63,7 @@ def openmp_runtimes() -> list[str]:
 
 
 def _share_openmp() -> None:
-    """Let what is loaded from now on find PyTorch's OpenMP; the system's where it has none."""
+    """Make PyTorch's OpenMP, or else the system's, visible to libraries that are loaded later."""
     path = next(iter(openmp_runtimes()), "libgomp.so.1")
     try:
         ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
@@ -72,7 +72,7 @@ def _share_openmp() -> None:
 
 
 def declare(library: ctypes.CDLL) -> None:
-    """Say what the functions of the library take."""
+    """Declare the argument types of the library's functions."""
     pointer, number, flag, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_double
     layout = [number] * 4 + [flag, flag]  # images, rows, columns, channels; type, threads
     library.senet_moments.argtypes = [pointer] * 4 + layout
@@ -93,7 +93,7 @@ def declare(library: ctypes.CDLL) -> None:
         [pointer] * 6 + [real, flag] + [pointer] * 4 + [number, flag, flag, pointer, flag, pointer]
     ) + layout
     library.senet_excite.argtypes = [pointer] * 5 + [number, flag, flag, number, pointer, *layout]
-    for name in ("affine", "grad_affine", "activate", "grad_activate"):  # which return nothing
+    for name in ("affine", "grad_affine", "activate", "grad_activate"):  # these return nothing
         getattr(library, f"senet_{name}").restype = None
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]
     library.senet_instruction_set.restype = ctypes.c_char_p

@@ -1,25 +1,25 @@
-/* What tails.c, and the loader, call of passes.c. The contract is senet/ops/passes.py. */
+/* The functions of passes.c that tails.c and the loader call. The contract is senet/ops/passes.py. */
 
 #include <stdint.h>
 
-/* How maps lie, as C walks them: `layout` in passes.c. */
+/* The layout of all maps of a call (`layout` in passes.c), as parameters and as arguments. */
 #define LAYOUT long images, long rows, long columns, long channels, int T
-#define THE_LAYOUT (layout){images, rows, columns, channels, T}
-#define SAME_LAYOUT images, rows, columns, channels, T
+#define AS_LAYOUT (layout){images, rows, columns, channels, T}
+#define LAYOUT_ARGS images, rows, columns, channels, T
 
-/* A number near the mean of each channel: the mean of some positions of a few of the B images. About it
- * sums of squares do not cancel. The positions are spread over the image: at its border the padding of
- * a convolution makes values unlike the others. */
+/* A number near the mean of each channel: the mean of some positions of a few of the B images. Sums of
+ * squares about it do not cancel. The positions are spread over the image, since values at its border
+ * differ from the others because of the padding of convolutions. */
 void senet_pivot(const void *x, float *pivot, LAYOUT);
 
-/* The sums return 1 where there is no memory for those of the parts. */
+/* The functions that sum return 1 if there is no memory for the partial sums, else 0. */
 int senet_moments(const void *x, const float *pivot, float *sums, float *squares, LAYOUT, int threads);
 
-/* With `bits` keeps the mask of the ReLU there. */
+/* Writes the mask of the ReLU to `bits`, unless it is NULL. */
 void senet_affine(const void *x, const float *pivot, const float *A, const float *D,
                   const void *shortcut, int relu, void *y, uint8_t *bits, LAYOUT, int threads);
 
-/* Behind a ReLU, of which there is either the output or the mask in bits, writes `g`; else g is dy. */
+/* After a ReLU, given by its output y or by its mask in bits, writes `g`; without one, g is dy. */
 int senet_grad_scale(const void *dy, const void *y, uint8_t *bits, const void *x, const float *pivot,
                      void *g, float *S1, float *S2, LAYOUT, int threads);
 
@@ -32,7 +32,7 @@ int senet_pooled(const void *x, const float *pivot, const float *a, const float 
 void senet_activate(const void *x, const float *pivot, const float *a, const float *b, const float *S,
                     int f, void *y, LAYOUT, int threads);
 
-/* `sums` are two arrays, or five where there is SE. */
+/* `sums` are two arrays, or five with SE. */
 int senet_grad_pooled(const void *dy, const void *x, const float *pivot, const float *a, const float *b,
                       int f, float *const *sums, int number, LAYOUT, int threads);
 
@@ -40,12 +40,12 @@ void senet_grad_activate(const void *dy, const void *x, const float *pivot, cons
                          const float *b, int f, const float *A, const float *E, const float *K,
                          const float *L, void *dx, LAYOUT, int threads);
 
-/* A layer of a gate: f(W v + bias), or gate(W v + bias) where there is a gate. W is [outputs, inputs]. */
+/* A layer of a gate: f(W v + bias), or gate(W v + bias) unless `gate` is 0. W is [outputs, inputs]. */
 typedef struct {
     const float *weight, *bias;
     long inputs, outputs;
     int f, gate; /* `activation` and `gate` in passes.c */
 } layer;
 
-/* From v, [B, inputs], to `out`, [B, outputs]. */
+/* Computes `out`, [B, outputs], from v, [B, inputs]. */
 void senet_layer(const layer *l, long B, const float *v, float *out, int threads);

@@ -1,17 +1,17 @@
 /* The halves of a tail, each in one call: the passes of passes.c, and the algebra between them on [C]
- * and [B, C] arrays. The formulas, and the names in them, are those of senet/ops/tail.py, activated.py
- * and norm.py, whose Python says the same and is held against this.
+ * and [B, C] arrays. The formulas and names are those of senet/ops/tail.py, activated.py and norm.py,
+ * which state the same in Python and are tested against this.
  *
  * With b an image, c a channel and n one of the N positions of a map, M = B N:
  *
  *     senet_norm            mu, sigma, a, beta of a batch norm, and m = mean_n (x - mu)
  *     senet_norm_scale      y = relu(s a (x - mu) + s beta + shortcut)
- *     senet_grad_norm_scale     g, and ds = a S2 + beta S1; sends A = s a, s S1 and s S2 on
+ *     senet_grad_norm_scale     g, ds = a S2 + beta S1, and the links A = s a, s S1 and s S2
  *     senet_grad_norm_squeeze   dx, dgamma = T2 / sigma, dbeta = T1
  *
- * and where an activation stands between norm and squeeze, senet_grad_act_scale, which sends s, s S1,
- * s S2, C1 and C2 on, and senet_grad_act_squeeze. In inference, senet_gated_tail is a whole tail with
- * SE. All return 1 where there is no memory, else 0.
+ * and with an activation between norm and squeeze, senet_grad_act_scale, whose links are s, s S1, s S2,
+ * C1 and C2, and senet_grad_act_squeeze. In inference, senet_gated_tail is a whole tail with SE. All
+ * return 1 if there is no memory, else 0.
  */
 
 #include <math.h>
@@ -19,30 +19,30 @@
 
 #include "passes.h"
 
-/* The batch B, and the positions N, of maps that lie so. */
+/* The batch size B and the positions N of maps of a layout. */
 #define BATCH (channels ? images * columns / channels : 0)
 #define POSITIONS rows
 
-/* A batch norm as the passes make it, u = a (x - mu) + beta: rows of [C]. */
+/* A batch norm as an affine map, u = a (x - mu) + beta; each is [C]. */
 typedef struct {
     float *mu, *var, *sigma, *a, *beta;
 } affine_map;
 
-/* As torch.lerp does. */
+/* The formula of torch.lerp. */
 static float lerp(float from, float to, float weight)
 {
     return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight);
 }
 
 /* The statistics of the batch, in one reading pass: mu, var and m. */
-static int take_statistics(const void *x, affine_map of, float *m, LAYOUT, int threads)
+static int batch_statistics(const void *x, affine_map of, float *m, LAYOUT, int threads)
 {
     const long B = BATCH, N = POSITIONS, C = channels;
     const double M = (double)B * N;
     float *squares = malloc((B + 1) * C * sizeof *squares), *pivot = squares + B * C;
     if (!squares) return 1;
-    senet_pivot(x, pivot, SAME_LAYOUT);
-    if (senet_moments(x, pivot, m, squares, SAME_LAYOUT, threads)) return free(squares), 1;
+    senet_pivot(x, pivot, LAYOUT_ARGS);
+    if (senet_moments(x, pivot, m, squares, LAYOUT_ARGS, threads)) return free(squares), 1;
     for (long c = 0; c < C; c++) {
         double total = 0, square = 0;
         for (long b = 0; b < B; b++) total += m[b * C + c], square += squares[b * C + c];
@@ -57,16 +57,17 @@ static int take_statistics(const void *x, affine_map of, float *m, LAYOUT, int t
     return 0;
 }
 
-/* `learns`: the batch decides, and moves the running statistics if there are any; else they decide.
- * Fills in the five rows of `of`; m, [B, C], which may be missing where they decide; and z, if asked. */
+/* With `learns` the norm uses the statistics of the batch, and updates the running statistics if there
+ * are any; without, it uses the running statistics. Writes the five `vectors` of an affine_map; m,
+ * [B, C], which may be NULL without `learns` and z; and z, [B, C], unless it is NULL. */
 int senet_norm(const void *x, const float *gamma, const float *beta, float *running_mean,
-               float *running_var, double momentum, double eps, int learns, float *rows_of, float *m,
+               float *running_var, double momentum, double eps, int learns, float *vectors, float *m,
                float *z, LAYOUT, int threads)
 {
     const long B = BATCH, N = POSITIONS, C = channels;
-    const affine_map of = {rows_of, rows_of + C, rows_of + 2 * C, rows_of + 3 * C, rows_of + 4 * C};
+    const affine_map of = {vectors, vectors + C, vectors + 2 * C, vectors + 3 * C, vectors + 4 * C};
     if (learns) {
-        if (take_statistics(x, of, m, SAME_LAYOUT, threads)) return 1;
+        if (batch_statistics(x, of, m, LAYOUT_ARGS, threads)) return 1;
         const double M = (double)B * N;
         for (long c = 0; running_mean && c < C; c++) {
             running_mean[c] = lerp(running_mean[c], of.mu[c], momentum);
@@ -81,8 +82,8 @@ int senet_norm(const void *x, const float *gamma, const float *beta, float *runn
         of.beta[c] = beta ? beta[c] : 0;
     }
     if (!z) return 0;
-    if (!learns) { /* z holds the sums of squares, which nobody wants, until it is z */
-        if (senet_moments(x, of.mu, m, z, SAME_LAYOUT, threads)) return 1;
+    if (!learns) { /* until z is computed, it holds the unused sums of squares */
+        if (senet_moments(x, of.mu, m, z, LAYOUT_ARGS, threads)) return 1;
         for (long i = 0; i < B * C; i++) m[i] /= N;
     }
     for (long b = 0; b < B; b++)
@@ -101,7 +102,7 @@ int senet_norm_scale(const void *x, const float *mu, const float *a, const float
             const float gate = s ? s[b * C + c] : 1;
             A[b * C + c] = gate * a[c], D[b * C + c] = gate * beta[c];
         }
-    senet_affine(x, mu, A, D, shortcut, relu, y, bits, SAME_LAYOUT, threads);
+    senet_affine(x, mu, A, D, shortcut, relu, y, bits, LAYOUT_ARGS, threads);
     free(A);
     return 0;
 }
@@ -111,10 +112,10 @@ int senet_grad_norm_scale(const void *dy, const void *y, uint8_t *bits, const vo
                           const float *a, const float *beta, const float *s, void *g, float *ds,
                           float *links, LAYOUT, int threads)
 {
-    const long C = channels, all = BATCH * C;
-    float *A = links, *S1 = links + all, *S2 = links + 2 * all;
-    if (senet_grad_scale(dy, y, bits, x, mu, g, S1, S2, SAME_LAYOUT, threads)) return 1;
-    for (long i = 0; i < all; i += C)
+    const long C = channels, BC = BATCH * C;
+    float *A = links, *S1 = links + BC, *S2 = links + 2 * BC;
+    if (senet_grad_scale(dy, y, bits, x, mu, g, S1, S2, LAYOUT_ARGS, threads)) return 1;
+    for (long i = 0; i < BC; i += C)
         for (long c = 0; c < C; c++) {
             A[i + c] = s ? s[i + c] * a[c] : a[c];
             if (!s) continue;
@@ -124,39 +125,40 @@ int senet_grad_norm_scale(const void *dy, const void *y, uint8_t *bits, const vo
     return 0;
 }
 
-/* T1 and T2, of each channel. With dz adds to the sums what comes through the squeeze: dz times what
- * is `one` and `other` of it, [B, C], or 1 where that is missing. */
-static void sum_over_batch(const float *sS1, const float *sS2, const float *dz, const float *one,
-                           const float *other, float *T1, float *T2, long B, long C)
+/* T1 and T2 of each channel. With dz, the sums include the gradients through the squeeze: dz C1 and
+ * dz C2, where C1 and C2 are [B, C], and C1 is 1 if it is NULL. */
+static void sum_over_batch(const float *sS1, const float *sS2, const float *dz, const float *C1,
+                           const float *C2, float *T1, float *T2, long B, long C)
 {
     for (long c = 0; c < C; c++) {
         double t1 = 0, t2 = 0;
         for (long i = c; i < B * C; i += C) {
             t1 += sS1[i], t2 += sS2[i];
-            if (dz) t1 += dz[i] * (one ? one[i] : 1), t2 += dz[i] * other[i];
+            if (dz) t1 += dz[i] * (C1 ? C1[i] : 1), t2 += dz[i] * C2[i];
         }
         T1[c] = t1, T2[c] = t2;
     }
 }
 
-/* `learns`: mu and sigma are of the batch. dgamma and dbeta are always wanted; dx may not be. */
+/* With `learns`, mu and sigma depend on the batch. dgamma and dbeta are always written, dx unless it is
+ * NULL. */
 int senet_grad_norm_squeeze(const void *g, const void *x, const float *mu, const float *sigma,
                             const float *a, const float *m, const float *links, const float *dz,
                             int learns, void *dx, float *dgamma, float *dbeta, LAYOUT, int threads)
 {
-    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
-    const float M = (float)B * N, *A = links, *sS1 = links + all, *sS2 = links + 2 * all;
+    const long B = BATCH, N = POSITIONS, C = channels, BC = B * C;
+    const float M = (float)B * N, *A = links, *sS1 = links + BC, *sS2 = links + 2 * BC;
     float *T1 = dbeta, *T2 = dgamma;
     sum_over_batch(sS1, sS2, dz, NULL, m, T1, T2, B, C);
     if (dx) {
-        float *E = malloc((all + C) * sizeof *E), *K = E + all;
+        float *E = malloc((BC + C) * sizeof *E), *K = E + BC;
         if (!E) return 1;
-        for (long i = 0; i < all; i += C)
+        for (long i = 0; i < BC; i += C)
             for (long c = 0; c < C; c++)
                 E[i + c] = a[c] * ((dz ? dz[i + c] / N : 0) - (learns ? T1[c] / M : 0));
         for (long c = 0; c < C; c++) K[c] = a[c] * T2[c] / (sigma[c] * sigma[c] * M);
         senet_grad_affine(g, learns ? x : NULL, mu, A, learns || dz ? E : NULL, learns ? K : NULL, dx,
-                          SAME_LAYOUT, threads);
+                          LAYOUT_ARGS, threads);
         free(E);
     }
     for (long c = 0; c < C; c++) dgamma[c] = T2[c] / sigma[c];
@@ -168,13 +170,13 @@ int senet_grad_act_scale(const void *dy, const void *x, const float *mu, const f
                          const float *beta, const float *s, int f, float *ds, float *links, LAYOUT,
                          int threads)
 {
-    const long all = BATCH * channels;
-    float *kept = links, *S1 = links + all, *S2 = links + 2 * all;
-    float *sums[5] = {S1, S2, ds, links + 3 * all, links + 4 * all};
-    if (senet_grad_pooled(dy, x, mu, a, beta, f, sums, s ? 5 : 2, SAME_LAYOUT, threads)) return 1;
-    for (long i = 0; i < all; i++) {
-        kept[i] = s ? s[i] : 1;
-        S1[i] *= kept[i], S2[i] *= kept[i];
+    const long BC = BATCH * channels;
+    float *gate = links, *S1 = links + BC, *S2 = links + 2 * BC;
+    float *sums[5] = {S1, S2, ds, links + 3 * BC, links + 4 * BC};
+    if (senet_grad_pooled(dy, x, mu, a, beta, f, sums, s ? 5 : 2, LAYOUT_ARGS, threads)) return 1;
+    for (long i = 0; i < BC; i++) {
+        gate[i] = s ? s[i] : 1;
+        S1[i] *= gate[i], S2[i] *= gate[i];
     }
     return 0;
 }
@@ -183,16 +185,16 @@ int senet_grad_act_squeeze(const void *dy, const void *x, const float *mu, const
                            const float *a, const float *beta, const float *links, const float *dz, int f,
                            int learns, void *dx, float *dgamma, float *dbeta, LAYOUT, int threads)
 {
-    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
-    const float M = (float)B * N, *s = links, *sS1 = links + all, *sS2 = links + 2 * all;
-    float *scratch = malloc((3 * all + 2 * C) * sizeof *scratch);
+    const long B = BATCH, N = POSITIONS, C = channels, BC = B * C;
+    const float M = (float)B * N, *s = links, *sS1 = links + BC, *sS2 = links + 2 * BC;
+    float *scratch = malloc((3 * BC + 2 * C) * sizeof *scratch);
     if (!scratch) return 1;
-    float *A = scratch, *E = A + all, *e = E + all, *L = e + all, *K = L + C;
+    float *A = scratch, *E = A + BC, *e = E + BC, *L = e + BC, *K = L + C;
     float *T1 = dbeta, *T2 = dgamma;
-    for (long i = 0; dz && i < all; i++) e[i] = dz[i] / N;
-    sum_over_batch(sS1, sS2, dz ? e : NULL, links + 3 * all, links + 4 * all, T1, T2, B, C);
+    for (long i = 0; dz && i < BC; i++) e[i] = dz[i] / N;
+    sum_over_batch(sS1, sS2, dz ? e : NULL, links + 3 * BC, links + 4 * BC, T1, T2, B, C);
     if (dx) {
-        for (long i = 0; i < all; i += C)
+        for (long i = 0; i < BC; i += C)
             for (long c = 0; c < C; c++) {
                 A[i + c] = a[c] * s[i + c];
                 E[i + c] = dz ? a[c] * e[i + c] : 0;
@@ -202,14 +204,14 @@ int senet_grad_act_squeeze(const void *dy, const void *x, const float *mu, const
             K[c] = a[c] * T2[c] / (sigma[c] * sigma[c] * M);
         }
         senet_grad_activate(dy, x, mu, a, beta, f, A, dz ? E : NULL, learns ? K : NULL,
-                            learns ? L : NULL, dx, SAME_LAYOUT, threads);
+                            learns ? L : NULL, dx, LAYOUT_ARGS, threads);
     }
     for (long c = 0; c < C; c++) dgamma[c] = T2[c] / sigma[c];
     free(scratch);
     return 0;
 }
 
-/* s = gate(W2 f(W1 z + b1) + b2), or without W1 gate(W2 z + b2); `hidden` is room for [B, R]. */
+/* s = gate(W2 f(W1 z + b1) + b2), or without W1 gate(W2 z + b2); `hidden` is scratch, [B, R]. */
 static void excite(const float *z, const float *w1, const float *b1, const float *w2, const float *b2,
                    long R, int f, int gate, float *hidden, float *s, long B, long C, long outputs,
                    int threads)
@@ -221,48 +223,47 @@ static void excite(const float *z, const float *w1, const float *b1, const float
     senet_layer(&second, B, w1 ? hidden : z, s, threads);
 }
 
-/* A whole tail in inference: y = relu(s v + shortcut) with v = u, or v = f(u) for an activation `inner`
- * >= 0; u = x or a batch norm of x by running statistics; z the mean of v over space, where `mean` is
- * that of x, [B, C], if it is known already; and s the gates that two layers, or one, make of z. */
+/* A whole tail in inference: y = relu(s v + shortcut), with v = u, or v = f(u) for an activation `inner`
+ * >= 0. u is x, or a batch norm of x by running statistics. s are the gates that one or two layers
+ * compute from z, the mean of v over space. `mean` is the mean of x, [B, C], or NULL if unknown. */
 int senet_gated_tail(const void *x, const float *mean, const float *mu, const float *var,
                      const float *gamma, const float *beta, double eps, int inner, const float *w1,
                      const float *b1, const float *w2, const float *b2, long R, int f, int gate,
                      const void *shortcut, int relu, void *y, LAYOUT, int threads)
 {
-    const long B = BATCH, N = POSITIONS, C = channels, all = B * C;
-    float *scratch = malloc((2 * C + 4 * all + B * R) * sizeof *scratch);
+    const long B = BATCH, N = POSITIONS, C = channels, BC = B * C;
+    float *scratch = malloc((2 * C + 4 * BC + B * R) * sizeof *scratch);
     if (!scratch) return 1;
-    float *a = scratch, *b = a + C, *z = b + C, *s = z + all, *A = s + all, *D = A + all;
+    float *a = scratch, *b = a + C, *z = b + C, *s = z + BC, *A = s + BC, *D = A + BC;
     for (long c = 0; c < C; c++) {
         a[c] = var ? (gamma ? gamma[c] : 1) / sqrtf(var[c] + (float)eps) : 1;
         b[c] = var && beta ? beta[c] : 0;
     }
     int failed = 0;
     if (inner >= 0)
-        failed = senet_pooled(x, mu, a, b, inner, z, SAME_LAYOUT, threads);
+        failed = senet_pooled(x, mu, a, b, inner, z, LAYOUT_ARGS, threads);
     else if (!mean)
-        failed = senet_moments(x, mu, z, D, SAME_LAYOUT, threads);
+        failed = senet_moments(x, mu, z, D, LAYOUT_ARGS, threads);
     if (failed) return free(scratch), 1;
-    for (long i = 0; i < all; i += C)
+    for (long i = 0; i < BC; i += C)
         for (long c = 0; c < C; c++)
             if (inner >= 0)
                 z[i + c] /= N;
             else
                 z[i + c] = a[c] * (mean ? mean[i + c] - (mu ? mu[c] : 0) : z[i + c] / N) + b[c];
-    excite(z, w1, b1, w2, b2, R, f, gate, D + all, s, B, C, C, threads);
+    excite(z, w1, b1, w2, b2, R, f, gate, D + BC, s, B, C, C, threads);
     if (inner >= 0) {
-        senet_activate(x, mu, a, b, s, inner, y, SAME_LAYOUT, threads);
+        senet_activate(x, mu, a, b, s, inner, y, LAYOUT_ARGS, threads);
     } else {
-        for (long i = 0; i < all; i += C)
+        for (long i = 0; i < BC; i += C)
             for (long c = 0; c < C; c++) A[i + c] = s[i + c] * a[c], D[i + c] = s[i + c] * b[c];
-        senet_affine(x, mu, A, D, shortcut, relu, y, NULL, SAME_LAYOUT, threads);
+        senet_affine(x, mu, A, D, shortcut, relu, y, NULL, LAYOUT_ARGS, threads);
     }
     free(scratch);
     return 0;
 }
 
-/* s, [B, outputs], of a squeeze z, [B, C]: by the layers of senet_gated_tail, whose last one has
- * `outputs`. */
+/* The gates s, [B, outputs], of a squeeze z, [B, C], by the layers of senet_gated_tail. */
 int senet_excite(const float *z, const float *w1, const float *b1, const float *w2, const float *b2,
                  long R, int f, int gate, long outputs, float *s, LAYOUT, int threads)
 {

@@ -1,9 +1,9 @@
 """The halves of a tail on the CPU, each one call into C: ``tails.c``.
 
-The functions are those of :mod:`senet.ops.tail` and :mod:`senet.ops.activated` that stand under
-the same names there, in plain PyTorch, and are held against them. They go past PyTorch's
-dispatcher, so they get tensors of its own class only, while nothing watches what is called
-(:func:`senet.ops.backend.halves`).
+Each function computes what the function of the same name in :mod:`senet.ops.tail` or
+:mod:`senet.ops.activated` does in plain PyTorch, and is tested against it. They bypass PyTorch's
+dispatcher, so they get only plain tensors, and are not called while a mode or compiler observes
+the calls (:func:`senet.ops.backend.halves`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _c = native.library.load()
 
 
 def takes(norm: Norm | None) -> bool:
-    """Whether a tail with ``norm`` can run here: in this process, on running statistics of C's."""
+    """Whether a tail with ``norm`` can run here: in one process, on float32 statistics."""
     return (
         norm is not None
         and norm.group is None
@@ -43,9 +43,9 @@ def takes(norm: Norm | None) -> bool:
 
 
 def normalise(x: Tensor, norm: Norm, squeeze: bool) -> tuple[Tensor | None, Affine]:
-    """The affine map that ``norm`` is to ``x``, of tensors of its own, and z where it is wanted.
+    """Return z if requested, and the affine map of ``norm`` for ``x``, in new tensors.
 
-    In training moves the running statistics.
+    Updates the running statistics in training.
     """
     if norm.learns:
         require_several(x)
@@ -68,7 +68,7 @@ def scale(
     keep: bool,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """y = relu(s u + shortcut), and with ``keep`` the mask of the ReLU."""
+    """Return y = relu(s u + shortcut), and with ``keep`` the mask of the ReLU."""
     x = passes.dense(x, "x")
     shortcut = passes.like(shortcut, x, "shortcut")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
@@ -81,7 +81,7 @@ def scale(
 def grad_scale(
     dy: Tensor, mask: Tensor | None, x: Tensor, of: Affine, s: Tensor | None, inplace: bool = False
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
+    """Return g; ds; and A, s S1 and s S2, ``[3, B, C]``."""
     x = passes.dense(x, "x")
     dy = passes.like(dy, x, "dy")
     y = bits = None
@@ -110,7 +110,7 @@ def grad_squeeze(
     norm: Norm,
     need_x: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """dx, dγ and dβ."""
+    """Return dx, dγ and dβ."""
     x = passes.dense(x, "x")
     g = passes.like(g, x, "g")
     μ, σ, a = _vectors(x, of.μ, of.σ, of.a)
@@ -125,7 +125,7 @@ def grad_squeeze(
 def act_scale(
     x: Tensor, of: Affine, s: Tensor | None, activation: str, inplace: bool = False
 ) -> Tensor:
-    """y = s f(u)."""
+    """Return y = s f(u)."""
     x = passes.dense(x, "x")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
     y = x if inplace else torch.empty_like(x)
@@ -136,7 +136,7 @@ def act_scale(
 def grad_act_scale(
     dy: Tensor, x: Tensor, of: Affine, s: Tensor | None, activation: str
 ) -> tuple[Tensor | None, Tensor]:
-    """ds; and s, s S1, s S2, C1 and C2, ``[5, B, C]``."""
+    """Return ds; and s, s S1, s S2, C1 and C2, ``[5, B, C]``."""
     x = passes.dense(x, "x")
     dy = passes.like(dy, x, "dy")
     μ, a, β, s = *_vectors(x, of.μ, of.a, of.β), of_images(wide(s, x), x)
@@ -159,7 +159,7 @@ def grad_act_squeeze(
     need_x: bool,
     inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """dx, dγ and dβ."""
+    """Return dx, dγ and dβ."""
     x = passes.dense(x, "x")
     dy = passes.like(dy, x, "dy")
     μ, σ, a, β = _vectors(x, of.μ, of.σ, of.a, of.β)
@@ -181,7 +181,7 @@ def gated_tail(
     mean: Tensor | None,
     inplace: bool,
 ) -> Tensor:
-    """A whole tail in inference."""
+    """Return the output of a whole tail in inference."""
     x = passes.dense(x, "x")
     shortcut = passes.like(shortcut, x, "shortcut")
     μ, var, γ, β = _vectors(x, *(norm or Norm())[:4])
@@ -194,7 +194,7 @@ def gated_tail(
 
 
 def excite(z: Tensor, gate: Gate) -> Tensor:
-    """The gates that the layers make of the squeeze ``z``, float32."""
+    """Return the gates that the layers compute from the squeeze ``z``, float32."""
     z = of_images(z, z)
     outputs = len(gate.second)
     s = _room(len(z), outputs)
@@ -203,7 +203,7 @@ def excite(z: Tensor, gate: Gate) -> Tensor:
 
 
 def rescale(u: Tensor, s: Tensor, shortcut: Tensor | None, relu: bool, inplace: bool) -> Tensor:
-    """y = relu(s u + shortcut)."""
+    """Return y = relu(s u + shortcut)."""
     u = passes.dense(u, "u")
     shortcut = passes.like(shortcut, u, "shortcut")
     y = u if inplace else torch.empty_like(u)
@@ -215,7 +215,7 @@ _GATES = {"sigmoid": 1, "hardsigmoid": 2}  # as in passes.c
 
 
 def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
-    """A gate as C reads it."""
+    """Return the layers of a gate as C reads them."""
     R = inputs if gate.first is None else len(gate.first)
     return (
         _weights(gate.first, R, inputs),
@@ -227,7 +227,7 @@ def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
 
 
 def _weights(v: Tensor | None, *shape: int) -> Any:
-    """Weights of a layer as C reads them."""
+    """Return weights of a layer as C reads them."""
     if v is None or (v.shape == shape and v.dtype == torch.float32 and v.is_contiguous()):
         return v
     v = v.detach().float()
@@ -235,15 +235,15 @@ def _weights(v: Tensor | None, *shape: int) -> Any:
 
 
 def _room(*shape: int) -> Tensor:
-    """Where C writes numbers of images and channels."""
+    """Return an array for numbers that C writes, one per image and channel or per channel."""
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def _vectors(x: Tensor, *vectors: Tensor | None) -> list[Any]:
-    """``[C]`` arrays as C reads them."""
+    """Return ``[C]`` arrays as C reads them."""
     return [of_channels(wide(v, x), x) for v in vectors]
 
 
 def _rows(links: Tensor, number: int, x: Tensor) -> Tensor:
-    """What was sent on, as C reads it."""
+    """Return the links as C reads them."""
     return of_shape(links, torch.Size((number, *x.shape[:2])))

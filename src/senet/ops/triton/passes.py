@@ -1,30 +1,30 @@
 """The passes as Triton kernels: each reads and writes each byte of a map once.
 
-The contract is in :mod:`senet.ops.passes`. A map is rows of N positions, one row an image b and
-channel c, in one of two layouts:
+The contract is in :mod:`senet.ops.passes`. A map is rows of N positions, one row per image b
+and channel c, in one of two layouts:
 
 =============  ==============================  ==========================  ====================
-layout         element (b, c, n) stands at     side by side in memory are  R_TILE rows are
+layout         offset of element (b, c, n)     adjacent in memory are      R_TILE rows are
 =============  ==============================  ==========================  ====================
 contiguous     (b C + c) N + n                 positions of a row          any, of any images
 channels-last  (b N + n) C + c                 channels of a position      channels of one image
 =============  ==============================  ==========================  ====================
 
-A program owns R_TILE rows and walks over their positions, or over one of several stretches of them,
-N_TILE at a time. What is one number a row (A, D, E, K, p …) it reads once. A sum it keeps apart for
-each place of the tile until the end, so that few numbers are ever added to one. Where rows alone
-are too few to fill the chip they are split into stretches; then every stretch leaves its own sums,
-and one more small kernel adds these. Nothing is added atomically and nothing is tuned by timing:
-on one device the same call gives the same bits, run after run.
+A program processes R_TILE rows and all their positions, or one of several splits of these, N_TILE
+at a time. It loads the arrays of one number per row (A, D, E, K, p …) once. It accumulates a sum in
+every element of the tile until the end, so that few numbers are added to each. If there are
+too few rows to fill the chip, their positions are split; then every split writes its own sums, and
+one more small kernel adds these. There are no atomic additions and no tuning by timing: on one
+device the same call gives the same bits in every run.
 
 Maps may be of any floating type. All arithmetic is in the type of the ``[B, C]`` arrays, float32
-(float64 for float64 maps), and rounded once, to nearest. No launch waits for the GPU, so once a
-first call has compiled the kernels they may be captured in a CUDA graph.
+(float64 for float64 maps), and rounded once, to nearest. No launch waits for the GPU, so after a
+first call has compiled the kernels, they may be captured in a CUDA graph.
 
-What has been run: every kernel in Triton's interpreter on a CPU, against float64. Compiled for
-Hopper GPUs, but never run on a GPU; the constants below are reasoned, not measured.
+Tested so far: every kernel in Triton's interpreter on a CPU, against float64, and compilation for
+Hopper GPUs. No kernel has run on a GPU; the constants below are reasoned, not measured.
 
-All kernels are in one file, since they share the walk and the helpers above them, which Triton
+All kernels are in one file, since they share the launch and the helpers above them, which Triton
 inlines.
 """
 
@@ -55,20 +55,20 @@ else:
     from torch.library import wrap_triton
 
 TILE = 2048
-"""Places of a tile: 16 elements of each map for each of the 128 threads of a program.
+"""Elements of a tile: 16 of each map for each of the 128 threads of a program.
 
-A quarter of that where runs are of odd length and so are read element by element: the addresses
-would fill the registers.
+A quarter of that if runs have an odd length and are therefore loaded element by element, since the
+addresses would fill the registers.
 """
 
 RUN = 128
-"""Of these, at most so many side by side in memory: 256 bytes in half precision."""
+"""Maximum elements of a tile that are adjacent in memory: 256 bytes in half precision."""
 
 PROGRAMS = 16
-"""Programs wanted for each multiprocessor: all that fit on it at once, and as many again."""
+"""Desired programs per multiprocessor: twice as many as fit on it at once."""
 
-STRETCHES = 256
-"""At most so many stretches: their sums are written, and read again."""
+SPLITS = 256
+"""The maximum number of splits, whose sums are written and read again."""
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -82,11 +82,11 @@ def takes(x: Tensor) -> bool:
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
         return _no_sums(x), _no_sums(x)
-    walk = _walk(x)
-    sums, squares = _room(x, walk), _room(x, walk)
+    launch = _launch(x)
+    sums, squares = _empty_sums(x, launch), _empty_sums(x, launch)
     with torch.cuda.device_of(x):
-        wrap_triton(_moments)[walk.grid](x, _dense(pivot), sums, squares, **walk.sizes)
-        return tuple(_add_stretches(sums, squares))  # type: ignore[return-value]
+        wrap_triton(_moments)[launch.grid](x, _contiguous(pivot), sums, squares, **launch.sizes)
+        return tuple(_add_splits(sums, squares))  # type: ignore[return-value]
 
 
 def affine(
@@ -109,12 +109,12 @@ def _affine_op(
     y = torch.empty_like(x)
     if x.numel() == 0:
         return y
-    walk = _walk(x)
-    A, A_step = _by_image(A)
-    D, D_step = _by_image(D)
+    launch = _launch(x)
+    A, A_stride = _by_image(A)
+    D, D_stride = _by_image(D)
     with torch.cuda.device_of(x):
-        wrap_triton(_affine)[walk.grid](
-            x, _dense(pivot), A, D, shortcut, y, A_step, D_step, RELU=relu, **walk.sizes
+        wrap_triton(_affine)[launch.grid](
+            x, _contiguous(pivot), A, D, shortcut, y, A_stride, D_stride, RELU=relu, **launch.sizes
         )
     return y
 
@@ -134,11 +134,13 @@ def _grad_scale_op(dy: Tensor, y: Tensor | None, x: Tensor, pivot: Tensor | None
     written = [] if g is None else [g]
     if x.numel() == 0:
         return [*written, _no_sums(x), _no_sums(x)]
-    walk = _walk(x)
-    S1, S2 = _room(x, walk), _room(x, walk)
+    launch = _launch(x)
+    S1, S2 = _empty_sums(x, launch), _empty_sums(x, launch)
     with torch.cuda.device_of(x):
-        wrap_triton(_grad_scale)[walk.grid](dy, y, x, _dense(pivot), g, S1, S2, **walk.sizes)
-        return [*written, *_add_stretches(S1, S2)]
+        wrap_triton(_grad_scale)[launch.grid](
+            dy, y, x, _contiguous(pivot), g, S1, S2, **launch.sizes
+        )
+        return [*written, *_add_splits(S1, S2)]
 
 
 @triton_op("senet::grad_affine", mutates_args=())
@@ -153,12 +155,14 @@ def grad_affine(
     dx = torch.empty_like(g)
     if g.numel() == 0:
         return dx
-    walk = _walk(g)
-    A, A_step = _by_image(A)
-    E, E_step = (None, 0) if E is None else _by_image(E)
-    pivot, K = _dense(pivot), _dense(K)
+    launch = _launch(g)
+    A, A_stride = _by_image(A)
+    E, E_stride = (None, 0) if E is None else _by_image(E)
+    pivot, K = _contiguous(pivot), _contiguous(K)
     with torch.cuda.device_of(g):
-        wrap_triton(_grad_affine)[walk.grid](g, x, pivot, A, E, K, dx, A_step, E_step, **walk.sizes)
+        wrap_triton(_grad_affine)[launch.grid](
+            g, x, pivot, A, E, K, dx, A_stride, E_stride, **launch.sizes
+        )
     return dx
 
 
@@ -166,13 +170,19 @@ def grad_affine(
 def pooled(x: Tensor, pivot: Tensor | None, a: Tensor, b: Tensor, activation: str) -> Tensor:
     if x.numel() == 0:
         return _no_sums(x)
-    walk = _walk(x)
-    sums = _room(x, walk)
+    launch = _launch(x)
+    sums = _empty_sums(x, launch)
     with torch.cuda.device_of(x):
-        wrap_triton(_pooled)[walk.grid](
-            x, _dense(pivot), _dense(a), _dense(b), sums, ACTIVATION=activation, **walk.sizes
+        wrap_triton(_pooled)[launch.grid](
+            x,
+            _contiguous(pivot),
+            _contiguous(a),
+            _contiguous(b),
+            sums,
+            ACTIVATION=activation,
+            **launch.sizes,
         )
-        return _add_stretches(sums)[0]
+        return _add_splits(sums)[0]
 
 
 @triton_op("senet::activate", mutates_args=())
@@ -182,12 +192,12 @@ def activate(
     y = torch.empty_like(x)
     if x.numel() == 0:
         return y
-    walk = _walk(x)
-    S, S_step = (None, 0) if S is None else _by_image(S)
+    launch = _launch(x)
+    S, S_stride = (None, 0) if S is None else _by_image(S)
     with torch.cuda.device_of(x):
-        wrap_triton(_activate)[walk.grid](
-            x, _dense(pivot), _dense(a), _dense(b), S, y, S_step,
-            ACTIVATION=activation, **walk.sizes,
+        wrap_triton(_activate)[launch.grid](
+            x, _contiguous(pivot), _contiguous(a), _contiguous(b), S, y, S_stride,
+            ACTIVATION=activation, **launch.sizes,
         )  # fmt: skip
     return y
 
@@ -199,14 +209,15 @@ def grad_pooled(
     number = 5 if se else 2
     if x.numel() == 0:
         return [_no_sums(x) for _ in range(number)]
-    walk = _walk(x)
-    sums = [_room(x, walk) for _ in range(number)]
+    launch = _launch(x)
+    sums = [_empty_sums(x, launch) for _ in range(number)]
     with torch.cuda.device_of(x):
-        wrap_triton(_grad_pooled)[walk.grid](
-            dy, x, _dense(pivot), _dense(a), _dense(b), *sums, *[None] * (5 - number),
-            ACTIVATION=activation, **walk.sizes,
+        wrap_triton(_grad_pooled)[launch.grid](
+            dy, x, _contiguous(pivot), _contiguous(a), _contiguous(b),
+            *sums, *[None] * (5 - number),
+            ACTIVATION=activation, **launch.sizes,
         )  # fmt: skip
-        return _add_stretches(*sums)
+        return _add_splits(*sums)
 
 
 @triton_op("senet::grad_activate", mutates_args=())
@@ -225,247 +236,250 @@ def grad_activate(
     dx = torch.empty_like(dy)
     if dy.numel() == 0:
         return dx
-    walk = _walk(dy)
-    A, A_step = _by_image(A)
-    E, E_step = (None, 0) if E is None else _by_image(E)
+    launch = _launch(dy)
+    A, A_stride = _by_image(A)
+    E, E_stride = (None, 0) if E is None else _by_image(E)
     with torch.cuda.device_of(dy):
-        wrap_triton(_grad_activate)[walk.grid](
-            dy, x, _dense(pivot), _dense(a), _dense(b), A, E, _dense(K), _dense(L), dx,
-            A_step, E_step, ACTIVATION=activation, **walk.sizes,
+        wrap_triton(_grad_activate)[launch.grid](
+            dy, x, _contiguous(pivot), _contiguous(a), _contiguous(b),
+            A, E, _contiguous(K), _contiguous(L), dx,
+            A_stride, E_stride, ACTIVATION=activation, **launch.sizes,
         )  # fmt: skip
     return dx
 
 
-# ---- The kernels. What is None is left out when a kernel is compiled; sizes are not looked at, so
-# that another batch size compiles nothing.
+# ---- The kernels. Arguments of None are omitted when a kernel is compiled; sizes are not
+# specialised, so that another batch size compiles nothing.
 
 _kernel = triton.jit(
-    do_not_specialize=["B", "C", "N", "tiles", "stretches", "A_step", "D_step", "E_step", "S_step"]
+    do_not_specialize=[
+        "B",
+        "C",
+        "N",
+        "tiles",
+        "splits",
+        "A_stride",
+        "D_stride",
+        "E_stride",
+        "S_stride",
+    ]
 )
 
 
 @_kernel
-def _moments(x, pivot, sums, squares, B, C, N, tiles, stretches,
-             CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _moments(x, pivot, sums, squares, B, C, N, tiles, splits,
+             CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
              R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """Σₙ (x − p) and Σₙ (x − p)²."""
-    wide: tl.constexpr = sums.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, stretch, start, stop = _own(
-        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    """Compute Σₙ (x − p) and Σₙ (x − p)²."""
+    acc: tl.constexpr = sums.dtype.element_ty
+    C, N, image, block, split, start, stop, b, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
     )
-    b, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    s1 = tl.zeros([R_TILE, N_TILE], wide)
-    s2 = tl.zeros([R_TILE, N_TILE], wide)
+    p = _pivot(pivot, c, row_mask)
+    s1 = tl.zeros([R_TILE, N_TILE], acc)
+    s2 = tl.zeros([R_TILE, N_TILE], acc)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        d = tl.load(x + at, inside, other=0).to(wide) - p
-        d = tl.where(inside, d, 0.0)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        d = tl.load(x + offsets, mask, other=0).to(acc) - p
+        d = tl.where(mask, d, 0.0)
         s1 += d
         s2 += d * d
-    here = (stretch * B + b) * C + c
-    tl.store(sums + here, tl.sum(s1, 1), owned)
-    tl.store(squares + here, tl.sum(s2, 1), owned)
+    here = (split * B + b) * C + c
+    tl.store(sums + here, tl.sum(s1, 1), row_mask)
+    tl.store(squares + here, tl.sum(s2, 1), row_mask)
 
 
 @_kernel
-def _affine(x, pivot, A, D, shortcut, y, A_step, D_step, B, C, N, tiles, stretches,
-            RELU: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _affine(x, pivot, A, D, shortcut, y, A_stride, D_stride, B, C, N, tiles, splits,
+            RELU: tl.constexpr, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
             R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """y = A (x − p) + D + shortcut, then ReLU."""
-    wide: tl.constexpr = A.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
-    b, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    a = _numbers(A + b * C * A_step + c, owned)
-    d = _numbers(D + b * C * D_step + c, owned)
+    """Compute y = A (x − p) + D + shortcut, then ReLU."""
+    acc: tl.constexpr = A.dtype.element_ty
+    C, N, image, block, _, start, stop, b, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
+    )
+    p = _pivot(pivot, c, row_mask)
+    a = _load_rows(A + b * C * A_stride + c, row_mask)
+    d = _load_rows(D + b * C * D_stride + c, row_mask)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        out = a * (tl.load(x + at, inside, other=0).to(wide) - p) + d
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        out = a * (tl.load(x + offsets, mask, other=0).to(acc) - p) + d
         if shortcut is not None:
-            out += tl.load(shortcut + at, inside, other=0).to(wide)
+            out += tl.load(shortcut + offsets, mask, other=0).to(acc)
         if RELU:
             out = tl.where(out < 0, 0.0, out)  # so that NaN stays NaN
-        tl.store(y + at, out.to(y.dtype.element_ty), inside)
+        tl.store(y + offsets, out.to(y.dtype.element_ty), mask)
 
 
 @_kernel
-def _grad_scale(dy, y, x, pivot, g, S1, S2, B, C, N, tiles, stretches,
-                CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _grad_scale(dy, y, x, pivot, g, S1, S2, B, C, N, tiles, splits,
+                CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
                 R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """g = 0 where y <= 0, else dy; S1 = Σₙ g and S2 = Σₙ g (x − p)."""
-    wide: tl.constexpr = S1.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, stretch, start, stop = _own(
-        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    """Compute g = 0 where y <= 0, else dy; S1 = Σₙ g and S2 = Σₙ g (x − p)."""
+    acc: tl.constexpr = S1.dtype.element_ty
+    C, N, image, block, split, start, stop, b, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
     )
-    b, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    s1 = tl.zeros([R_TILE, N_TILE], wide)
-    s2 = tl.zeros([R_TILE, N_TILE], wide)
+    p = _pivot(pivot, c, row_mask)
+    s1 = tl.zeros([R_TILE, N_TILE], acc)
+    s2 = tl.zeros([R_TILE, N_TILE], acc)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        sent = tl.load(dy + at, inside, other=0)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        grad = tl.load(dy + offsets, mask, other=0)
         if y is not None:
-            sent = tl.where(tl.load(y + at, inside, other=0) <= 0, 0.0, sent)
-            tl.store(g + at, sent, inside)
-        s1 += sent.to(wide)
-        s2 += sent.to(wide) * (tl.load(x + at, inside, other=0).to(wide) - p)
-    here = (stretch * B + b) * C + c
-    tl.store(S1 + here, tl.sum(s1, 1), owned)
-    tl.store(S2 + here, tl.sum(s2, 1), owned)
+            grad = tl.where(tl.load(y + offsets, mask, other=0) <= 0, 0.0, grad)
+            tl.store(g + offsets, grad, mask)
+        s1 += grad.to(acc)
+        s2 += grad.to(acc) * (tl.load(x + offsets, mask, other=0).to(acc) - p)
+    here = (split * B + b) * C + c
+    tl.store(S1 + here, tl.sum(s1, 1), row_mask)
+    tl.store(S2 + here, tl.sum(s2, 1), row_mask)
 
 
 @_kernel
-def _grad_affine(g, x, pivot, A, E, K, dx, A_step, E_step, B, C, N, tiles, stretches,
-                 CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _grad_affine(g, x, pivot, A, E, K, dx, A_stride, E_stride, B, C, N, tiles, splits,
+                 CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
                  R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """dx = A g + E − K (x − p)."""
-    wide: tl.constexpr = A.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
-    b, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    a = _numbers(A + b * C * A_step + c, owned)
+    """Compute dx = A g + E − K (x − p)."""
+    acc: tl.constexpr = A.dtype.element_ty
+    C, N, image, block, _, start, stop, b, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
+    )
+    a = _load_rows(A + b * C * A_stride + c, row_mask)
     if E is not None:
-        e = _numbers(E + b * C * E_step + c, owned)
+        e = _load_rows(E + b * C * E_stride + c, row_mask)
     if K is not None:
-        k = _numbers(K + c, owned)
-        p = _pivot(pivot, c, owned)
+        k = _load_rows(K + c, row_mask)
+        p = _pivot(pivot, c, row_mask)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        out = a * tl.load(g + at, inside, other=0).to(wide)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        out = a * tl.load(g + offsets, mask, other=0).to(acc)
         if E is not None:
             out += e
         if K is not None:
-            out -= k * (tl.load(x + at, inside, other=0).to(wide) - p)
-        tl.store(dx + at, out.to(dx.dtype.element_ty), inside)
+            out -= k * (tl.load(x + offsets, mask, other=0).to(acc) - p)
+        tl.store(dx + offsets, out.to(dx.dtype.element_ty), mask)
 
 
 @_kernel
-def _pooled(x, pivot, a, b, sums, B, C, N, tiles, stretches,
-            ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _pooled(x, pivot, a, b, sums, B, C, N, tiles, splits,
+            ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
             R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """Σₙ f(u)."""
-    wide: tl.constexpr = sums.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, stretch, start, stop = _own(
-        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    """Compute Σₙ f(u)."""
+    acc: tl.constexpr = sums.dtype.element_ty
+    C, N, image, block, split, start, stop, row, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
     )
-    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    gain = _numbers(a + c, owned)
-    level = _numbers(b + c, owned)
-    total = tl.zeros([R_TILE, N_TILE], wide)
+    p = _pivot(pivot, c, row_mask)
+    weight = _load_rows(a + c, row_mask)
+    bias = _load_rows(b + c, row_mask)
+    total = tl.zeros([R_TILE, N_TILE], acc)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
-        total += tl.where(inside, _activated(u, ACTIVATION), 0.0)
-    tl.store(sums + (stretch * B + row) * C + c, tl.sum(total, 1), owned)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        u = weight * (tl.load(x + offsets, mask, other=0).to(acc) - p) + bias
+        total += tl.where(mask, _forward(u, ACTIVATION), 0.0)
+    tl.store(sums + (split * B + row) * C + c, tl.sum(total, 1), row_mask)
 
 
 @_kernel
-def _activate(x, pivot, a, b, S, y, S_step, B, C, N, tiles, stretches,
-              ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _activate(x, pivot, a, b, S, y, S_stride, B, C, N, tiles, splits,
+              ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
               R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """y = S f(u)."""
-    wide: tl.constexpr = a.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
-    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    gain = _numbers(a + c, owned)
-    level = _numbers(b + c, owned)
+    """Compute y = S f(u)."""
+    acc: tl.constexpr = a.dtype.element_ty
+    C, N, image, block, _, start, stop, row, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
+    )
+    p = _pivot(pivot, c, row_mask)
+    weight = _load_rows(a + c, row_mask)
+    bias = _load_rows(b + c, row_mask)
     if S is not None:
-        s = _numbers(S + row * C * S_step + c, owned)
+        s = _load_rows(S + row * C * S_stride + c, row_mask)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        u = gain * (tl.load(x + at, inside, other=0).to(wide) - p) + level
-        out = _activated(u, ACTIVATION)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        u = weight * (tl.load(x + offsets, mask, other=0).to(acc) - p) + bias
+        out = _forward(u, ACTIVATION)
         if S is not None:
             out *= s
-        tl.store(y + at, out.to(y.dtype.element_ty), inside)
+        tl.store(y + offsets, out.to(y.dtype.element_ty), mask)
 
 
 @_kernel
-def _grad_pooled(dy, x, pivot, a, b, S1, S2, ds, C1, C2, B, C, N, tiles, stretches,
-                 ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _grad_pooled(dy, x, pivot, a, b, S1, S2, ds, C1, C2, B, C, N, tiles, splits,
+                 ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
                  R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """S1 = Σₙ g, S2 = Σₙ g (x − p); for SE Σₙ dy f(u), C1 = Σₙ f'(u) and C2 = Σₙ f'(u) (x − p)."""
-    wide: tl.constexpr = S1.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, stretch, start, stop = _own(
-        B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE
+    """Compute S1 and S2, and for SE also Σₙ dy f(u), C1 = Σₙ f'(u) and C2 = Σₙ f'(u) (x − p)."""
+    acc: tl.constexpr = S1.dtype.element_ty
+    C, N, image, block, split, start, stop, row, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
     )
-    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    gain = _numbers(a + c, owned)
-    level = _numbers(b + c, owned)
-    s1 = tl.zeros([R_TILE, N_TILE], wide)
-    s2 = tl.zeros([R_TILE, N_TILE], wide)
+    p = _pivot(pivot, c, row_mask)
+    weight = _load_rows(a + c, row_mask)
+    bias = _load_rows(b + c, row_mask)
+    s1 = tl.zeros([R_TILE, N_TILE], acc)
+    s2 = tl.zeros([R_TILE, N_TILE], acc)
     if ds is not None:
-        s3 = tl.zeros([R_TILE, N_TILE], wide)
-        c1 = tl.zeros([R_TILE, N_TILE], wide)
-        c2 = tl.zeros([R_TILE, N_TILE], wide)
+        s3 = tl.zeros([R_TILE, N_TILE], acc)
+        c1 = tl.zeros([R_TILE, N_TILE], acc)
+        c2 = tl.zeros([R_TILE, N_TILE], acc)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        d = tl.load(x + at, inside, other=0).to(wide) - p
-        sent = tl.load(dy + at, inside, other=0).to(wide)
-        u = gain * d + level
-        g = _back_through(sent, u, ACTIVATION)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        d = tl.load(x + offsets, mask, other=0).to(acc) - p
+        grad = tl.load(dy + offsets, mask, other=0).to(acc)
+        u = weight * d + bias
+        g = _backward(grad, u, ACTIVATION)
         s1 += g
         s2 += g * d
         if ds is not None:
-            s3 += sent * _activated(u, ACTIVATION)
-            f = tl.where(inside, _back_through(1.0, u, ACTIVATION), 0.0)
+            s3 += grad * _forward(u, ACTIVATION)
+            f = tl.where(mask, _backward(1.0, u, ACTIVATION), 0.0)
             c1 += f
             c2 += f * d
-    here = (stretch * B + row) * C + c
-    tl.store(S1 + here, tl.sum(s1, 1), owned)
-    tl.store(S2 + here, tl.sum(s2, 1), owned)
+    here = (split * B + row) * C + c
+    tl.store(S1 + here, tl.sum(s1, 1), row_mask)
+    tl.store(S2 + here, tl.sum(s2, 1), row_mask)
     if ds is not None:
-        tl.store(ds + here, tl.sum(s3, 1), owned)
-        tl.store(C1 + here, tl.sum(c1, 1), owned)
-        tl.store(C2 + here, tl.sum(c2, 1), owned)
+        tl.store(ds + here, tl.sum(s3, 1), row_mask)
+        tl.store(C1 + here, tl.sum(c1, 1), row_mask)
+        tl.store(C2 + here, tl.sum(c2, 1), row_mask)
 
 
 @_kernel
-def _grad_activate(dy, x, pivot, a, b, A, E, K, L, dx, A_step, E_step, B, C, N, tiles, stretches,
-                   ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr,
+def _grad_activate(dy, x, pivot, a, b, A, E, K, L, dx, A_stride, E_stride, B, C, N, tiles, splits,
+                   ACTIVATION: tl.constexpr, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
                    R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """dx = f'(u) (A dy + E) − L − K (x − p)."""
-    wide: tl.constexpr = a.dtype.element_ty
-    C, N = _in_units(C, N, CHANNELS_LAST, UNIT)
-    image, block, _, start, stop = _own(B, C, N, tiles, stretches, CHANNELS_LAST, R_TILE, N_TILE)
-    row, c, owned = _rows_of(image, block, B, C, CHANNELS_LAST, R_TILE)
-    p = _pivot(pivot, c, owned)
-    gain = _numbers(a + c, owned)
-    level = _numbers(b + c, owned)
-    scale = _numbers(A + row * C * A_step + c, owned)
+    """Compute dx = f'(u) (A dy + E) − L − K (x − p)."""
+    acc: tl.constexpr = a.dtype.element_ty
+    C, N, image, block, _, start, stop, row, c, row_mask = _program(
+        B, C, N, tiles, splits, CHANNELS_LAST, MULTIPLE, R_TILE, N_TILE
+    )
+    p = _pivot(pivot, c, row_mask)
+    weight = _load_rows(a + c, row_mask)
+    bias = _load_rows(b + c, row_mask)
+    scale = _load_rows(A + row * C * A_stride + c, row_mask)
     if E is not None:
-        e = _numbers(E + row * C * E_step + c, owned)
+        e = _load_rows(E + row * C * E_stride + c, row_mask)
     if K is not None:
-        k = _numbers(K + c, owned)
+        k = _load_rows(K + c, row_mask)
     if L is not None:
-        mean = _numbers(L + c, owned)
+        mean = _load_rows(L + c, row_mask)
     for n in range(start, stop, N_TILE):
-        at, inside = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
-        d = tl.load(x + at, inside, other=0).to(wide) - p
-        g = scale * tl.load(dy + at, inside, other=0).to(wide)
+        offsets, mask = _tile(image, block, n, B, C, N, CHANNELS_LAST, R_TILE, N_TILE)
+        d = tl.load(x + offsets, mask, other=0).to(acc) - p
+        g = scale * tl.load(dy + offsets, mask, other=0).to(acc)
         if E is not None:
             g += e
-        out = _back_through(g, gain * d + level, ACTIVATION)
+        out = _backward(g, weight * d + bias, ACTIVATION)
         if L is not None:
             out -= mean
         if K is not None:
             out -= k * d
-        tl.store(dx + at, out.to(dx.dtype.element_ty), inside)
+        tl.store(dx + offsets, out.to(dx.dtype.element_ty), mask)
 
 
 @triton.jit
-def _activated(u, ACTIVATION: tl.constexpr):
-    """f(u)."""
+def _forward(u, ACTIVATION: tl.constexpr):
+    """Return f(u)."""
     if ACTIVATION == "silu":
         v = u / (1 + tl.exp(-u))
     elif ACTIVATION == "hardswish":
@@ -479,8 +493,8 @@ def _activated(u, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def _back_through(dv, u, ACTIVATION: tl.constexpr):
-    """f'(u) dv; where f is flat 0, whatever dv is. At the corners, and for NaN, as in PyTorch."""
+def _backward(dv, u, ACTIVATION: tl.constexpr):
+    """Return f'(u) dv; 0 where f is flat. As in PyTorch at the corners and for NaN."""
     if ACTIVATION == "silu":
         s = 1 / (1 + tl.exp(-u))
         du = (s * (1 + u * (1 - s))) * dv
@@ -495,107 +509,101 @@ def _back_through(dv, u, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def _in_units(C, N, CHANNELS_LAST: tl.constexpr, UNIT: tl.constexpr):
-    """C and N as they are, so written that the compiler sees UNIT divide the run in memory.
+def _program(B, C, N, tiles, splits, CHANNELS_LAST: tl.constexpr, MULTIPLE: tl.constexpr,
+             R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
+    """Return what every kernel needs first: its sizes, block, split, positions and rows.
 
-    That is how it knows that it may read 16 bytes at a time.
+    Returns:
+        C and N, unchanged, written such that the compiler sees that MULTIPLE divides the run in
+            memory, and can load 16 bytes at a time.
+        image, block, split: the indices of this program's block of rows and split of positions.
+        start, stop: the positions of the split.
+        b, c, row_mask: the rows of the block, and the mask of those that exist.
     """
     if CHANNELS_LAST:
-        C = C // UNIT * UNIT
+        C = C // MULTIPLE * MULTIPLE
     else:
-        N = N // UNIT * UNIT
-    return C, N
-
-
-@triton.jit
-def _own(B, C, N, tiles, stretches, CHANNELS_LAST: tl.constexpr,
-         R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """What this program owns: a block of rows (of one image), and a stretch of their positions."""
+        N = N // MULTIPLE * MULTIPLE
     program = tl.program_id(0)
     blocks = tl.cdiv(C if CHANNELS_LAST else B * C, R_TILE)
     block = program % blocks
-    stretch = program // blocks % stretches
-    image = program // blocks // stretches
-    start = stretch * tiles * N_TILE
-    return image, block, stretch, start, tl.minimum(start + tiles * N_TILE, N)
-
-
-@triton.jit
-def _rows_of(image, block, B, C, CHANNELS_LAST: tl.constexpr, R_TILE: tl.constexpr):
-    """The rows (b, c) of a block, and which of them there are."""
+    split = program // blocks % splits
+    image = program // blocks // splits
+    start = split * tiles * N_TILE
+    stop = tl.minimum(start + tiles * N_TILE, N)
     row = block * R_TILE + tl.arange(0, R_TILE)
     if CHANNELS_LAST:
         b = image
         c = row
-        owned = c < C
+        row_mask = c < C
     else:
         b = row // C
         c = row % C
-        owned = b < B
-    return b, c, owned
+        row_mask = b < B
+    return C, N, image, block, split, start, stop, b, c, row_mask
 
 
 @triton.jit
 def _tile(image, block, n, B, C, N, CHANNELS_LAST: tl.constexpr,
           R_TILE: tl.constexpr, N_TILE: tl.constexpr):  # fmt: skip
-    """Where the tile from position n on stands in memory, and which of its elements there are.
+    """Return the offsets of the tile that starts at position n, and the mask of its elements.
 
-    Its first element in 64 bits, the others counted from there in 32.
+    The offset of its first element has 64 bits, those of the others from there 32.
     """
     row = block * R_TILE
     rows = tl.arange(0, R_TILE)[:, None]
     positions = tl.arange(0, N_TILE)[None, :]
     if CHANNELS_LAST:
-        at = ((image.to(tl.int64) * N + n) * C + row) + (positions * C + rows)
-        inside = (row + rows < C) & (n + positions < N)
+        offsets = ((image.to(tl.int64) * N + n) * C + row) + (positions * C + rows)
+        mask = (row + rows < C) & (n + positions < N)
     else:
-        at = (row.to(tl.int64) * N + n) + (rows * N + positions)
-        inside = (row + rows < B * C) & (n + positions < N)
-    return at, inside
+        offsets = (row.to(tl.int64) * N + n) + (rows * N + positions)
+        mask = (row + rows < B * C) & (n + positions < N)
+    return offsets, mask
 
 
 @triton.jit
-def _pivot(pivot, c, owned):
-    """p, one number a row; 0 where no pivot was given."""
-    return 0.0 if pivot is None else _numbers(pivot + c, owned)
+def _pivot(pivot, c, row_mask):
+    """Return p, one number per row; 0 without a pivot."""
+    return 0.0 if pivot is None else _load_rows(pivot + c, row_mask)
 
 
 @triton.jit
-def _numbers(numbers, owned):
-    """One number a row, laid against a tile."""
-    return tl.load(numbers, owned, other=0)[:, None]
+def _load_rows(numbers, row_mask):
+    """Load one number per row, to broadcast with a tile."""
+    return tl.load(numbers, row_mask, other=0)[:, None]
 
 
-@triton.jit(do_not_specialize=["rows", "stretches"])
-def _sum_stretches(first, second, first_sums, second_sums, rows, stretches,
+@triton.jit(do_not_specialize=["rows", "splits"])
+def _sum_splits(first, second, first_sums, second_sums, rows, splits,
                    S_TILE: tl.constexpr, R_TILE: tl.constexpr):  # fmt: skip
-    """Adds one or two arrays ``[stretches, rows]`` over their stretches."""
+    """Add one or two arrays ``[splits, rows]`` over their splits."""
     row = tl.program_id(0) * R_TILE + tl.arange(0, R_TILE)
     s1 = tl.zeros([S_TILE, R_TILE], first.dtype.element_ty)
     s2 = tl.zeros([S_TILE, R_TILE], first.dtype.element_ty)
-    for start in range(0, stretches, S_TILE):
+    for start in range(0, splits, S_TILE):
         s = start + tl.arange(0, S_TILE)
-        at = (s.to(tl.int64) * rows)[:, None] + row[None, :]
-        inside = (s < stretches)[:, None] & (row < rows)[None, :]
-        s1 += tl.load(first + at, inside, other=0)
+        offsets = (s.to(tl.int64) * rows)[:, None] + row[None, :]
+        mask = (s < splits)[:, None] & (row < rows)[None, :]
+        s1 += tl.load(first + offsets, mask, other=0)
         if second is not None:
-            s2 += tl.load(second + at, inside, other=0)
+            s2 += tl.load(second + offsets, mask, other=0)
     tl.store(first_sums + row, tl.sum(s1, 0), row < rows)
     if second is not None:
         tl.store(second_sums + row, tl.sum(s2, 0), row < rows)
 
 
-# ---- Around the kernels: how a map is walked, and the arrays [B, C].
+# ---- Around the kernels: the launch over a map, and the arrays [B, C].
 
 
-class _Walk(NamedTuple):
-    """How many programs walk over a map, and what each is told."""
+class _Launch(NamedTuple):
+    """The grid of a launch over a map, and the sizes that the kernel gets."""
 
     grid: tuple[int]
     sizes: dict[str, Any]
 
 
-def _walk(x: Tensor) -> _Walk:
+def _launch(x: Tensor) -> _Launch:
     B, C, N = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     channels_last = N == 1 or not x.is_contiguous()
     run, across = (C, N) if channels_last else (N, B * C)
@@ -608,19 +616,19 @@ def _walk(x: Tensor) -> _Walk:
     else:
         R_TILE, N_TILE = across_tile, run_tile
         blocks = _ceil_div(B * C, R_TILE)
-    wanted = max(1, min(PROGRAMS * _multiprocessors(x.device) // blocks, STRETCHES))
+    wanted = max(1, min(PROGRAMS * _multiprocessors(x.device) // blocks, SPLITS))
     tiles = _ceil_div(_ceil_div(N, N_TILE), wanted)
-    stretches = _ceil_div(N, tiles * N_TILE)
-    return _Walk(
-        (blocks * stretches,),
+    splits = _ceil_div(N, tiles * N_TILE)
+    return _Launch(
+        (blocks * splits,),
         {
             "B": B,
             "C": C,
             "N": N,
             "tiles": tiles,
-            "stretches": stretches,
+            "splits": splits,
             "CHANNELS_LAST": channels_last,
-            "UNIT": unit,
+            "MULTIPLE": unit,
             "R_TILE": R_TILE,
             "N_TILE": N_TILE,
         },
@@ -632,7 +640,7 @@ def _ceil_div(n: int, d: int) -> int:
 
 
 def _power_of_two(n: int, most: int) -> int:
-    """The least power of two that is n or more, and at most ``most``."""
+    """Return the least power of two that is n or more, but at most ``most``."""
     power = 1
     while power < n and power < most:
         power *= 2
@@ -647,37 +655,37 @@ def _multiprocessors(device: torch.device) -> int:
 
 
 def _by_image(v: Tensor) -> tuple[Tensor, int]:
-    """``[B, C]``, and 1; or ``[C]``, and 0, where that was expanded to all images."""
+    """Return ``[B, C]`` and 1, or ``[C]`` and 0 if that was expanded to all images."""
     if v.stride(0) == 0:
         return v.select(0, 0).contiguous(), 0
     return v.contiguous(), 1
 
 
-def _dense(v: Tensor | None) -> Tensor | None:
+def _contiguous(v: Tensor | None) -> Tensor | None:
     return None if v is None else v.contiguous()
 
 
-def _room(x: Tensor, walk: _Walk) -> Tensor:
-    """Where a kernel leaves one sum a row, or one a row and stretch."""
-    B, C, stretches = (walk.sizes[name] for name in ("B", "C", "stretches"))
-    return x.new_empty((B, C) if stretches == 1 else (stretches, B, C), dtype=accumulator(x.dtype))
+def _empty_sums(x: Tensor, launch: _Launch) -> Tensor:
+    """Return an array for one sum per row, or per row and split."""
+    B, C, splits = (launch.sizes[name] for name in ("B", "C", "splits"))
+    return x.new_empty((B, C) if splits == 1 else (splits, B, C), dtype=accumulator(x.dtype))
 
 
 def _no_sums(x: Tensor) -> Tensor:
     return x.new_zeros(x.shape[:2], dtype=accumulator(x.dtype))
 
 
-def _add_stretches(*parts: Tensor) -> list[Tensor]:
-    """Arrays ``[stretches, B, C]``, each added up to ``[B, C]``."""
+def _add_splits(*parts: Tensor) -> list[Tensor]:
+    """Return the sums of arrays ``[splits, B, C]`` over the splits, ``[B, C]``."""
     if parts[0].dim() == 2:
         return list(parts)
-    stretches, B, C = parts[0].shape
+    splits, B, C = parts[0].shape
     sums = [part.new_empty(B, C) for part in parts]
     R_TILE = 32
     for i in range(0, len(parts), 2):  # two at a time: mostly there are two
         first, second = parts[i], parts[i + 1] if i + 1 < len(parts) else None
-        wrap_triton(_sum_stretches)[(_ceil_div(B * C, R_TILE),)](
+        wrap_triton(_sum_splits)[(_ceil_div(B * C, R_TILE),)](
             first, second, sums[i], None if second is None else sums[i + 1],
-            B * C, stretches, S_TILE=32, R_TILE=R_TILE,
+            B * C, splits, S_TILE=32, R_TILE=R_TILE,
         )  # fmt: skip
     return sums
