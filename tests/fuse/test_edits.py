@@ -177,7 +177,7 @@ def cases():
 
 @pytest.fixture(autouse=True)
 def _every_tail_is_rewritten(monkeypatch):
-    monkeypatch.setattr(rewrite, "_why_not", lambda t: "")
+    monkeypatch.setattr(rewrite, "_why_not", lambda t, whole: "")
     torch._dynamo.reset()
 
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import multiprocessing
+import os
 import threading
 
 import pytest
@@ -23,13 +24,17 @@ from tests.oracle import rounded, within_rule
 NAMES = [
     "se_resnet18",
     "se_resnet50",
-    "se_mobilenet",
     "mobilenet_v3_small",
-    "regnety_016",
-    "se_densenet121",
     "se_shufflenet_g3",
     "se_resnet20_cifar",
 ]
+# Those that differ from each other most; ``SENET_ALL=1`` runs all.
+OTHERS = (
+    "timm:efficientnet_b0",
+    "timm:seresnext26t_32x4d",
+    "timm:ecaresnet26t",
+    "timm:resnest14d",
+)
 
 
 def hold(fast: nn.Module, model: nn.Module, x: torch.Tensor) -> None:
@@ -69,7 +74,7 @@ def test_our_networks(name):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("network", NETWORKS[:12])
+@pytest.mark.parametrize("network", NETWORKS if os.environ.get("SENET_ALL") else OTHERS)
 def test_networks_of_others(network):
     model = make(network, num_classes=10)
     scramble(model)
@@ -392,6 +397,31 @@ def test_bfloat16_is_as_good_as_the_network_in_bfloat16():
     assert y.dtype == torch.float32
     wrong = within_rule(y, plain, truth, torch.bfloat16)
     assert wrong is None, wrong
+
+
+class Standardised(nn.Conv2d):
+    """Computes its weights, as weight standardisation does."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+def test_weights_that_are_computed_are_left_alone():
+    model = nn.Sequential(Standardised(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    scramble(model)
+    x = torch.randn(3, 3, 9, 9)
+    hold(for_inference(model, x), model, x)
+
+
+def test_another_type_afterwards():
+    model = small().eval()
+    fast = for_inference(model, torch.zeros(2, 3, 19, 19)).to(torch.bfloat16)
+    x = torch.randn(2, 3, 19, 19)
+    with torch.no_grad():
+        y, wanted = fast(x), model(x)
+    assert y.dtype == torch.float32
+    assert ((y - wanted).norm() / wanted.norm()).item() < 0.03
 
 
 def test_volumes_and_sequences():

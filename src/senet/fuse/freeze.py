@@ -22,7 +22,8 @@ from senet.ops.gate import gated_tail
 from senet.ops.tail import norm_squeeze
 
 # The size, in numbers, of the largest map of the images that run together. Their maps stay in the
-# caches, and the allocator reuses smaller blocks: `python -m benchmarks.models.frozen`.
+# caches, and the allocator reuses smaller blocks: for a ResNet-50 at 224 pixels the fastest of the
+# powers of two from 2^20 to 2^24.
 PIECE = 1 << 22
 
 
@@ -131,6 +132,12 @@ class Frozen(nn.Module):
                 "of, and make it again"
             )
         return super().train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
+        super()._apply(fn, recurse)
+        floats = (b.dtype for b in self.buffers() if b.is_floating_point())
+        self.dtype = next(floats, self.dtype)
+        return self
 
     def _pieces(self, x: Tensor) -> int:
         """Return the number of pieces of about equal size into which to split the batch."""

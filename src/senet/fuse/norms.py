@@ -25,10 +25,21 @@ def fold_norms(gm: fx.GraphModule) -> None:
         if is_batch_norm(node) and not learns(node):
             given = norm_arguments(node)
             conv = given["input"]
-            if conv.target in CONVOLUTION_ARGUMENTS and len(conv.users) == 1:
+            if (
+                conv.target in CONVOLUTION_ARGUMENTS
+                and len(conv.users) == 1
+                and _constants(conv, node)
+            ):
                 _fold(gm, conv, given)
                 node.replace_all_uses_with(conv)
                 gm.graph.erase_node(node)
+
+
+def _constants(conv: fx.Node, norm: fx.Node) -> bool:
+    """Whether all arguments but the map are constants: some networks compute their weights."""
+    x, *_ = convolution_arguments(conv)
+    inputs = {*conv.all_input_nodes, *norm.all_input_nodes} - {x, conv}
+    return all(node.op == "get_attr" for node in inputs)
 
 
 def _fold(gm: fx.GraphModule, conv: fx.Node, norm: dict[str, Any]) -> None:

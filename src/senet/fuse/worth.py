@@ -24,6 +24,7 @@ def fast_for(model: nn.Module, images: int, example: Tensor) -> nn.Module:
         example: two of them, of the size that all have.
 
     Example:
+        >>> import torch
         >>> model = nn.Conv2d(3, 8, 3).eval()
         >>> fast_for(model, 10, torch.zeros(2, 3, 32, 32)) is model
         True

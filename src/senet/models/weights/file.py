@@ -32,6 +32,7 @@ def save_model(path: str | os.PathLike[str], model: nn.Module, record: Record) -
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> from senet.models import create_model, entry
         >>> model = create_model("se_resnet8_cifar", num_classes=2)
         >>> record = Record(model.architecture, entry("se_resnet8_cifar").preprocessing, ("a", "b"))
