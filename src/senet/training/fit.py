@@ -1,4 +1,8 @@
-"""Train a network: from a configuration to a finished run folder."""
+"""Train a network: from a configuration to a finished run folder.
+
+This is one file because it is one sequence of steps, each with a message and a remedy if it fails;
+what a step does has a file of its own.
+"""
 
 from __future__ import annotations
 

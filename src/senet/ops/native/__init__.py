@@ -3,6 +3,9 @@
 Each pass is an operator of PyTorch, ``torch.ops.senet_native.*``, so that compiling, tracing, fake
 tensors and counting modes see one operator and its shapes. It has no derivative of its own:
 autograd is implemented above, in :mod:`senet.ops.tail`.
+
+This is one file because every pass stands in it three times in the same order: the function of the
+contract, what calls C, and its registration.
 """
 
 from __future__ import annotations
