@@ -43,7 +43,7 @@ def find_network(name: str) -> tuple[nn.Module, int]:
 
 
 def _of_timm(name: str) -> tuple[nn.Module, int]:
-    timm: Any = _imported("timm")
+    timm: Any = imported("timm")
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
     model = timm.create_model(name)
@@ -51,35 +51,40 @@ def _of_timm(name: str) -> tuple[nn.Module, int]:
 
 
 def _of_torchvision(name: str) -> tuple[nn.Module, int]:
-    models: Any = _imported("torchvision").models
+    models: Any = imported("torchvision").models
     if name not in models.list_models(models):
         near_ones = near(name, models.list_models(models))
         raise ValueError(f"torchvision has no network {name!r}.{near_ones}")
     return models.get_model(name), 299 if name == "inception_v3" else 224
 
 
-def _declare_operators() -> None:
+def declare_operators() -> None:
     """Declare the operators without which torchvision does not import, if it lacks them.
 
     Beside a torch built for other devices, torchvision's compiled operators do not load. They are
     for detectors: classifiers, timm's too, need only that their names are known.
     """
     found = importlib.util.find_spec("torchvision")
-    if found is None or "torchvision" in sys.modules or hasattr(torch.ops.torchvision, "nms"):
+    if found is None or "torchvision" in sys.modules:
         return
     for place in found.submodule_search_locations or ():
         for file in Path(place).glob("_C*.so"):
             with suppress(OSError):
                 torch.ops.load_library(file)
-                return
-    for name in ("nms", "qnms"):
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        _OPERATORS.define(name + signature)
+    if not hasattr(torch.ops.torchvision, "nms"):
+        for name in ("nms", "qnms"):
+            signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            _OPERATORS.define(name + signature)
 
 
-def _imported(library: str) -> Any:
+def imported(library: str) -> Any:
+    """Import timm or torchvision.
+
+    Raises:
+        ImportError: if it is not here, or does not import; the message gives the remedy.
+    """
     try:
-        _declare_operators()
+        declare_operators()
         return importlib.import_module(library)
     except (ImportError, RuntimeError) as error:
         raise ImportError(

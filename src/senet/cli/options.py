@@ -131,6 +131,11 @@ Network = Annotated[
         "--model", metavar="NAME", help="The network of weights that do not name it themselves."
     ),
 ]
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
 # --- a network from any library: `accelerate`, `insert` -------------------------------------------

@@ -10,7 +10,7 @@ import typer
 
 from senet.cli.app import FAILED
 from senet.cli.early import require_file, require_trained
-from senet.cli.options import DeviceHere, Network, Trained
+from senet.cli.options import BatchSize, DeviceHere, Images, Network, Trained
 from senet.cli.results import interval, show_evaluation, show_predictions
 from senet.cli.show import progress, say, show, show_json, working, write_result
 from senet.paths import expanded
@@ -76,10 +76,7 @@ class Format(StrEnum):
 
 def predict(
     model: Trained,
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
-    ],
+    images: Images,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +88,7 @@ def predict(
     format: Annotated[Format | None, typer.Option(help="Output format (table).")] = None,
     network: Network = None,
     top: Annotated[int, typer.Option(min=1, help="Guesses per image.")] = 2,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    batch_size: BatchSize = 32,
     device: DeviceHere = "auto",
 ) -> None:
     """Classify images with a trained network, and give the probabilities.
@@ -150,10 +147,7 @@ def _say_skipped(files: list[str]) -> None:
 
 def embed(
     model: Trained,
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
-    ],
+    images: Images,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -167,7 +161,7 @@ def embed(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Images that --like prints.")] = 10,
     network: Network = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 32,
+    batch_size: BatchSize = 32,
     device: DeviceHere = "auto",
 ) -> None:
     """Turn images into numbers: the features before the classifier.

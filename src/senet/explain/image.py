@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from senet.explain.blocks import ROUNDING
-from senet.gates import BlockGates, evaluating, recording, replacing
+from senet.gates import BlockGates, recording, replacing
+from senet.graph.capture import evaluating
 
 MOST = 3
 """Channels that are named in each direction."""

@@ -13,7 +13,7 @@ from torch._guards import CompileContext
 
 from senet.fuse.backend import senet
 from senet.fuse.report import Acceleration
-from senet.graph.capture import LIMIT, captured, is_watched
+from senet.graph.capture import LIMIT, captured, evaluating, is_watched
 from senet.graph.report import Finding
 
 
@@ -116,10 +116,5 @@ _IGNORED = "__jit_ignored_attributes__"
 
 def _try(model: nn.Module, example: Tensor) -> None:
     """Call the network in evaluation, then restore its modes."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad():
-            model.eval()(example)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model), torch.no_grad():
+        model(example)

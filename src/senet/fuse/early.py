@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from senet.fuse.packed import Convolution, convolve, is_fresh, is_last
+from senet.fuse.packed import Convolution, convolve, is_fresh, is_last, pair
 from senet.graph.export import attribute
 from senet.graph.value import tensor_of
 from senet.graph.words import convolution_arguments
@@ -108,8 +108,4 @@ def _is_pointwise(conv: Any) -> bool:
     w = tensor_of(weight)
     if w is None or weight.op != "get_attr" or (bias is not None and bias.op != "get_attr"):
         return False
-    return w.shape[2:] == (1, 1) and (_pair(stride), _pair(padding), groups) == ((1, 1), (0, 0), 1)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return w.shape[2:] == (1, 1) and (pair(stride), pair(padding), groups) == ([1, 1], [0, 0], 1)

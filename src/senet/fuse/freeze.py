@@ -16,7 +16,7 @@ from senet.fuse.packed import pack_convolutions
 from senet.fuse.rewrite import activated, mean_before, rewrite, scaled, squeezed
 from senet.graph.apart import keeps_images_apart
 from senet.graph.export import attribute, exported, guards_of, holds
-from senet.graph.value import fixed, numbers, tensor_of
+from senet.graph.value import fixed, known, numbers, tensor_of
 from senet.ops.activated import act_squeeze
 from senet.ops.gate import gated_tail
 from senet.ops.tail import norm_squeeze
@@ -103,7 +103,7 @@ class Frozen(nn.Module):
         self._fitting: set[torch.Size] = set()
         self.sizes = tuple(fixed(size) for size in x.shape)
         self.dtype = x.dtype
-        self.growth = largest / (numbers(x) / _known(x.shape[0]))
+        self.growth = largest / (numbers(x) / known(x.shape[0]))
         super().train(False)
 
     def forward(self, x: Tensor) -> Any:
@@ -211,11 +211,7 @@ def _numbers_an_image(node: fx.Node) -> float:
     x = tensor_of(node)
     if x is None or not x.dim() or node.op == "get_attr":
         return 0
-    return numbers(x) / max(_known(x.shape[0]), 1)
-
-
-def _known(size: Any) -> int:
-    return size if isinstance(size, int) else int(size.node.hint)
+    return numbers(x) / max(known(x.shape[0]), 1)
 
 
 def _joined(pieces: list[Any]) -> Any:

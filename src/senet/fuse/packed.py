@@ -59,7 +59,7 @@ class Convolution(nn.Module):
         self.bias: Tensor | None
         self.register_buffer("weight", weight.detach().to(memory_format=torch.channels_last))
         self.register_buffer("bias", None if bias is None else bias.detach())
-        self.options = _pair(stride), _pair(padding), _pair(dilation), groups
+        self.options = pair(stride), pair(padding), pair(dilation), groups
         self.activation = activation
         self.overwrites = overwrites
         self._packed: dict[bool, tuple[int, Tensor]] = {}
@@ -163,7 +163,7 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
         if any(w is not None and w.op != "get_attr" for w in weights):
             continue
         chain = [conv]
-        if (shortcut := _shortcut(chain)) is not None:
+        if (shortcut := _shortcut(conv)) is not None:
             chain.append(_only_user(conv))
         user = _only_user(chain[-1])
         name = None if user is None else ACTIVATIONS.get(user.target)
@@ -187,9 +187,8 @@ def pack_convolutions(gm: fx.GraphModule) -> None:
             gm.graph.erase_node(node)
 
 
-def _shortcut(chain: list[fx.Node]) -> fx.Node | None:
+def _shortcut(conv: fx.Node) -> fx.Node | None:
     """Return the map that is added to the output of a convolution, if that is its only use."""
-    conv = chain[-1]
     user = _only_user(conv)
     if user is None or user.target not in SUMS or user.kwargs or len(user.args) != 2:
         return None
@@ -215,5 +214,6 @@ def _only_user(node: fx.Node) -> Any:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def _pair(value: Any) -> list[int]:
+def pair(value: Any) -> list[int]:
+    """Return the two sizes that an option of a convolution gives as one or two numbers."""
     return [value, value] if isinstance(value, int) else list(value)

@@ -89,9 +89,9 @@ def _replace(
         x = given.pop("input")
         norm = Norm(**given)
     if gate is None:
-        y, gone = _put_pair(graph, t, x, norm, made), t.chain
+        y, gone = _put_pair(graph, t, x, norm, made), set(t.chain)
     else:
-        y, gone = _put_whole(graph, t, x, norm, gate[0]), [*t.chain, *gate[1]]
+        y, gone = _put_whole(graph, t, x, norm, gate[0]), {*t.chain, *gate[1]}
     y.meta = dict(t.end.meta)
     t.end.replace_all_uses_with(y)
     made[t.end] = y

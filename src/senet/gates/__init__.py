@@ -6,14 +6,13 @@ their place.
 """
 
 from senet.gates.find import blocks_of, gates_of, is_attention, se_layers
-from senet.gates.record import evaluating, record, recording
+from senet.gates.record import record, recording
 from senet.gates.replacing import replacing
 from senet.gates.statistics import BlockGates
 
 __all__ = [
     "BlockGates",
     "blocks_of",
-    "evaluating",
     "gates_of",
     "is_attention",
     "record",

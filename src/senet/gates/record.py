@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from senet.gates.find import blocks_of, gates_of
 from senet.gates.statistics import CLOSED, OPEN, BlockGates, Examples, Moments
-from senet.graph.capture import as_written
+from senet.graph.capture import as_written, evaluating
 from senet.nn import ChannelAttention
 from senet.ops import reference
 
@@ -134,18 +134,6 @@ def recording(
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` in evaluation mode within the context; restore its modes, by path, after it."""
-    modes = {path: module.training for path, module in model.named_modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for path, module in model.named_modules():
-            module.training = modes.get(path, module.training)
 
 
 class _Watch:

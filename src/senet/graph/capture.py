@@ -79,3 +79,15 @@ def as_written(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model._compiled_call_impl = call
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` in evaluation mode within the context; restore its modes, by path, after it."""
+    modes = {path: module.training for path, module in model.named_modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for path, module in model.named_modules():
+            module.training = modes.get(path, module.training)

@@ -18,7 +18,7 @@ from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F
 
-from senet.graph.capture import as_written
+from senet.graph.capture import as_written, evaluating
 
 _aten = torch.ops.aten
 _SPELLED: dict[Any, Callable[..., Any]] = {
@@ -78,10 +78,9 @@ def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.Gra
         ValueError: if PyTorch cannot export the network; the message says why.
     """
     sizes = dict.fromkeys([0, *range(2, example.dim() if any_size else 0)], Dim.AUTO)
-    modes = {module: module.training for module in model.modules()}
     try:
-        with as_written(model), torch.no_grad(), _quiet():
-            program = torch.export.export(model.eval(), (example,), dynamic_shapes=(sizes,))
+        with as_written(model), evaluating(model), torch.no_grad(), _quiet():
+            program = torch.export.export(model, (example,), dynamic_shapes=(sizes,))
             gm: Any = program.module(check_guards=False)
             if not _makes_pure(gm.graph):
                 program = program.run_decompositions({})
@@ -91,9 +90,6 @@ def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.Gra
     except Exception as error:  # a network may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"torch.export cannot follow {type(model).__name__}: {reason}") from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     _spell(gm)
     return gm
 

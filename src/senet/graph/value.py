@@ -27,10 +27,11 @@ def same_shape(a: Sequence[Any], b: Sequence[Any]) -> bool:
 
 def numbers(x: Tensor) -> int:
     """Return the number of elements of a map; symbolic sizes count as captured."""
-    return math.prod(_known(size) for size in x.shape)
+    return math.prod(known(size) for size in x.shape)
 
 
-def _known(size: Any) -> int:
+def known(size: Any) -> int:
+    """Return a size; a symbolic one as captured."""
     return size if isinstance(size, int) else int(size.node.hint)
 
 

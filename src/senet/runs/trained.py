@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from senet.foreign import imported
 from senet.models import create_model, entry
 from senet.models.architecture import Architecture
 from senet.models.weights.file import load_model, read_state
@@ -117,13 +118,7 @@ def _named(record: Record, classes: tuple[str, ...]) -> Record:
 
 
 def _of_timm(name: str) -> Trained:
-    try:
-        import timm as library
-    except (ImportError, RuntimeError) as error:
-        raise ImportError(
-            f"timm cannot be imported here ({error}). It is not a part of senet: pip install timm"
-        ) from error
-    timm: Any = library
+    timm = imported("timm")
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
     try:

@@ -7,7 +7,6 @@ is what they see of a network, ``with_se`` a module with SE in it.
 import warnings
 from typing import Any
 
-from senet.fuse.accelerate import accelerate as _accelerate
 from senet.graph.report import Finding, Report
 from senet.surgery.fold.fold import fold_gates
 from senet.surgery.fold.report import FoldedBlock, FoldReport
@@ -34,4 +33,6 @@ def __getattr__(name: str) -> Any:
     warnings.warn(
         "senet.surgery.accelerate has moved: use senet.accelerate", DeprecationWarning, stacklevel=2
     )
-    return _accelerate
+    from senet.fuse.accelerate import accelerate
+
+    return accelerate

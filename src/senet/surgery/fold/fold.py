@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from senet.gates.find import blocks_of
-from senet.gates.record import evaluating, record
-from senet.graph.capture import as_written
+from senet.gates.record import record
+from senet.graph.capture import as_written, evaluating
 from senet.graph.flow import flow_of
 from senet.graph.report import require_bare
 from senet.surgery.fold.absorb import Absorber, NoPlaceError
