@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from benchmarks.models.surgery import NETWORKS, make
 from senet import accelerate, create_model, for_inference
-from senet.fuse import early, freeze, packed
+from senet.fuse import freeze, packed
 from senet.fuse.early import GatedConvolution
 from senet.fuse.freeze import Frozen
 from senet.fuse.packed import Convolution
+from senet.ops import backend
 from tests.fuse.blocks import small
 from tests.models.agreement import scramble
 from tests.oracle import rounded, within_rule
@@ -92,13 +93,26 @@ def test_norms_are_gone_convolutions_packed_and_se_inside_them():
     assert not any("norm" in name or "relu" in name or "mul" in name for name in called), called
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["by_a_pass", "in_the_weights"])
+@pytest.mark.parametrize("backend_name", ["auto", "eager"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_gates_scale_the_map_or_the_weights(batch, inside, monkeypatch):
-    monkeypatch.setattr(early, "POSITIONS", 0 if inside else 10**9)
+def test_gates_are_inside_convolutions_with_and_without_our_own(batch, backend_name):
     model = made("se_resnet50")
     fast = for_inference(model, torch.zeros(2, 3, 64, 64))
-    hold(fast, model, torch.randn(batch, 3, 64, 64))
+    with backend.use(backend_name):
+        hold(fast, model, torch.randn(batch, 3, 64, 64))
+
+
+@pytest.mark.parametrize("name", ["weight", "gate_first", "gate_second"])
+def test_weights_that_are_changed_are_packed_again(name):
+    fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64))
+    conv = next(m for m in fast.modules() if isinstance(m, GatedConvolution))
+    h = torch.randn(1, conv.weight.shape[1], 5, 5)
+    shortcut = torch.randn(1, conv.weight.shape[0], 5, 5)
+    conv(h, shortcut.clone())
+    getattr(conv, name).mul_(2)
+    changed = conv(h, shortcut.clone())
+    with backend.use("eager"):
+        torch.testing.assert_close(changed, conv(h, shortcut.clone()), rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_in_pieces_is_the_whole_batch(monkeypatch):
@@ -376,7 +390,10 @@ def test_the_example_is_what_the_network_is_made_for(monkeypatch):
 def test_without_packed_convolutions_it_is_the_same(monkeypatch):
     monkeypatch.setattr(packed, "can_convolve", lambda dtype: False)
     model = made("se_resnet50")
-    hold(for_inference(model, torch.zeros(2, 3, 64, 64)), model, torch.randn(3, 3, 64, 64))
+    for name in ("auto", "eager"):
+        with backend.use(name):
+            fast = for_inference(model, torch.zeros(2, 3, 64, 64))
+            hold(fast, model, torch.randn(3, 3, 64, 64))
 
 
 def test_double_precision_stays_double():

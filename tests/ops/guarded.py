@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import mmap
+from functools import partial
 from itertools import product
 from unittest import mock
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from senet.ops import native
 from senet.ops.gate import Gate
-from senet.ops.native import tails
+from senet.ops.native import pointwise, tails
 from senet.ops.norm import Norm
+from tests.ops import test_pointwise
 from tests.ops.test_native import ACTIVATED, LAYOUTS, NAMES, SHAPES, TYPES, WITH_WORDS, Maps
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -131,6 +133,27 @@ def gates(maps: Maps, guard: Guard) -> None:
             tails.rescale(x, s, shortcut, True, False)
 
 
+def convolutions(guard: Guard) -> None:
+    """Run pointwise convolutions, and the mean of their input."""
+    for B, K, C, H, W in test_pointwise.SHAPES:
+        h, shortcut = (
+            guard.copy(torch.randn(B, c, H, W).contiguous(memory_format=torch.channels_last))
+            for c in (K, C)
+        )
+        weight, gate = torch.randn(C, K, 1, 1), test_pointwise.layers(K, C, True, "relu", "sigmoid")
+        for layers in (gate, None):
+            call = pointwise.Pointwise(weight, torch.randn(C), "relu", layers)
+            for layer, (w, b) in zip(call._layers, call._held, strict=True):
+                layer.weight, layer.bias = (guard.copy(v).data_ptr() for v in (w, b))
+            call(h, shortcut, True)
+        with mock.patch.object(tails, "_room", partial(_room, guard)):
+            tails.mean_after(h, guard.copy(weight.flatten(1)), guard.copy(torch.randn(C)))
+
+
+def _room(guard: Guard, *shape: int) -> Tensor:
+    return guard.empty(torch.empty(0), shape)
+
+
 def _layer(outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
     return torch.randn(outputs, inputs), torch.randn(outputs)
 
@@ -155,6 +178,9 @@ def main() -> None:
             maps = Maps(shape, type_, layout)
             for at_end in (True, False):
                 run(maps, at_end)
+        for at_end in (True, False):
+            convolutions(guard := Guard(at_end))
+            guard.release()
     print("nothing else was touched")
 
 

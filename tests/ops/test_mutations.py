@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 if not backend.missing("native"):
     from senet.ops import native
-    from senet.ops.native import tails
+    from senet.ops.native import pointwise, tails
+    from tests.ops import test_pointwise
 
 NATIVE = Path(tail.__file__).parent / "native"
 
@@ -193,10 +194,30 @@ IN_C = [
     ("b[c] = var && beta ? beta[c] : 0", "b[c] = 0"),
     ("mean[i + c] - (mu ? mu[c] : 0)", "mean[i + c]"),
     ("z[i + c] /= N", "z[i + c] /= 1"),
-    (": z[i + c] / N) + b[c]", ": z[i + c] / N)"),
+    (": z[i + c]) + b[c]", ": z[i + c])"),
+    ("i++) z[i] /= N", "i++) z[i] /= 1"),
+    ("senet_mean(x, mu, z", "senet_mean(x, NULL, z"),
+    (".outputs = outputs, .f = IDENTITY", ".outputs = outputs, .f = RELU"),
     (".inputs = w1 ? R : C", ".inputs = C"),
     ("A[i + c] = s[i + c] * a[c], D", "A[i + c] = s[i + c], D"),
     ("D[i + c] = s[i + c] * b[c]", "D[i + c] = b[c]"),
+]  # fmt: skip
+IN_POINTWISE = [
+    ("s[i] * (sum[i] + bias[i])", "(sum[i] + bias[i])"),
+    ("s[i] * (sum[i] + bias[i])", "s[i] * sum[i] + bias[i]"),
+    (": sum[i] + bias[i];", ": sum[i];"),
+    ("add ? u + shortcut[i] : u", "u"),
+    ("y[i] = apply(f, u)", "y[i] = u"),
+    ("n / j->N * C + c", "c"),
+    ("if (!left) s += C, left = j->N;", ""),
+    ("j->N - n % j->N", "j->N"),
+    ("total[c] / N", "total[c]"),
+    ("(i / parts * N + first) * K", "first * K"),
+    ("i % parts * MEAN_ROWS", "0"),
+    ("total[c] += partial[part * K + c]", "total[c] = partial[part * K + c]"),
+    ("min(n + CHUNK, last)", "n + min(CHUNK, last - n) / 2"),
+    ("min(COLUMNS, j->layer->outputs - c)", "min(COLUMNS, j->layer->outputs - c) / 2"),
+    (".h = s, .y = s + B * layers[i].inputs", ".h = scratch, .y = s + B * layers[i].inputs"),
 ]  # fmt: skip
 MUTATIONS = [
     (module, *change)
@@ -282,51 +303,73 @@ def test_a_broken_formula_is_noticed(module, right, wrong, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def passes_in_c(tmp_path_factory):
-    """Compile ``passes.c``, with which every mutant of ``tails.c`` is linked."""
+def objects(tmp_path_factory):
+    """Compile every C file, with which the mutants of the others are linked."""
     if backend.missing("native") or not shutil.which("gcc"):
         pytest.skip("needs gcc and the C library")
-    made = tmp_path_factory.mktemp("c") / "passes.o"
-    _gcc("-O1", "-c", NATIVE / "passes.c", "-o", made)
-    return made
+    folder = tmp_path_factory.mktemp("c")
+    for file in NATIVE.glob("*.c"):
+        _gcc("-O1", "-c", file, "-o", folder / f"{file.stem}.o")
+    return folder
 
 
 def _gcc(*words) -> None:
     subprocess.run(["gcc", "-fopenmp", "-fPIC", "-DSENET_SOURCE=0u", *words], check=True)
 
 
-def put_in_c(changed: str, passes_in_c: Path, monkeypatch) -> None:
-    """Run every half of a tail in the ``changed`` C."""
-    folder = passes_in_c.parent
-    name = f"tails{zlib.crc32(changed.encode())}"
-    (folder / f"{name}.c").write_text(changed, encoding="utf-8")
-    library = folder / f"{name}.so"
-    _gcc("-O1", "-I", NATIVE, "-shared", folder / f"{name}.c", passes_in_c, "-o", library)
-    mutant = ctypes.CDLL(str(library))
-    native.library.declare(mutant)
-    monkeypatch.setattr(tails, "_c", mutant)
+def put_in_c(changed: str, stem: str, objects: Path, monkeypatch) -> None:
+    """Run the C library with the file ``stem`` ``changed``."""
+    mutant = objects / f"mutant{zlib.crc32(changed.encode())}.c"
+    mutant.write_text(changed, encoding="utf-8")
+    others = [path for path in objects.glob("*.o") if path.stem != stem]
+    library = mutant.with_suffix(".so")
+    _gcc("-O1", "-I", NATIVE, "-shared", mutant, *others, "-o", library)
+    loaded = ctypes.CDLL(str(library))
+    native.library.declare(loaded)
+    monkeypatch.setattr(tails, "_c", loaded)
+    monkeypatch.setattr(pointwise, "_c", loaded)
 
 
-IN_C_SOURCE = (NATIVE / "tails.c").read_text(encoding="utf-8")
+def source_in_c(stem: str) -> str:
+    return (NATIVE / f"{stem}.c").read_text(encoding="utf-8")
 
 
-def check_in_c(monkeypatch) -> None:
-    """Run the checks that must notice a mutation of the C: halves of tails, and whole ones."""
+def check_tails(monkeypatch) -> None:
+    """Run the checks that must notice a mutation of tails.c: halves of tails, and whole ones."""
     with backend.use("native"):
         for two, activation in ((True, None), (True, "silu"), (False, None)):
-            test_gate.check_a_whole_tail(two, activation, "sigmoid", last=True)
+            for last in (True, False):
+                test_gate.check_a_whole_tail(two, activation, "sigmoid", last)
         test_gate.check_a_known_mean()
+        for with_norm in (True, False):
+            test_tail.test_the_mean_after_a_convolution_is_known_before_it_runs(with_norm)
         check_all(monkeypatch)
 
 
-def test_nothing_fails_unbroken_in_c(passes_in_c, monkeypatch):
-    put_in_c(IN_C_SOURCE, passes_in_c, monkeypatch)
-    check_in_c(monkeypatch)
+def check_in_c(stem: str, monkeypatch) -> None:
+    if stem == "tails":
+        check_tails(monkeypatch)
+    else:
+        test_pointwise.check_all()
 
 
-@pytest.mark.parametrize(("right", "wrong"), IN_C, ids=[wrong[:40] for _, wrong in IN_C])
-def test_a_broken_formula_in_c_is_noticed(right, wrong, passes_in_c, monkeypatch):
-    assert right in IN_C_SOURCE, f"the formula is written otherwise now: {right}"
-    put_in_c(IN_C_SOURCE.replace(right, wrong), passes_in_c, monkeypatch)
-    with pytest.raises(AssertionError):
-        check_in_c(monkeypatch)
+@pytest.mark.parametrize("stem", ["tails", "pointwise"])
+def test_nothing_fails_unbroken_in_c(stem, objects, monkeypatch):
+    put_in_c(source_in_c(stem), stem, objects, monkeypatch)
+    check_in_c(stem, monkeypatch)
+
+
+BROKEN_IN_C = [("tails", *change) for change in IN_C] + [
+    ("pointwise", *change) for change in IN_POINTWISE
+]
+
+
+@pytest.mark.parametrize(
+    ("stem", "right", "wrong"), BROKEN_IN_C, ids=[f"{m[0]}: {m[2][:40]}" for m in BROKEN_IN_C]
+)
+def test_a_broken_formula_in_c_is_noticed(stem, right, wrong, objects, monkeypatch):
+    source = source_in_c(stem)
+    assert right in source, f"the formula is written otherwise now: {right}"
+    put_in_c(source.replace(right, wrong), stem, objects, monkeypatch)
+    with pytest.raises((AssertionError, RuntimeError, TypeError)):
+        check_in_c(stem, monkeypatch)

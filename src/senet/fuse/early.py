@@ -1,77 +1,72 @@
 """Pointwise convolutions and their tails in inference, with gates known before the convolution.
 
 With u = W h + b the squeeze of u is W meanₙ h + b: the gate needs only h, which has fewer channels
-than u. If a map has many more positions than h has channels, s is multiplied into the weights,
+than u. Then s, the shortcut and the ReLU belong to the convolution,
 
-    y = relu((s W) h + s b + shortcut),
+    y = relu(s (W h + b) + shortcut),
 
-so that no pass over u remains: SE costs one reading of h and some copies of W.
+so that no pass over u remains: SE costs one reading of h.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.nn import functional as F
 
-from senet.fuse.packed import Convolution, convolve, is_fresh, is_last, pair
+from senet.fuse.packed import Convolution, is_fresh, is_last, pair
 from senet.graph.export import attribute
 from senet.graph.value import tensor_of
 from senet.graph.words import convolution_arguments
 from senet.ops.gate import Gate, gated_tail, gates_of, rescale
 
-# The positions per channel of h from which a copy of the weights costs less than a pass over u.
-POSITIONS = 16
+if TYPE_CHECKING:
+    from senet.ops.native.pointwise import Pointwise
 
 
-class GatedConvolution(nn.Module):
+class GatedConvolution(Convolution):
     """The map y = relu(s u + shortcut) with u = W h + b and the gates s of its mean over space.
 
     Args:
-        convolution: W and b.
+        weight: W, ``[C, C', 1, 1]``.
+        bias: b, ``[C]``, or ``None``.
         gate: the layers, applied to the mean of u.
         relu: whether a ReLU ends the tail.
         overwrites: whether y may overwrite the shortcut.
     """
 
-    def __init__(self, convolution: Convolution, gate: Gate, relu: bool, overwrites: bool) -> None:
-        super().__init__()
-        self.convolution = convolution
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, gate: Gate, relu: bool, overwrites: bool
+    ) -> None:
+        super().__init__(weight, bias, overwrites=overwrites)
         self.relu = relu
-        self.overwrites = overwrites
-        early = gate.before(convolution.weight.flatten(1), convolution.bias)
-        for name, value in early._asdict().items():
+        for name, value in gate.before(weight.flatten(1), bias)._asdict().items():
             if isinstance(value, Tensor):
-                self.register_buffer(name, value)
+                self.register_buffer(f"gate_{name}", value)
             else:
-                setattr(self, name, value)
+                setattr(self, f"gate_{name}", value)
 
-    def forward(self, h: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        s = gates_of(h, Gate(*(getattr(self, name) for name in Gate._fields)))
-        few = math.prod(h.shape[2:]) < POSITIONS * h.shape[1]
-        if few or shortcut is None or not self.convolution.can_pack(h):
-            return rescale(self.convolution(h), s, shortcut, self.relu, inplace=True)
-        return self._with_gates_inside(h, s, shortcut)
+    @property
+    def gate(self) -> Gate:
+        """The layers, applied to the mean of h."""
+        return Gate(*(getattr(self, f"gate_{name}") for name in Gate._fields))
 
-    def _with_gates_inside(self, h: Tensor, s: Tensor, shortcut: Tensor) -> Tensor:
-        """Run image by image, each with its own weights."""
-        W, b = self.convolution.weight, self.convolution.bias
-        maps = [
-            convolve(
-                h[k : k + 1],
-                (W * gates[:, None, None, None]).to(W.dtype),
-                None if b is None else (b * gates).to(b.dtype),
-                self.convolution.options,
-                "relu" if self.relu else None,
-                shortcut[k : k + 1],
-                self.overwrites,
-            )
-            for k, gates in enumerate(s)
-        ]
-        return shortcut if self.overwrites else torch.cat(maps)
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if (pointwise := self.pointwise(x, shortcut)) is not None:
+            return pointwise(x, shortcut, self.overwrites)
+        return rescale(
+            super().forward(x), gates_of(x, self.gate), shortcut, self.relu, inplace=True
+        )
+
+    def _version(self) -> int:
+        first = 0 if self.gate_first is None else self.gate_first._version
+        return self.weight._version + self.gate_second._version + first
+
+    def _pack_pointwise(self) -> Pointwise:
+        from senet.ops.native.pointwise import Pointwise
+
+        return Pointwise(self.weight, self.bias, "relu" if self.relu else None, self.gate)
 
 
 def put_gates_early(gm: fx.GraphModule) -> None:
@@ -90,7 +85,7 @@ def put_gates_early(gm: fx.GraphModule) -> None:
         assert weight is not None
         layers = Gate(*(attribute(gm, v.target) if isinstance(v, fx.Node) else v for v in gate))
         overwrites = shortcut is not None and is_fresh(shortcut) and is_last(shortcut, tail, place)
-        module = GatedConvolution(Convolution(weight, bias), layers, relu, overwrites)
+        module = GatedConvolution(weight, bias, layers, relu, overwrites)
         gm.add_submodule(tail.name, module)
         with gm.graph.inserting_before(tail):
             y = gm.graph.call_module(tail.name, (h, shortcut))

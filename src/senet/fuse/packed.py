@@ -3,13 +3,14 @@
 oneDNN, which runs PyTorch's convolutions on the CPU, reorders the weights at every call; here that
 is done once. It also adds a shortcut and applies an activation while the result is still in
 registers. The operators are those that inductor calls and are private to PyTorch: where they are
-missing, PyTorch's public convolution runs instead.
+missing, PyTorch's public convolution runs instead. Convolutions of single positions run in our own
+C, which takes less time than oneDNN (``python -m benchmarks.ops.pointwise``), and has room for SE.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,7 +20,11 @@ from senet.graph.export import attribute
 from senet.graph.value import same_shape, tensor_of
 from senet.graph.words import ACTIVATIONS, SUMS, convolution_arguments
 from senet.ops import activation as activations
+from senet.ops import backend
 from senet.ops.gate import gated_tail
+
+if TYPE_CHECKING:
+    from senet.ops.native.pointwise import Pointwise
 
 # The names of activations in oneDNN, and their bounds.
 _AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
@@ -63,13 +68,37 @@ class Convolution(nn.Module):
         self.activation = activation
         self.overwrites = overwrites
         self._packed: dict[bool, tuple[int, Tensor]] = {}
+        self._pointwise: tuple[int, Any] = -1, None
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        if not self.can_pack(x):
+        if (pointwise := self.pointwise(x, shortcut)) is not None:
+            return pointwise(x, shortcut, self.overwrites)
+        if not self._can_pack(x):
             return self._plain(x, shortcut)
-        return convolve(
-            x, self._order(x), self.bias, self.options, self.activation, shortcut, self.overwrites
-        )
+        layer = self._order(x), self.bias, self.options, self.activation
+        return _convolve(x, *layer, shortcut, self.overwrites)
+
+    def pointwise(self, x: Tensor, shortcut: Tensor | None) -> Pointwise | None:
+        """Return what computes the map in one call of ours, if it can."""
+        single = self.weight.shape[2:] == (1, 1) and self.options == _SINGLE
+        if not single or x.dtype != torch.float32 or self.weight.dtype != torch.float32:
+            return None
+        if backend.halves(x, self.weight, shortcut) is None:
+            return None
+        version, pointwise = self._pointwise
+        if version != self._version():  # the first call, or new weights were loaded
+            pointwise = self._pack_pointwise()
+            self._pointwise = self._version(), pointwise
+        return pointwise
+
+    def _version(self) -> int:
+        """Return a number that grows when weights are changed in place."""
+        return self.weight._version
+
+    def _pack_pointwise(self) -> Pointwise:
+        from senet.ops.native.pointwise import Pointwise  # there is one where this is called
+
+        return Pointwise(self.weight, self.bias, self.activation)
 
     def _order(self, x: Tensor) -> Tensor:
         """Return the weights reordered for inputs like ``x``: for one image, or for several."""
@@ -81,8 +110,7 @@ class Convolution(nn.Module):
             self._packed[len(x) == 1] = self.weight._version, weight
         return weight
 
-    def can_pack(self, x: Tensor) -> bool:
-        """Whether :func:`convolve` accepts ``x`` and the weights."""
+    def _can_pack(self, x: Tensor) -> bool:
         return x.is_cpu and x.dtype == self.weight.dtype and can_convolve(x.dtype)
 
     def _plain(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
@@ -94,37 +122,27 @@ class Convolution(nn.Module):
         return activations.ACTIVATIONS[self.activation].function(y)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Convolution:
-        self._packed = {}
+        self._packed, self._pointwise = {}, (-1, None)
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the packed weights, which are packed again when needed."""
-        return {**self.__dict__, "_packed": {}}
+        return {**self.__dict__, "_packed": {}, "_pointwise": (-1, None)}
 
     def extra_repr(self) -> str:
         return f"{list(self.weight.shape)}, activation={self.activation}"
 
 
-def convolve(
+def _convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     options: tuple[Any, ...],
     activation: str | None,
-    shortcut: Tensor | None = None,
-    overwrites: bool = False,
+    shortcut: Tensor | None,
+    overwrites: bool,
 ) -> Tensor:
-    """Return f(W ∗ x + b + shortcut), by oneDNN.
-
-    Args:
-        x: map ``[B, C', H, W]``, float32 or bfloat16, on the CPU.
-        weight: W, packed or not.
-        bias: b.
-        options: stride, padding, dilation and groups.
-        activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
-        shortcut: of the shape of the result.
-        overwrites: whether the result overwrites the shortcut.
-    """
+    """Return f(W ∗ x + b + shortcut), by oneDNN; the result may overwrite the shortcut."""
     stride, padding, dilation, groups = options
     layer = weight, bias, padding, stride, dilation, groups
     name, bounds = _AFTERWARDS[activation]
@@ -149,6 +167,7 @@ def can_convolve(dtype: torch.dtype) -> bool:
 
 
 _operators: Any = torch.ops.mkldnn
+_SINGLE = [1, 1], [0, 0], [1, 1], 1  # stride, padding, dilation and groups
 
 
 def pack_convolutions(gm: fx.GraphModule) -> None:

@@ -147,6 +147,8 @@ def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         >>> mean_after(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[10.0]]), None)
         tensor([[20.]])
     """
+    if half := backend.halves(h, weight, bias):
+        return half.mean_after(h, weight, bias)
     N, _ = sizes(h)
     with full_precision(h):
         return F.linear(passes.moments(h, None)[0] / N, wide(weight, h), wide(bias, h))

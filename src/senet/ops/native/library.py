@@ -19,7 +19,7 @@ REBUILD = (
 
 
 def load() -> ctypes.CDLL:
-    """Return the library of ``passes.c`` and ``tails.c``, with its functions declared.
+    """Return the C library, with its functions declared.
 
     Raises:
         ImportError: if it is missing or does not load; the message says why and what to do.
@@ -93,6 +93,8 @@ def declare(library: ctypes.CDLL) -> None:
         [pointer] * 6 + [real, flag] + [pointer] * 4 + [number, flag, flag, pointer, flag, pointer]
     ) + layout
     library.senet_excite.argtypes = [pointer] * 5 + [number, flag, flag, number, pointer, *layout]
+    library.senet_mean_after.argtypes = [pointer] * 3 + [number, pointer, *layout]
+    library.senet_pointwise.argtypes = [pointer, flag, *[pointer] * 3, number, number, flag]
     for name in ("affine", "grad_affine", "activate", "grad_activate"):  # these return nothing
         getattr(library, f"senet_{name}").restype = None
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]

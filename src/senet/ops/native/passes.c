@@ -30,13 +30,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inline.h"
 #include "passes.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* Chosen by measurement; results are correct for any values. */
 enum {
@@ -52,31 +51,15 @@ enum {
     ITEMS = 256,            /* items per map, if it is large enough */
     MIN_ITEM = 1 << 14,     /* minimum numbers of an item */
     MIN_PARALLEL = 1 << 16, /* minimum numbers of a map for more than one thread */
+    LAYER_PART = 64,        /* outputs of a layer whose function is applied together */
     MIN_LARGE = 1 << 22,    /* minimum bytes of an array for large pages */
 };
 
-INLINE long min(long a, long b) { return a < b ? a : b; }
-INLINE long max(long a, long b) { return a > b ? a : b; }
-INLINE long ceil_div(long a, long b) { return (a + b - 1) / b; }
 INLINE long round_up_to_word(long numbers) { return ceil_div(numbers, WORD) * WORD; }
 
 /* ------------------------------------------------------------------ numbers of a map <-> float */
 
-typedef enum { FLOAT32, BFLOAT16, FLOAT16 } type;
-
 static const long size_of[] = {4, 2, 2};
-
-INLINE float as_float(uint32_t bits)
-{
-    union { uint32_t bits; float value; } u = {.bits = bits};
-    return u.value;
-}
-
-INLINE uint32_t as_bits(float value)
-{
-    union { float value; uint32_t bits; } u = {.value = value};
-    return u.bits;
-}
 
 /* bfloat16 is the upper half of a float. */
 INLINE float from_bfloat16(uint16_t h) { return as_float((uint32_t)h << 16); }
@@ -121,56 +104,6 @@ INLINE void store(type T, void *map, long i, float value)
     if (T == FLOAT32) ((float *)map)[i] = value;
     if (T == BFLOAT16) ((uint16_t *)map)[i] = to_bfloat16(value);
     if (T == FLOAT16) ((uint16_t *)map)[i] = to_float16(value);
-}
-
-/* ---------------------------------------------------------------------------------- activations */
-
-typedef enum { RELU, RELU6, SILU, HARDSWISH } activation;
-
-/* u clamped to [low, high], where low <= -0 and high >= 0; for NaN, one of the bounds. Floats order as
- * their bits do, negative ones in reverse, and the minimum of integers is one instruction. */
-INLINE float clamp(float low, float u, float high)
-{
-    uint32_t bits = as_bits(u);
-    bits = bits < as_bits(low) ? bits : as_bits(low);
-    return as_float((int32_t)bits < (int32_t)as_bits(high) ? bits : as_bits(high));
-}
-
-/* 1 / (1 + e^-u), with e^-u = 2^n e^r for an integer n and |r| <= ln(2) / 2. There e^r is within 5e-9
- * of this minimax polynomial (in relative error). The result is 0 below -89, 1 above 17, and one of
- * these for NaN. */
-INLINE float sigmoid(float u)
-{
-    const float magic = 0x1.8p23f - 64; /* floats of this size are integers */
-    float v = -clamp(-100, u, 40);
-    float shifted = v * 0x1.715476p0f /* 1 / ln(2) */ + magic, n = shifted - magic;
-    float r = v - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f; /* ln(2) in two parts; the first is exact */
-    float p = 0x1.6a2352p-10f;
-    p = p * r + 0x1.123a6cp-7f;
-    p = p * r + 0x1.5558f4p-5f;
-    p = p * r + 0x1.55549p-3f;
-    p = p * r + 0x1.fffffcp-2f;
-    p = p * r + 1;
-    p = p * r + 1;
-    p = as_float(as_bits(p) + (as_bits(shifted) << 23)); /* p 2^(n - 64) cannot overflow; */
-    return 1 / (1 + p * 0x1p64f);                        /* p 2^n may */
-}
-
-/* f(u), f'(u) and whether f is flat at u. As in PyTorch at the corners and for NaN. */
-typedef struct {
-    float value, slope;
-    int flat;
-} activated;
-
-INLINE activated activate(activation f, float u)
-{
-    if (f == RELU) return (activated){u < 0 ? 0 : u, 1, u <= 0};
-    if (f == RELU6) return (activated){u < 0 ? 0 : u > 6 ? 6 : u, 1, !(u > 0 && u < 6)};
-    if (f == HARDSWISH)
-        return (activated){u * (clamp(-0.0f, u + 3, 6) * (1 / 6.0f)),
-                           u >= 3 ? 1 : (u + 1.5f) * (1 / 3.0f), u <= -3};
-    float s = sigmoid(u), v = u * s;
-    return (activated){v, s + v * (1 - s), 0};
 }
 
 /* f'(u) times a gradient, 0 where f is flat. */
@@ -609,27 +542,19 @@ INLINE void grad_activate_panel(type T, const job *j, activation f, int use_stat
     case RELU6: { const activation f = RELU6; call; break; }                                          \
     case SILU: { const activation f = SILU; call; break; }                                            \
     case HARDSWISH: { const activation f = HARDSWISH; call; break; }                                  \
+    default: break; /* no pass has another */                                                         \
     }
 #define WITH(flag, value, call)                                                                       \
     if (value) { const int flag = 1; call; } else { const int flag = 0; call; }
 
 /* -------------------------------------------------------------------------- the layers of a gate */
 
-typedef enum { LINEAR, SIGMOID, HARDSIGMOID } gate;
-
-/* NaN stays NaN. */
-INLINE float apply_gate(gate g, float u)
-{
-    if (u != u || g == LINEAR) return u;
-    return g == SIGMOID ? sigmoid(u) : clamp(-0.0f, u + 3, 6) * (1 / 6.0f);
-}
-
-/* Output r of a layer, w_r v_b + bias_r, for one input v_b or, with `by_four`, for four of them, which
- * reads the weights once. */
+/* Output r of a layer before its function, w_r v_b + bias_r, for one input v_b or, with `by_four`, for four
+ * of them, which reads the weights once. */
 INLINE void dot(const layer *l, long r, int by_four, const float *v, float *out)
 {
     const long C = l->inputs;
-    const float *w = l->weight + r * C;
+    const float *w = l->weight + r * C, bias = l->bias ? l->bias[r] : 0;
     float sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
 #pragma omp simd reduction(+ : sum0, sum1, sum2, sum3)
     for (long c = 0; c < C; c++) {
@@ -637,21 +562,21 @@ INLINE void dot(const layer *l, long r, int by_four, const float *v, float *out)
         if (by_four) sum1 += w[c] * v[C + c], sum2 += w[c] * v[2 * C + c], sum3 += w[c] * v[3 * C + c];
     }
     const float sums[4] = {sum0, sum1, sum2, sum3};
-    for (int b = 0; b < (by_four ? 4 : 1); b++) {
-        const float u = sums[b] + (l->bias ? l->bias[r] : 0);
-        float *s = out + b * l->outputs + r;
-        if (l->gate)
-            *s = apply_gate(l->gate, u);
-        else
-            WITH_ACTIVATION(l, *s = activate(f, u).value)
-    }
+    for (int b = 0; b < (by_four ? 4 : 1); b++) out[b * l->outputs + r] = sums[b] + bias;
 }
 
-INLINE void layer_row(const layer *l, long r, long B, const float *v, float *out)
+/* The outputs from `first` to before `last` of a layer. */
+INLINE void layer_part(const layer *l, long first, long last, long B, const float *v, float *out)
 {
-    long b = 0;
-    for (; b + 4 <= B; b += 4) dot(l, r, 1, v + b * l->inputs, out + b * l->outputs);
-    for (; b < B; b++) dot(l, r, 0, v + b * l->inputs, out + b * l->outputs);
+    for (long r = first; r < last; r++) {
+        long b = 0;
+        for (; b + 4 <= B; b += 4) dot(l, r, 1, v + b * l->inputs, out + b * l->outputs);
+        for (; b < B; b++) dot(l, r, 0, v + b * l->inputs, out + b * l->outputs);
+    }
+    for (long b = 0; b < B; b++) {
+        float *u = out + b * l->outputs;
+        WITH_FUNCTION(l->f, for (long r = first; r < last; r++) u[r] = apply(f, u[r]))
+    }
 }
 
 /* ---------------------------------------------- the passes, compiled for every instruction set
@@ -660,16 +585,17 @@ INLINE void layer_row(const layer *l, long r, long B, const float *v, float *out
  * a loop without branches. */
 
 typedef void item_function(const job *, long image, long part, long block);
-typedef void layer_function(const layer *, long r, long B, const float *v, float *out);
+typedef void layer_function(const layer *, long first, long last, long B, const float *v, float *out);
 
 typedef struct {
     const char *name;
+    int vector_bits;
     item_function *moments, *affine, *grad_scale, *grad_affine;
     item_function *pooled, *activate, *grad_pooled, *grad_activate;
     layer_function *layer;
 } instruction_set;
 
-#define COMPILE_FOR(isa, target)                                                                      \
+#define COMPILE_FOR(isa, size_of_vector, target)                                                      \
     target static void moments_##isa(const job *j, long image, long part, long block)                 \
     {                                                                                                 \
         panel p = panel_of(j, image, part, block);                                                    \
@@ -719,20 +645,22 @@ typedef struct {
         WITH_ACTIVATION(j, WITH(use_stats, j->K, WITH(inc, j->map.columns > 1,                        \
             grad_activate_panel(j->map.T, j, f, use_stats, inc, &p))))                                \
     }                                                                                                 \
-    target static void layer_##isa(const layer *l, long r, long B, const float *v, float *out)        \
+    target static void layer_##isa(const layer *l, long first, long last, long B, const float *v,     \
+                                   float *out)                                                        \
     {                                                                                                 \
-        layer_row(l, r, B, v, out);                                                                   \
+        layer_part(l, first, last, B, v, out);                                                        \
     }                                                                                                 \
     static const instruction_set isa = {                                                              \
-        #isa,         moments_##isa,  affine_##isa,      grad_scale_##isa,    grad_affine_##isa,      \
-        pooled_##isa, activate_##isa, grad_pooled_##isa, grad_activate_##isa, layer_##isa,            \
+        #isa,         size_of_vector,   moments_##isa, affine_##isa,   grad_scale_##isa,              \
+        grad_affine_##isa, pooled_##isa,     activate_##isa, grad_pooled_##isa,                       \
+        grad_activate_##isa, layer_##isa,                                                             \
     };
 
 #if defined __x86_64__ && defined __GNUC__
-COMPILE_FOR(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))))
-COMPILE_FOR(avx2, __attribute__((target("avx2,fma"))))
+COMPILE_FOR(avx512, 512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))))
+COMPILE_FOR(avx2, 256, __attribute__((target("avx2,fma"))))
 #endif
-COMPILE_FOR(baseline, )
+COMPILE_FOR(baseline, 128, )
 
 /* The instruction sets of this machine, fastest first. */
 static int find_instruction_sets(const instruction_set *found[3])
@@ -831,6 +759,8 @@ const char *senet_instruction_set(const char *name)
         if (!name || !strcmp(name, found[k]->name)) return (in_use = found[k])->name;
     return NULL;
 }
+
+int senet_vector_bits(void) { return in_use->vector_bits; }
 
 /* `by_image`, `by_position` and `by_channel` are strides; every `step`-th position is added. */
 INLINE void add_positions(type T, const void *x, float *pivot, long images, long by_image, long step,
@@ -932,5 +862,6 @@ void senet_layer(const layer *l, long B, const float *v, float *out, int threads
 {
     if (B * l->inputs * l->outputs < MIN_PARALLEL) threads = 1;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (long r = 0; r < l->outputs; r++) in_use->layer(l, r, B, v, out);
+    for (long r = 0; r < l->outputs; r += LAYER_PART)
+        in_use->layer(l, r, min(r + LAYER_PART, l->outputs), B, v, out);
 }

@@ -2,6 +2,12 @@
 
 #include <stdint.h>
 
+/* The types of a map's numbers. */
+typedef enum { FLOAT32, BFLOAT16, FLOAT16 } type;
+
+/* The size of the vectors in use: 512, 256, or 128 for the baseline of the processor. */
+int senet_vector_bits(void);
+
 /* The layout of all maps of a call (`layout` in passes.c), as parameters and as arguments. */
 #define LAYOUT long images, long rows, long columns, long channels, int T
 #define AS_LAYOUT (layout){images, rows, columns, channels, T}
@@ -40,12 +46,16 @@ void senet_grad_activate(const void *dy, const void *x, const float *pivot, cons
                          const float *b, int f, const float *A, const float *E, const float *K,
                          const float *L, void *dx, LAYOUT, int threads);
 
-/* A layer of a gate: f(W v + bias), or gate(W v + bias) unless `gate` is 0. W is [outputs, inputs]. */
+/* A layer f(W v + bias). W is [outputs, inputs]. */
 typedef struct {
     const float *weight, *bias;
     long inputs, outputs;
-    int f, gate; /* `activation` and `gate` in passes.c */
+    int f; /* `activation` of inline.h */
 } layer;
 
 /* Computes `out`, [B, outputs], from v, [B, inputs]. */
 void senet_layer(const layer *l, long B, const float *v, float *out, int threads);
+
+/* z, [B, C]: the mean of x - pivot over the positions of channels-last maps of floats, or of x without a
+ * pivot; faster than senet_moments. Returns 1 if there is no memory, else 0: pointwise.c. */
+int senet_mean(const float *x, const float *pivot, float *z, long B, long N, long C, int threads);

@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "inline.h"
 #include "passes.h"
 
 /* The batch size B and the positions N of maps of a layout. */
@@ -218,9 +219,19 @@ static void excite(const float *z, const float *w1, const float *b1, const float
 {
     const layer first = {.weight = w1, .bias = b1, .inputs = C, .outputs = R, .f = f};
     const layer second = {
-        .weight = w2, .bias = b2, .inputs = w1 ? R : C, .outputs = outputs, .gate = gate};
+        .weight = w2, .bias = b2, .inputs = w1 ? R : C, .outputs = outputs, .f = gate};
     if (w1) senet_layer(&first, B, z, hidden, threads);
     senet_layer(&second, B, w1 ? hidden : z, s, threads);
+}
+
+/* z, [B, C]: the mean of x - mu over space, or of x without mu; `unused` is scratch, [B, C]. */
+static int centred_mean(const void *x, const float *mu, float *z, float *unused, LAYOUT, int threads)
+{
+    const long N = POSITIONS, BC = BATCH * channels;
+    if (T == FLOAT32 && columns == channels) return senet_mean(x, mu, z, BATCH, N, channels, threads);
+    if (senet_moments(x, mu, z, unused, LAYOUT_ARGS, threads)) return 1;
+    for (long i = 0; i < BC; i++) z[i] /= N;
+    return 0;
 }
 
 /* A whole tail in inference: y = relu(s v + shortcut), with v = u, or v = f(u) for an activation `inner`
@@ -243,14 +254,14 @@ int senet_gated_tail(const void *x, const float *mean, const float *mu, const fl
     if (inner >= 0)
         failed = senet_pooled(x, mu, a, b, inner, z, LAYOUT_ARGS, threads);
     else if (!mean)
-        failed = senet_moments(x, mu, z, D, LAYOUT_ARGS, threads);
+        failed = centred_mean(x, mu, z, D, LAYOUT_ARGS, threads);
     if (failed) return free(scratch), 1;
     for (long i = 0; i < BC; i += C)
         for (long c = 0; c < C; c++)
             if (inner >= 0)
                 z[i + c] /= N;
             else
-                z[i + c] = a[c] * (mean ? mean[i + c] - (mu ? mu[c] : 0) : z[i + c] / N) + b[c];
+                z[i + c] = a[c] * (mean ? mean[i + c] - (mu ? mu[c] : 0) : z[i + c]) + b[c];
     excite(z, w1, b1, w2, b2, R, f, gate, D + BC, s, B, C, C, threads);
     if (inner >= 0) {
         senet_activate(x, mu, a, b, s, inner, y, LAYOUT_ARGS, threads);
@@ -274,4 +285,19 @@ int senet_excite(const float *z, const float *w1, const float *b1, const float *
     excite(z, w1, b1, w2, b2, R, f, gate, hidden, s, B, channels, outputs, threads);
     free(hidden);
     return 0;
+}
+
+/* W mean_n h + bias, [B, outputs]: the mean after a pointwise convolution, before it runs. */
+int senet_mean_after(const void *h, const float *weight, const float *bias, long outputs, float *out,
+                     LAYOUT, int threads)
+{
+    const long B = BATCH;
+    float *z = malloc(2 * B * channels * sizeof *z);
+    if (!z) return 1;
+    const int failed = centred_mean(h, NULL, z, z + B * channels, LAYOUT_ARGS, threads);
+    const layer l = {
+        .weight = weight, .bias = bias, .inputs = channels, .outputs = outputs, .f = IDENTITY};
+    if (!failed) senet_layer(&l, B, z, out, threads);
+    free(z);
+    return failed;
 }

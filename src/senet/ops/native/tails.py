@@ -193,6 +193,16 @@ def gated_tail(
     return y
 
 
+def mean_after(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return W meanₙ h + b, float32."""
+    h = passes.dense(h, "h")
+    C, inputs = weight.shape
+    layer = _weights(weight, C, inputs), _weights(bias, C), C
+    out = _room(len(h), C)
+    call(_c.senet_mean_after, (h,), h, *layer, out)
+    return out
+
+
 def excite(z: Tensor, gate: Gate) -> Tensor:
     """Return the gates that the layers compute from the squeeze ``z``, float32."""
     z = of_images(z, z)
@@ -211,7 +221,7 @@ def rescale(u: Tensor, s: Tensor, shortcut: Tensor | None, relu: bool, inplace: 
     return y
 
 
-_GATES = {"sigmoid": 1, "hardsigmoid": 2}  # as in passes.c
+_GATES = {"sigmoid": 4, "hardsigmoid": 5}  # as in inline.h
 
 
 def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
