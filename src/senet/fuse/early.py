@@ -43,7 +43,7 @@ class GatedConvolution(Convolution):
         self.relu = relu
         for name, value in gate.before(weight.flatten(1), bias)._asdict().items():
             if isinstance(value, Tensor):
-                self.register_buffer(f"gate_{name}", value)
+                self.register_buffer(f"gate_{name}", value.detach())
             else:
                 setattr(self, f"gate_{name}", value)
 
@@ -59,7 +59,7 @@ class GatedConvolution(Convolution):
             super().forward(x), gates_of(x, self.gate), shortcut, self.relu, inplace=True
         )
 
-    def _version(self) -> int:
+    def _changes(self) -> int:
         first = 0 if self.gate_first is None else self.gate_first._version
         return self.weight._version + self.gate_second._version + first
 

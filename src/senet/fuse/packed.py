@@ -86,13 +86,13 @@ class Convolution(nn.Module):
         if backend.halves(x, self.weight, shortcut) is None:
             return None
         version, pointwise = self._pointwise
-        if version != self._version():  # the first call, or new weights were loaded
+        if version != self._changes():  # the first call, or new weights were loaded
             pointwise = self._pack_pointwise()
-            self._pointwise = self._version(), pointwise
+            self._pointwise = self._changes(), pointwise
         return pointwise
 
-    def _version(self) -> int:
-        """Return a number that grows when weights are changed in place."""
+    def _changes(self) -> int:
+        """Return how often weights were changed in place."""
         return self.weight._version
 
     def _pack_pointwise(self) -> Pointwise:
