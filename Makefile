@@ -34,6 +34,7 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.ops.small
 	$(BIN)/python -m benchmarks.ops.early
 	$(BIN)/python -m benchmarks.ops.layers
+	$(BIN)/python -m benchmarks.ops.pointwise
 	$(BIN)/python -m benchmarks.shared
 	$(BIN)/python -m benchmarks.ops.tails
 	$(BIN)/python -m benchmarks.models.networks

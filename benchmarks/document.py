@@ -63,6 +63,20 @@ def tails() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def pointwise() -> str:
+    rows, environment, name = newest("pointwise")
+    forms = tuple(rows[0]["us"])
+    body = [
+        (
+            *(row["shape"], *(f"{row['us'][form]:.0f}" for form in forms)),
+            _times(row["us"]["ours, SE inside"], row["us"]["oneDNN"]),
+        )
+        for row in rows
+    ]
+    head = ("shape", *forms, "SE inside over oneDNN without SE")
+    return markdown(head, body) + source(environment, name)
+
+
 def networks() -> str:
     tables, environment, name = newest("networks")
     parts = []
@@ -259,6 +273,7 @@ def _squeezed(model: nn.Module, side: int) -> int:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "pointwise": pointwise,
     "tails": tails,
     "networks": networks,
     "passes": passes,
