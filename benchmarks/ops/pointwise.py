@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 
 from benchmarks import record
-from senet.fuse.early import GatedConvolution
-from senet.fuse.packed import Convolution
+from senet.fuse.convolution import Convolution
+from senet.fuse.gated import GatedOutput
 from senet.models.describe.cost import in_turn
 from senet.ops import backend
 from senet.ops.gate import Gate, gates_of, rescale
@@ -34,7 +34,7 @@ def measure(batch: int, C: int, side: int, repeats: int) -> dict[str, float]:
     )
     plain = [Convolution(W, bias, activation="relu", overwrites=True) for W in weights]
     bare = [Convolution(W, bias) for W in weights]
-    gated = [GatedConvolution(W, bias, gate, True, overwrites=True) for W in weights]
+    gated = [GatedOutput(W, bias, gate, True, overwrites=True) for W in weights]
 
     def one_dnn() -> None:
         with backend.use("eager"):

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.models.surgery import NETWORKS, make
-from senet import accelerate, create_model, for_inference
-from senet.fuse import freeze, packed
-from senet.fuse.early import GatedConvolution
+from senet import SqueezeExcitation, accelerate, create_model, for_inference
+from senet.fuse import convolution, freeze
+from senet.fuse.convolution import Convolution
 from senet.fuse.freeze import Frozen
-from senet.fuse.packed import Convolution
+from senet.fuse.gated import GatedInput, GatedOutput
 from senet.ops import backend
 from tests.fuse.blocks import small
 from tests.models.agreement import scramble
@@ -88,7 +88,7 @@ def test_norms_are_gone_convolutions_packed_and_se_inside_them():
     fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64))
     kinds = [type(module) for module in fast.graph.children()]
     assert kinds.count(Convolution) == 37
-    assert kinds.count(GatedConvolution) == 16
+    assert kinds.count(GatedOutput) == 16
     called = {str(node.target) for node in fast.graph.graph.nodes if node.op == "call_function"}
     assert not any("norm" in name or "relu" in name or "mul" in name for name in called), called
 
@@ -102,10 +102,44 @@ def test_gates_are_inside_convolutions_with_and_without_our_own(batch, backend_n
         hold(fast, model, torch.randn(batch, 3, 64, 64))
 
 
+@pytest.mark.parametrize("backend_name", ["auto", "eager"])
+def test_gates_before_a_convolution_are_inside_it(backend_name):
+    model = made("mobilenet_v3_small")
+    fast = for_inference(model, torch.zeros(2, 3, 64, 64))
+    kinds = [type(module) for module in fast.graph.children()]
+    assert kinds.count(GatedInput) == 9
+    assert not [node for node in fast.graph.graph.nodes if "act" in str(node.target)]
+    with backend.use(backend_name):
+        hold(fast, model, torch.randn(3, 3, 64, 64))
+
+
+class Added(nn.Module):
+    """A convolution whose own input is added to its result, or that reads a view of it."""
+
+    def __init__(self, kernel: int, view: bool, se: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 128, 3)
+        self.second = nn.Conv2d(64 if view else 128, 128, kernel, padding=kernel // 2)
+        self.se = SqueezeExcitation(128) if se else nn.Identity()
+        self.view = view
+
+    def forward(self, x):
+        h = self.first(x)
+        return torch.relu(self.se(self.second(h[:, :64] if self.view else h)) + h)
+
+
+@pytest.mark.parametrize("se", [False, True])
+@pytest.mark.parametrize("view", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_shortcut_that_the_convolution_reads_is_not_overwritten(kernel, view, se):
+    model = Added(kernel, view, se).eval()
+    hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
+
+
 @pytest.mark.parametrize("name", ["weight", "gate_first", "gate_second"])
 def test_weights_that_are_changed_are_packed_again(name):
     fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64))
-    conv = next(m for m in fast.modules() if isinstance(m, GatedConvolution))
+    conv = next(m for m in fast.modules() if isinstance(m, GatedOutput))
     h = torch.randn(1, conv.weight.shape[1], 5, 5)
     shortcut = torch.randn(1, conv.weight.shape[0], 5, 5)
     conv(h, shortcut.clone())
@@ -388,7 +422,7 @@ def test_the_example_is_what_the_network_is_made_for(monkeypatch):
 
 
 def test_without_packed_convolutions_it_is_the_same(monkeypatch):
-    monkeypatch.setattr(packed, "can_convolve", lambda dtype: False)
+    monkeypatch.setattr(convolution, "can_convolve", lambda dtype: False)
     model = made("se_resnet50")
     for name in ("auto", "eager"):
         with backend.use(name):

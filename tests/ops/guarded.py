@@ -140,9 +140,10 @@ def convolutions(guard: Guard) -> None:
             guard.copy(torch.randn(B, c, H, W).contiguous(memory_format=torch.channels_last))
             for c in (K, C)
         )
-        weight, gate = torch.randn(C, K, 1, 1), test_pointwise.layers(K, C, True, "relu", "sigmoid")
-        for layers in (gate, None):
-            call = pointwise.Pointwise(weight, torch.randn(C), "relu", layers)
+        weight, bias = torch.randn(C, K, 1, 1), torch.randn(C)
+        before, after = (test_pointwise.layers(K, n, True, "relu", "sigmoid") for n in (K, C))
+        for gate in (None, before, after):
+            call = pointwise.Pointwise(weight, bias, "relu", gate, gate is before)
             for layer, (w, b) in zip(call._layers, call._held, strict=True):
                 layer.weight, layer.bias = (guard.copy(v).data_ptr() for v in (w, b))
             call(h, shortcut, True)

@@ -215,9 +215,11 @@ IN_POINTWISE = [
     ("(i / parts * N + first) * K", "first * K"),
     ("i % parts * MEAN_ROWS", "0"),
     ("total[c] += partial[part * K + c]", "total[c] = partial[part * K + c]"),
-    ("min(n + CHUNK, last)", "n + min(CHUNK, last - n) / 2"),
+    ("min(n + chunk, last)", "min(n + chunk / 2, last)"),
     ("min(COLUMNS, j->layer->outputs - c)", "min(COLUMNS, j->layer->outputs - c) / 2"),
     (".h = s, .y = s + B * layers[i].inputs", ".h = scratch, .y = s + B * layers[i].inputs"),
+    ("if (of_inputs) j.of_inputs = s;\n    else j.s = s;", "j.s = s;"),
+    ("mine - n * K", "mine"),
 ]  # fmt: skip
 MUTATIONS = [
     (module, *change)

@@ -56,17 +56,20 @@ def layers(inputs: int, outputs: int, two: bool, activation: str, function: str)
     )
 
 
-def plain(h, weight, bias, activation, gate, shortcut):
+def plain(h, weight, bias, activation, gate, of_inputs, shortcut):
     """Run the steps."""
-    y = F.conv2d(h, weight, bias)
-    if gate is not None:
-        z = h.mean((2, 3))
-        if gate.first is not None:
-            z = ACTIVATIONS[gate.activation].function(F.linear(z, gate.first, gate.first_bias))
-        s = GATES[gate.function](F.linear(z, gate.second, gate.second_bias))
-        y = s[:, :, None, None] * y
+    s = 1 if gate is None else gates(h, gate)
+    y = F.conv2d(s * h, weight, bias) if of_inputs else s * F.conv2d(h, weight, bias)
     y = y if shortcut is None else y + shortcut
     return y if activation is None else ACTIVATIONS[activation].function(y)
+
+
+def gates(h: Tensor, gate: Gate) -> Tensor:
+    z = h.mean((2, 3))
+    if gate.first is not None:
+        z = ACTIVATIONS[gate.activation].function(F.linear(z, gate.first, gate.first_bias))
+    s = GATES[gate.function](F.linear(z, gate.second, gate.second_bias))
+    return s[:, :, None, None]
 
 
 def doubled(value):
@@ -77,27 +80,28 @@ def doubled(value):
 
 def check_all() -> None:
     """Check every form of the convolution on every shape."""
-    forms = itertools.product((None, *ACTIVATIONS), (None, False, True), (False, True))
+    gated = [(None, False), *itertools.product((False, True), (False, True))]
+    forms = itertools.product((None, *ACTIVATIONS), gated, (False, True))
     shapes = itertools.cycle(SHAPES)
     functions = itertools.cycle(GATES)
-    for activation, two, add in forms:
+    for activation, (two, of_inputs), add in forms:
         for _ in range(3):
-            check(next(shapes), activation, two, add, next(functions))
+            check(next(shapes), activation, two, of_inputs, add, next(functions))
 
 
-def check(shape, activation, two, add, function) -> None:
+def check(shape, activation, two, of_inputs, add, function) -> None:
     B, K, C, H, W = shape
     h = torch.randn(B, K, H, W).contiguous(memory_format=LAST)
     weight, bias = torch.randn(C, K, 1, 1) / K**0.5, torch.randn(C) if C % 2 else None
     shortcut = torch.randn(B, C, H, W).contiguous(memory_format=LAST) if add else None
-    gate = None if two is None else layers(K, C, two, "silu", function)
-    given = h, weight, bias, activation, gate, shortcut
+    gate = None if two is None else layers(K, K if of_inputs else C, two, "silu", function)
+    given = h, weight, bias, activation, gate, of_inputs, shortcut
     truth, expected = plain(*map(doubled, given)), plain(*given)
-    call = pointwise.Pointwise(weight, bias, activation, gate)
+    call = pointwise.Pointwise(weight, bias, activation, gate, of_inputs)
     kept = None if shortcut is None else shortcut.clone()
     y = call(h, shortcut, False)
     wrong = within_rule(y, expected, truth, torch.float32)
-    assert wrong is None, (shape, activation, two, add, wrong)
+    assert wrong is None, (shape, activation, two, of_inputs, add, wrong)
     if shortcut is not None:
         assert torch.equal(shortcut, kept)
         assert call(h, shortcut, True) is shortcut
@@ -139,7 +143,7 @@ def test_nan_and_infinity_stay(activation):
     h[0, 0, 0, 0], h[0, 0, 0, 1] = torch.nan, torch.inf
     weight = torch.tensor([1.0, 0.0])[None, :, None, None]
     y = pointwise.Pointwise(weight, None, activation)(h, None, False)
-    expected = plain(h, weight, None, activation, None, None)
+    expected = plain(h, weight, None, activation, None, False, None)
     torch.testing.assert_close(y, expected, equal_nan=True)
     gate = Gate(None, None, "relu", torch.tensor([[1.0, 0.0]]), None, "sigmoid")
     assert pointwise.Pointwise(weight, None, None, gate)(h, None, False)[0, 0, 0, 2].isnan()

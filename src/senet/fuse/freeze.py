@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from senet.fuse.early import put_gates_early
+from senet.fuse.inputs import take_gates_of_inputs
 from senet.fuse.norms import fold_norms
 from senet.fuse.packed import pack_convolutions
 from senet.fuse.rewrite import activated, mean_before, rewrite, scaled, squeezed
@@ -77,7 +78,7 @@ def for_inference(
         fold_norms(gm)
         rewrite(gm)
         put_gates_early(gm)
-        pack_convolutions(gm)
+        pack_convolutions(gm, take_gates_of_inputs(gm))
     return Frozen(_own(gm), x, guards, largest if apart else 0)
 
 

@@ -5,7 +5,9 @@
  * where the gates s are known beforehand, from the mean of h over space (senet/fuse/early.py). Maps are
  * channels last, so a convolution is a product of matrices, and s, the shortcut and f are applied while
  * its sums are in the cache: SE costs one reading of h, which has fewer channels than y. The layers of
- * the gate are pointwise convolutions as well, of a single position.
+ * the gate are pointwise convolutions as well, of a single position. Where SE comes before the
+ * convolution instead, y = f(W (s h) + b + shortcut), a few positions of h are scaled at a time, and what
+ * is scaled never leaves the cache.
  *
  * W is packed: for each COLUMNS channels of y, in turn, the weights of all channels of h, COLUMNS side
  * by side. Each sum is over k in order, so results do not depend on how the work is distributed.
@@ -22,6 +24,7 @@ enum {
     CHUNK = 192,      /* positions that stay in the cache while the channels of y go by */
     MIN_CHUNK = 48,   /* the same, where otherwise threads would have nothing to do */
     MEAN_ROWS = 64,   /* positions that are summed in float before they are added in double */
+    SCALED = 1 << 16, /* numbers of h that are scaled at a time */
     LINE = 16,        /* numbers of a cache line */
     MIN_WORK = 1 << 16, /* minimum multiplications for more than one thread */
 };
@@ -35,7 +38,8 @@ typedef struct {
 
 typedef struct {
     const pointwise *layer;
-    const float *h, *s, *shortcut;
+    const float *h, *shortcut;
+    const float *s, *of_inputs; /* gates of the channels of y, or of h; NULL for none */
     float *y;
     long N;
 } job;
@@ -43,6 +47,7 @@ typedef struct {
 typedef struct {
     void (*convolve)(const job *, long first, long last, long c);
     void (*sum)(const float *h, const float *pivot, long positions, long K, float *sums);
+    void (*scale)(const job *, long first, long last, float *out);
 } kernel;
 
 /* A call in which a flag is a constant. */
@@ -141,44 +146,57 @@ int senet_mean(const float *h, const float *pivot, float *z, long B, long N, lon
     return 0;
 }
 
-/* The positions are divided among the threads, and if there are few, the channels of y too. */
-static void convolve(const job *j, long M, int threads)
+/* The positions are divided among the threads, and if there are few, the channels of y too. Returns 1 if
+ * there is no memory, else 0. */
+static int convolve(const job *j, long M, int threads)
 {
     const kernel *k = kernel_in_use();
-    const long C = j->layer->outputs, panels = ceil_div(C, COLUMNS);
-    if (M * j->layer->inputs * C < MIN_WORK) threads = 1;
+    const long K = j->layer->inputs, C = j->layer->outputs, panels = ceil_div(C, COLUMNS);
+    if (M * K * C < MIN_WORK) threads = 1;
     const long tall = max(1, min(threads, M / MIN_CHUNK)), wide = min(panels, ceil_div(threads, tall));
+    const long chunk = j->of_inputs ? max(MIN_CHUNK, min(CHUNK, SCALED / K)) : CHUNK;
+    float *scaled = j->of_inputs ? malloc(tall * wide * chunk * K * sizeof *scaled) : NULL;
+    if (j->of_inputs && !scaled) return 1;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (long i = 0; i < tall * wide; i++) {
         const long row = i / wide, column = i % wide;
         const long last = M * (row + 1) / tall, until = panels * (column + 1) / wide;
-        for (long n = M * row / tall; n < last; n += CHUNK)
+        for (long n = M * row / tall; n < last; n += chunk) {
+            const long end = min(n + chunk, last);
+            job part = *j;
+            if (scaled) {
+                float *mine = scaled + i * chunk * K;
+                k->scale(j, n, end, mine);
+                part.h = mine - n * K;
+            }
             for (long p = panels * column / wide; p < until; p++)
-                k->convolve(j, n, min(n + CHUNK, last), p * COLUMNS);
+                k->convolve(&part, n, end, p * COLUMNS);
+        }
     }
+    free(scaled);
+    return 0;
 }
 
 /* The pointwise convolution `layers[0]`, with the gates that the other layers, if there are any, compute
- * from the mean of h. h is [B, N, K], y and the shortcut, which may be y or NULL, are [B, N, C]. Returns 1
- * if there is no memory, else 0. */
-int senet_pointwise(const pointwise *layers, int number, const float *h, const float *shortcut, float *y,
-                    long B, long N, int threads)
+ * from the mean of h: those of the channels of y, or with `of_inputs` of h. h is [B, N, K], y and the
+ * shortcut, which may be y or NULL, are [B, N, C]. Returns 1 if there is no memory, else 0. */
+int senet_pointwise(const pointwise *layers, int number, int of_inputs, const float *h,
+                    const float *shortcut, float *y, long B, long N, int threads)
 {
-    const long K = layers->inputs;
-    float *scratch = NULL, *s = NULL;
-    if (number > 1) {
-        long size = B * K;
-        for (int i = 1; i < number; i++) size += B * layers[i].outputs;
-        if (!(scratch = malloc(size * sizeof *scratch))) return 1;
-        if (senet_mean(h, NULL, s = scratch, B, N, K, threads)) return free(scratch), 1;
-        for (int i = 1; i < number; i++) {
-            const job gate = {.layer = layers + i, .h = s, .y = s + B * layers[i].inputs, .N = 1};
-            convolve(&gate, B, threads);
-            s = gate.y;
-        }
+    job j = {.layer = layers, .h = h, .shortcut = shortcut, .y = y, .N = N};
+    long size = B * layers->inputs;
+    for (int i = 1; i < number; i++) size += B * layers[i].outputs;
+    float *scratch = number > 1 ? malloc(size * sizeof *scratch) : NULL, *s = scratch;
+    if (number > 1 && !scratch) return 1;
+    int failed = scratch && senet_mean(h, NULL, s, B, N, layers->inputs, threads);
+    for (int i = 1; i < number && !failed; i++) {
+        const job gate = {.layer = layers + i, .h = s, .y = s + B * layers[i].inputs, .N = 1};
+        failed = convolve(&gate, B, threads);
+        s = gate.y;
     }
-    const job j = {.layer = layers, .h = h, .s = s, .shortcut = shortcut, .y = y, .N = N};
-    convolve(&j, B * N, threads);
+    if (of_inputs) j.of_inputs = s;
+    else j.s = s;
+    failed = failed || convolve(&j, B * N, threads);
     free(scratch);
-    return 0;
+    return failed;
 }

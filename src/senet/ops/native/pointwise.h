@@ -72,7 +72,17 @@ TARGET static void FOR_ISA(sum)(const float *h, const float *pivot, long positio
             for (long k = 0; k < K; k++) sums[k] += h[n * K + k];
 }
 
-static const kernel ISA = {FOR_ISA(convolve), FOR_ISA(sum)};
+/* The channels of h at some positions, each times the gate of its image, in `out`. */
+TARGET static void FOR_ISA(scale)(const job *j, long first, long last, float *out)
+{
+    const long K = j->layer->inputs;
+    for (long n = first; n < last; n++, out += K) {
+        const float *h = j->h + n * K, *s = j->of_inputs + n / j->N * K;
+        for (long k = 0; k < K; k++) out[k] = s[k] * h[k];
+    }
+}
+
+static const kernel ISA = {FOR_ISA(convolve), FOR_ISA(sum), FOR_ISA(scale)};
 
 #undef NAMED
 #undef NAMED_FOR

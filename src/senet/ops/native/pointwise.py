@@ -30,15 +30,23 @@ class _Layer(ctypes.Structure):
 class Pointwise:
     """The convolution y = f(s (W h + b) + shortcut) of single positions, with packed weights.
 
+    With gates of the inputs it is y = f(W (s h) + b + shortcut).
+
     Args:
         weight: W, ``[C, C', 1, 1]``, on the CPU.
         bias: b, ``[C]``, or ``None``.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
         gate: the layers that compute s from meanₙ h, ``[B, C']``; by default s is 1.
+        of_inputs: whether these are the gates of h.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, activation: str | None, gate: Gate | None = None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: str | None,
+        gate: Gate | None = None,
+        of_inputs: bool = False,
     ) -> None:
         layers = [(weight, bias, activation)]
         if gate is not None:
@@ -52,6 +60,7 @@ class Pointwise:
         ]
         self._layers = (_Layer * len(layers))(*described)
         self._channels = len(weight)
+        self._of_inputs = of_inputs
 
     def __call__(self, h: Tensor, shortcut: Tensor | None, overwrites: bool) -> Tensor:
         """Return y, channels last.
@@ -70,7 +79,7 @@ class Pointwise:
         else:
             y = torch.empty((B, self._channels, *space), dtype=h.dtype, memory_format=last)
         failed = _c.senet_pointwise(
-            *(self._layers, len(self._layers), h.data_ptr()),
+            *(self._layers, len(self._layers), self._of_inputs, h.data_ptr()),
             *(None if added is None else added.data_ptr(), y.data_ptr()),
             *(B, math.prod(space), torch.get_num_threads()),
         )

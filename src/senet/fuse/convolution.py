@@ -1,0 +1,170 @@
+"""Convolutions for inference, with weights packed once and the addition and activation inside.
+
+oneDNN, which runs PyTorch's convolutions on the CPU, reorders the weights at every call; here that
+is done once. It also adds a shortcut and applies an activation while the result is still in
+registers. The operators are those that inductor calls and are private to PyTorch: where they are
+missing, PyTorch's public convolution runs instead. Convolutions of single positions run in our own
+C, which takes less time than oneDNN (``python -m benchmarks.ops.pointwise``), and has room for SE.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from senet.ops import activation as activations
+from senet.ops import backend
+
+if TYPE_CHECKING:
+    from senet.ops.native.pointwise import Pointwise
+
+# The names of activations in oneDNN, and their bounds.
+_AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
+    None: ("none", [None]),
+    "relu": ("relu", [None]),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+    "silu": ("swish", [None]),
+    "hardswish": ("hardswish", [None]),
+}
+
+
+class Convolution(nn.Module):
+    """The convolution y = f(W ∗ x + b + shortcut) of two-dimensional maps.
+
+    Args:
+        weight: W, ``[C, C'/groups, kH, kW]``.
+        bias: b, ``[C]``, or ``None``.
+        stride: like padding, dilation and groups, as in :class:`torch.nn.Conv2d`.
+        activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
+        overwrites: whether y may overwrite the shortcut.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        *,
+        activation: str | None = None,
+        overwrites: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor | None
+        self.register_buffer("weight", weight.detach().to(memory_format=torch.channels_last))
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.options = pair(stride), pair(padding), pair(dilation), groups
+        self.activation = activation
+        self.overwrites = overwrites
+        self._packed: dict[bool, tuple[int, Tensor]] = {}
+        self._pointwise: tuple[int, Any] = -1, None
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if (pointwise := self.pointwise(x, shortcut)) is not None:
+            return pointwise(x, shortcut, self.overwrites)
+        return self.convolve(x, shortcut, self.activation)
+
+    def convolve(self, x: Tensor, shortcut: Tensor | None, activation: str | None) -> Tensor:
+        """Return f(W ∗ x + b + shortcut) with another f, by oneDNN if it can."""
+        if not (x.is_cpu and x.dtype == self.weight.dtype and can_convolve(x.dtype)):
+            return self._plain(x, shortcut, activation)
+        layer = self._order(x), self.bias, self.options, activation
+        return _convolve(x, *layer, shortcut, self.overwrites)
+
+    def pointwise(self, x: Tensor, shortcut: Tensor | None) -> Pointwise | None:
+        """Return what computes the map in one call of ours, if it can."""
+        single = self.weight.shape[2:] == (1, 1) and self.options == _SINGLE
+        if not single or x.dtype != torch.float32 or self.weight.dtype != torch.float32:
+            return None
+        if backend.halves(x, self.weight, shortcut) is None:
+            return None
+        version, pointwise = self._pointwise
+        if version != self._changes():  # the first call, or new weights were loaded
+            pointwise = self._pack_pointwise()
+            self._pointwise = self._changes(), pointwise
+        return pointwise
+
+    def _changes(self) -> int:
+        """Return how often weights were changed in place."""
+        return self.weight._version
+
+    def _pack_pointwise(self) -> Pointwise:
+        from senet.ops.native.pointwise import Pointwise  # there is one where this is called
+
+        return Pointwise(self.weight, self.bias, self.activation)
+
+    def _order(self, x: Tensor) -> Tensor:
+        """Return the weights reordered for inputs like ``x``: for one image, or for several."""
+        version, weight = self._packed.get(len(x) == 1, (-1, self.weight))
+        if version != self.weight._version:  # the first call, or new weights were loaded
+            stride, padding, dilation, groups = self.options
+            order = _operators._reorder_convolution_weight
+            weight = order(self.weight, padding, stride, dilation, groups, x.shape)
+            self._packed[len(x) == 1] = self.weight._version, weight
+        return weight
+
+    def _plain(self, x: Tensor, shortcut: Tensor | None, activation: str | None) -> Tensor:
+        y = F.conv2d(x, self.weight, self.bias, *self.options)
+        if shortcut is not None:
+            y += shortcut
+        return y if activation is None else activations.ACTIVATIONS[activation].function(y)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Convolution:
+        self._packed, self._pointwise = {}, (-1, None)
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the packed weights, which are packed again when needed."""
+        return {**self.__dict__, "_packed": {}, "_pointwise": (-1, None)}
+
+    def extra_repr(self) -> str:
+        return f"{list(self.weight.shape)}, activation={self.activation}"
+
+
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    options: tuple[Any, ...],
+    activation: str | None,
+    shortcut: Tensor | None,
+    overwrites: bool,
+) -> Tensor:
+    """Return f(W ∗ x + b + shortcut), by oneDNN; the result may overwrite the shortcut."""
+    stride, padding, dilation, groups = options
+    layer = weight, bias, padding, stride, dilation, groups
+    name, bounds = _AFTERWARDS[activation]
+    if shortcut is None:
+        return _operators._convolution_pointwise(x, *layer, name, bounds, None)
+    after = "add", 1.0, None if activation is None else name, bounds, None
+    if overwrites:
+        return _operators._convolution_pointwise_.binary(shortcut, x, *layer, *after)
+    return _operators._convolution_pointwise(x, shortcut, *layer, *after)
+
+
+@functools.cache
+def can_convolve(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch, on this processor, has the operators for maps of ``dtype``."""
+    try:
+        _ = _operators._convolution_pointwise.binary, _operators._convolution_pointwise_.binary
+        _ = _operators._reorder_convolution_weight.default
+        short = dtype == torch.bfloat16 and _operators._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return False
+    return torch.backends.mkldnn.is_available() and (dtype == torch.float32 or short)
+
+
+_operators: Any = torch.ops.mkldnn
+_SINGLE = [1, 1], [0, 0], [1, 1], 1  # stride, padding, dilation and groups
+
+
+def pair(value: Any) -> list[int]:
+    """Return the two sizes that an option of a convolution gives as one or two numbers."""
+    return [value, value] if isinstance(value, int) else list(value)

@@ -1,0 +1,88 @@
+"""Pointwise convolutions with the gates of SE inside: behind the convolution, or before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from senet.fuse.convolution import Convolution
+from senet.ops.gate import Gate, gates_of, rescale
+
+if TYPE_CHECKING:
+    from senet.ops.native.pointwise import Pointwise
+
+
+class _Gated(Convolution):
+    """A convolution, and the layers that compute gates from the mean of its input."""
+
+    of_inputs: bool
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *options: Any, gate: Gate, **others: Any
+    ) -> None:
+        super().__init__(weight, bias, *options, **others)
+        for name, value in gate._asdict().items():
+            if isinstance(value, Tensor):
+                self.register_buffer(f"gate_{name}", value.detach())
+            else:
+                setattr(self, f"gate_{name}", value)
+
+    @property
+    def gate(self) -> Gate:
+        """The layers."""
+        return Gate(*(getattr(self, f"gate_{name}") for name in Gate._fields))
+
+    def _changes(self) -> int:
+        first = 0 if self.gate_first is None else self.gate_first._version
+        return self.weight._version + self.gate_second._version + first
+
+    def _pack_pointwise(self) -> Pointwise:
+        from senet.ops.native.pointwise import Pointwise
+
+        return Pointwise(self.weight, self.bias, self.activation, self.gate, self.of_inputs)
+
+
+class GatedOutput(_Gated):
+    """The map y = f(s u + shortcut) with u = W h + b and the gates s of the mean of u over space.
+
+    Args:
+        weight: W, ``[C, C', 1, 1]``.
+        bias: b, ``[C]``, or ``None``.
+        gate: the layers, applied to the mean of u.
+        relu: whether f is a ReLU, which ends a tail, or nothing.
+        overwrites: whether y may overwrite the shortcut.
+    """
+
+    of_inputs = False
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, gate: Gate, relu: bool, overwrites: bool
+    ) -> None:
+        early = gate.before(weight.flatten(1), bias)
+        activation = "relu" if relu else None
+        super().__init__(weight, bias, gate=early, activation=activation, overwrites=overwrites)
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if (pointwise := self.pointwise(x, shortcut)) is not None:
+            return pointwise(x, shortcut, self.overwrites)
+        u, s = self.convolve(x, None, None), gates_of(x, self.gate)
+        return rescale(u, s, shortcut, self.activation is not None, inplace=True)
+
+
+class GatedInput(_Gated):
+    """The map y = f(W (s h) + b + shortcut) with the gates s of the mean of h over space.
+
+    Args:
+        weight: as in :class:`~senet.fuse.convolution.Convolution`, like all others;
+            ``[C, C', 1, 1]``.
+        gate: the layers, applied to the mean of h.
+    """
+
+    of_inputs = True
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if (pointwise := self.pointwise(x, shortcut)) is not None:
+            return pointwise(x, shortcut, self.overwrites)
+        scaled = rescale(x, gates_of(x, self.gate))
+        return self.convolve(scaled, shortcut, self.activation)
