@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from benchmarks.gpu.summary import twins
 
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu import training
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.images import batches, open_images
 from benchmarks.gpu.run import Run, read
-from benchmarks.gpu.summary import twins
 from benchmarks.gpu.weights import export, keep
 from benchmarks.ledger import Ledger
 from senet.data import open_source
