@@ -10,7 +10,7 @@ EVIDENCE ?= runs/evidence
 # Starts its own processes, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
-.PHONY: demo test quick check bench dist evidence evidence-pause gpu-evidence insertion experiments catalogue docs clean help
+.PHONY: demo test quick check bench dist evidence evidence-pause evidence-weights gpu-evidence insertion experiments catalogue docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ evidence: $(VENV)/installed  ## train CIFAR with and without SE on one thread; h
 
 evidence-pause:  ## stop these trainings at once, with a checkpoint
 	$(BIN)/python -m benchmarks.evidence --folder $(EVIDENCE) --pause
+
+evidence-weights:  ## put the trained networks of the first seed into the package
+	$(BIN)/python -m benchmarks.evidence.weights --folder $(EVIDENCE)
 
 gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings, within MINUTES=14; repeat to continue
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)

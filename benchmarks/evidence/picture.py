@@ -41,16 +41,20 @@ def _seeds(axes: Axes, rows: Sequence[Row], colour: str) -> None:
     axes.plot(epochs, np.mean(found, axis=0), color=colour)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG; equal figures give equal bytes."""
+def save(found: Sequence[Twins], path: Path) -> str:
+    """Write the picture as SVG, and return the lines of a document that show it.
+
+    Equal figures give equal bytes.
+
+    Raises:
+        FileNotFoundError: if there is no pair.
+    """
+    if not found:
+        raise FileNotFoundError("there is no pair of finished trainings yet")
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": path.stem}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        curves(found).savefig(path, format="svg", metadata={"Date": None})
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
-
-
-def shown(path: Path) -> str:
-    """Return the lines of a document that show the picture."""
     return (
         f"![Test accuracy by epoch, with SE and without]({path.name})\n\n"
         "Plain networks in blue, those with SE in orange; thin lines are seeds, bold ones means.\n"

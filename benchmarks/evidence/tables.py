@@ -64,8 +64,7 @@ def each() -> str:
 
 def compared() -> str:
     """Return what can be compared so far."""
-    rows = [row for row, _ in read()]
-    return pairs(twins(rows))
+    return pairs(twins(row for row, _ in read()))
 
 
 def pairs(found: Sequence[Twins]) -> str:
@@ -100,11 +99,7 @@ def _pair(pair: Twins) -> tuple[object, ...]:
 
 def curves() -> str:
     """Write the picture, and return the lines that show it."""
-    found = twins([row for row, _ in read()])
-    if not found:
-        raise FileNotFoundError("there is no pair of finished trainings yet")
-    picture.save(picture.curves(found), PICTURE)
-    return picture.shown(PICTURE)
+    return picture.save(twins(row for row, _ in read()), PICTURE)
 
 
 def _source(environments: Sequence[dict[str, Any]]) -> str:
