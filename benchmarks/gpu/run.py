@@ -57,10 +57,6 @@ class Run:
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._replay = self._captured()
 
-    @property
-    def finished(self) -> bool:
-        return self.epoch >= self.config.epochs
-
     # --- training ---------------------------------------------------------------------------------
 
     def advance(self, step: int, chosen: Tensor) -> None:

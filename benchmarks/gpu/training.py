@@ -25,6 +25,7 @@ from benchmarks.gpu.clock import wait
 from benchmarks.gpu.images import Images, batches, on_device
 from benchmarks.gpu.run import Run
 from benchmarks.ledger import Ledger, Row
+from senet.training.config import TrainConfig
 
 DATA, NETWORK, REDUCTION = "cifar100", "resnet56_cifar", 16
 
@@ -72,25 +73,30 @@ def _images(training: Training, data: Path | None, device: torch.device, small: 
 
 def _train(twins: Sequence[Training], images: Images, ledger: Ledger, budget: Budget) -> bool:
     """Train twins side by side; return whether they ended, which they do not without the time."""
-    precision = {"cpu": "32"}.get(images.train.device.type)  # faster there for small networks
-    configs = [replace(t.config, **({"precision": precision} if precision else {})) for t in twins]
-    runs = [Run(config, images) for config in configs]
+    runs = [Run(_suited(training, images.train.device), images) for training in twins]
     curves: list[list[Row]] = [[] for _ in runs]
-    start = time.monotonic()
-    while not runs[0].finished:
+    seconds, epochs = 0.0, runs[0].config.epochs
+    for done in range(1, epochs + 1):
+        start = time.monotonic()
         for curve, row, run_ in zip(curves, epoch(runs, images), runs, strict=True):
             curve.append(row | _tested(run_))
-        seconds = time.monotonic() - start
-        done = runs[0].epoch
-        losses = ", ".join(f"{curve[-1]['train_loss']:.3f}" for curve in curves)
-        print(f"epoch {done}/{configs[0].epochs}: losses {losses}, {seconds:.1f} s", flush=True)
-        if not all(math.isfinite(curve[-1]["train_loss"]) for curve in curves):
+        seconds += time.monotonic() - start
+        losses = [curve[-1]["train_loss"] for curve in curves]
+        said = ", ".join(f"{loss:.3f}" for loss in losses)
+        print(f"epoch {done}/{epochs}: losses {said}, {seconds:.1f} s so far", flush=True)
+        if not all(map(math.isfinite, losses)):
             break
-        if not budget.allows(seconds / done * (configs[0].epochs - done)):
+        if not budget.allows(seconds / done * (epochs - done)):
             return False
     for training, run_, curve in zip(twins, runs, curves, strict=True):
         ledger.put(_row(training, run_, curve, seconds / len(runs)), training.key)
     return True
+
+
+def _suited(training: Training, device: torch.device) -> TrainConfig:
+    """Return the configuration; the small network of a trial on a processor gains by float32."""
+    config = training.config
+    return replace(config, precision="32") if device.type == "cpu" else config
 
 
 def epoch(runs: Sequence[Run], images: Images) -> list[Row]:
