@@ -15,6 +15,7 @@ from benchmarks.evidence.summary import Twins, twins
 from benchmarks.evidence.train import RECORDS
 from benchmarks.ledger import Row
 from benchmarks.table import markdown
+from senet import known
 
 PICTURE = Path(__file__).parent.parent.parent / "docs" / "evidence.svg"
 
@@ -102,6 +103,19 @@ def curves() -> str:
     return picture.save(twins(row for row, _ in read()), PICTURE)
 
 
+def weights() -> str:
+    """Return a line for every set of this project's own weights that the package holds.
+
+    Raises:
+        FileNotFoundError: if it holds none.
+    """
+    own = {n: f for n, f in known.weights().items() if known.shipped(f["source"])}
+    if not own:
+        raise FileNotFoundError(f"no weights in {known.TRAINED}: `make evidence-weights` puts them")
+    body = [(f"`{name}`", f"{facts['top1']:.2f}", facts["trained"]) for name, facts in own.items()]
+    return markdown(("set", "test accuracy, %", "trained"), body)
+
+
 def _source(environments: Sequence[dict[str, Any]]) -> str:
     """Return the machines of all records, most of them first."""
     said = Counter(
@@ -115,4 +129,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "evidence-compared": compared,
     "evidence-curves": curves,
     "evidence-each": each,
+    "evidence-weights": weights,
 }

@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -77,12 +78,12 @@ def _row(tests: list[str], seconds: float) -> Row:
     start = time.monotonic()
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # its workers too
         output, _ = process.communicate()
     return {"exit": process.returncode, "seconds": time.monotonic() - start, **outcome(output)}
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 import torch
 
-from benchmarks.evidence import plan, weights
+from benchmarks.evidence import plan, tables, weights
 from benchmarks.evidence.plan import Training
 from senet import create_model, known
 from senet.models import list_weights
@@ -73,6 +73,10 @@ def test_the_table_says_what_the_file_says(shipped):
     assert facts.metrics == {"top1": 0.9178}
     assert "seed 0" in known.weights()[NAME]["trained"]
     assert tomllib.loads(shipped.with_suffix(".toml").read_text())["options"] == {"reduction": 4}
+
+
+def test_the_document_lists_it(shipped):
+    assert "| `se_resnet20_cifar.cifar10` | 91.78 | by senet" in tables.weights()
 
 
 def test_it_is_no_suggestion_for_photos(shipped):
