@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from benchmarks.ledger import Row
 from senet.models import entry
@@ -14,6 +14,7 @@ NETWORK = "resnet20_cifar"
 DATA = ("cifar100", "cifar10")
 SEEDS = (0, 1, 2)
 REDUCTIONS = (4, 16)
+EPOCHS = 30
 
 
 def recipe() -> TrainConfig:
@@ -24,7 +25,7 @@ def recipe() -> TrainConfig:
     """
     return replace(
         cifar(),
-        epochs=30,
+        epochs=EPOCHS,
         schedule="onecycle",
         milestones=(),
         lr=0.4,
@@ -42,12 +43,14 @@ class Training:
         network: name of the network without SE.
         reduction: that of the SE blocks; ``None`` for the network without them.
         seed: seed of the initial weights and of everything random after it.
+        epochs: passes over the training images.
     """
 
     data: str
     network: str
     reduction: int | None
     seed: int
+    epochs: int = EPOCHS
 
     @property
     def model(self) -> str:
@@ -66,13 +69,25 @@ class Training:
 
     @property
     def config(self) -> TrainConfig:
-        options = {} if self.reduction is None else {"reduction": self.reduction}
-        return replace(recipe(), data=self.data, model=self.model, options=options, seed=self.seed)
+        return replace(
+            recipe(),
+            data=self.data,
+            model=self.model,
+            options={} if self.reduction is None else {"reduction": self.reduction},
+            seed=self.seed,
+            epochs=self.epochs,
+        )
 
     @property
     def key(self) -> Row:
         """What identifies it among the rows of records."""
-        return {**asdict(self), "model": self.model, "recipe": f"{self.config.epochs} epochs"}
+        return {
+            "data": self.data,
+            "model": self.model,
+            "reduction": self.reduction,
+            "seed": self.seed,
+            "recipe": f"{self.epochs} epochs",
+        }
 
 
 def trainings() -> Iterator[Training]:

@@ -7,6 +7,7 @@ SGD; a batch has 128 images.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -70,6 +71,9 @@ def run(ledger: Ledger, budget: Budget, device: torch.device, small: bool) -> No
 
 
 def _row(case: Case, device: torch.device, small: bool) -> Row:
+    gc.collect()  # nothing of the row before takes part
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True  # sizes never change
     torch.compiler.reset()

@@ -16,12 +16,12 @@ from benchmarks.evidence.plan import Training, trainings
 from benchmarks.evidence.rows import packed, unpacked
 from benchmarks.evidence.train import open_whole, processor_seconds, train
 
-PLAIN = Training("fashion-mnist", "resnet8_cifar", None, 0)
+PLAIN = Training("fashion-mnist", "resnet8_cifar", None, 0, epochs=2)
 SE = replace(PLAIN, reduction=4)
 
 
 def small():
-    return replace(plan.cifar(), epochs=2, limit=100, batch_size=20, milestones=(1,))
+    return replace(plan.cifar(), limit=100, batch_size=20, milestones=(1,))
 
 
 @pytest.fixture
