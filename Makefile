@@ -46,7 +46,7 @@ evidence: $(VENV)/installed  ## train CIFAR with and without SE on one thread; h
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m benchmarks.evidence --folder $(EVIDENCE)
 
 evidence-pause:  ## stop these trainings at once, with a checkpoint
-	$(BIN)/python -m benchmarks.evidence --folder $(EVIDENCE) --pause
+	$(BIN)/python -m benchmarks.evidence.running $(EVIDENCE)
 
 evidence-weights:  ## put the trained networks of the first seed into the package
 	$(BIN)/python -m benchmarks.evidence.weights --folder $(EVIDENCE)

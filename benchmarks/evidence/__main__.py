@@ -1,7 +1,8 @@
 """The trainings of the evidence: ``python -m benchmarks.evidence``, or ``make evidence``.
 
 It trains what has no record yet, one training after another on one thread; stopped or killed, the
-same command goes on. Takes half an hour a training on a processor that has nothing else to do.
+same command goes on. `make evidence-pause` stops it. A training takes half an hour on a processor
+that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -27,15 +28,11 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the runs and their checkpoints (runs/evidence)",
     )  # fmt: skip
     made.add_argument("--data", type=Path, help="folder of cifar10 and cifar100 as mosaics")
-    made.add_argument("--pause", action="store_true", help="stop the process that is training")
     return made
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    if options.pause:
-        print(running.pause(options.folder))
-        return 0
     data = options.data or (DEVELOPMENT_DATA if DEVELOPMENT_DATA.is_dir() else None)
     try:
         with running.only_one(options.folder):

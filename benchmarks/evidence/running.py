@@ -1,10 +1,11 @@
-"""One process trains at a time, and another can stop it."""
+"""One process trains at a time, and ``make evidence-pause`` stops it: it loads nothing else."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +52,7 @@ def pause(folder: Path) -> str:
             fcntl.flock(file, fcntl.LOCK_EX)
             return f"process {process} has stopped; `make evidence` goes on where it was"
         return f"nothing trains in {folder}"
+
+
+if __name__ == "__main__":
+    print(pause(Path(sys.argv[1])))
