@@ -16,7 +16,8 @@ import torch
 from benchmarks import DEVELOPMENT_DATA, record
 from benchmarks.evidence import running
 from benchmarks.evidence.plan import trainings
-from benchmarks.evidence.train import RECORDS, open_whole, train
+from benchmarks.evidence.rows import RECORDS
+from benchmarks.evidence.train import open_whole, train
 from senet.data import Source
 from senet.training.fit import Interrupted
 

@@ -1,10 +1,14 @@
-"""Which test images a training had right, in a form that a record can hold."""
+"""Where the records of the trainings are, and how they hold which test images were right."""
 
 from __future__ import annotations
 
 import base64
 
 import numpy as np
+
+from benchmarks import record
+
+RECORDS = record.RESULTS / "evidence"
 
 
 def packed(right: np.ndarray) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.evidence import picture
 from benchmarks.evidence.plan import trainings
+from benchmarks.evidence.rows import RECORDS
 from benchmarks.evidence.summary import Twins, twins
-from benchmarks.evidence.train import RECORDS
 from benchmarks.ledger import Row
 from benchmarks.table import markdown
 from senet import known
@@ -57,7 +57,7 @@ def each() -> str:
         )
     head = (
         "data", "network", "r", "seed", "test accuracy, %", "training accuracy, %",
-        "processor seconds", "seconds by the clock", "begun",
+        "processor seconds", "seconds by the clock", "date",
     )  # fmt: skip
     done = f"\n{len(found)} of {planned} trainings are done.\n"
     return markdown(head, body) + done + _source([environment for _, environment in found])

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.evidence.plan import Training
-from benchmarks.evidence.rows import packed
+from benchmarks.evidence.rows import RECORDS, packed
 from benchmarks.ledger import Row
 from senet.data import Source, open_source
 from senet.runs.folder import RunFolder, write_json
 from senet.runs.predictions import Predictions
 from senet.training.fit import fit
 
-RECORDS = record.RESULTS / "evidence"
 SECONDS_BETWEEN_LOOKS = 30
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.evidence.plan import DATA, NETWORK, REDUCTIONS, SEEDS, Training
-from benchmarks.evidence.train import RECORDS
+from benchmarks.evidence.rows import RECORDS
 from senet import known
 from senet.files import write_bytes, write_text
 from senet.models.weights.file import read_record
@@ -68,7 +68,7 @@ def _facts(training: Training, weights: Path, record: dict) -> dict[str, object]
         "trained": (
             f"by senet {environment['senet']} on all training images of {training.data}, "
             f"{config.epochs} epochs, seed {training.seed}, {config.precision}, "
-            f"torch {environment['torch']}, begun {environment['date']}"
+            f"torch {environment['torch']}, {environment['date']}"
         ),
     }
 

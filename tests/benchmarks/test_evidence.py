@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.evidence import __main__ as command
 from benchmarks.evidence import plan, running, tables
-from benchmarks.evidence import train as train_module
 from benchmarks.evidence.plan import Training, trainings
 from benchmarks.evidence.rows import packed, unpacked
 from benchmarks.evidence.train import open_whole, processor_seconds, train
@@ -208,7 +207,3 @@ def test_a_mean_over_seeds_and_its_picture(put, tmp_path):
 def test_folders_without_the_data_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no images in .*cifar100.*--data"):
         open_whole("cifar100", tmp_path)
-
-
-def test_records_are_below_the_results():
-    assert train_module.RECORDS.parent.name == "results"

@@ -18,6 +18,7 @@ from senet.models.weights.published import published
 from senet.models.weights.record import Record
 from senet.preprocessing import Preprocessing
 from senet.runs.folder import RunFolder, RunResult, write_json
+from senet.runs.trained import open_trained
 
 OWN = [name for name, fields in known.weights().items() if known.shipped(fields["source"])]
 NAME = "se_resnet20_cifar.cifar10"
@@ -73,6 +74,12 @@ def test_the_table_says_what_the_file_says(shipped):
     assert facts.metrics == {"top1": 0.9178}
     assert "seed 0" in known.weights()[NAME]["trained"]
     assert tomllib.loads(shipped.with_suffix(".toml").read_text())["options"] == {"reduction": 4}
+
+
+def test_whatever_uses_a_network_takes_it_by_its_name(shipped):
+    found = open_trained(NAME)
+    assert (found.file, found.record.classes) == (shipped, CLASSES)
+    assert open_trained("cifar10", "se_resnet20_cifar").file == shipped
 
 
 def test_the_document_lists_it(shipped):
