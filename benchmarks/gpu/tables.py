@@ -107,10 +107,11 @@ def curves() -> str:
 
 def source(environment: dict[str, Any], name: str) -> str:
     e = environment
+    forced = next((line for line in e.get("backends", ()) if line.startswith("forced")), "")
     return (
         f"\n{e['device']}, driver {e.get('driver') or 'none'}; torch {e['torch']}, CUDA "
         f"{e.get('cuda') or 'none'}, Triton {e.get('triton') or 'none'}; code {e['code']}, "
-        f"{e['date']}. Record: `{name}`.\n"
+        f"{e['date']}. {forced and f'Backend {forced}. '}Record: `{name}`.\n"
     )
 
 

@@ -45,6 +45,11 @@ def test_every_table_says_where_it_comes_from(put):
     assert lines(text) == [{"tests": "whole tails", "passed": "7", "failed": "1", "skipped": "0"}]
 
 
+def test_a_backend_that_was_forced_is_named():
+    text = tables.source({**ENVIRONMENT, "backends": ["eager: ready", "forced: eager"]}, "a.json")
+    assert "2026-01-02. Backend forced: eager. Record: `a.json`" in text
+
+
 def test_passes_are_shares_of_the_copy(put):
     rates = dict.fromkeys([*tables.passes_.MAPS, "large copy"], 1500.0) | {"large copy": 3000.0}
     rows = [
