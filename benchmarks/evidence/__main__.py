@@ -19,7 +19,7 @@ from benchmarks.evidence.plan import trainings
 from benchmarks.evidence.rows import RECORDS
 from benchmarks.evidence.train import open_whole, train
 from senet.data import Source
-from senet.training.fit import Interrupted
+from senet.training.fit import DivergenceError, Interrupted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with running.only_one(options.folder):
             train_missing(options.folder, data)
-    except ValueError as error:
+    except (ValueError, OSError, DivergenceError) as error:
         print(error, file=sys.stderr)
         return 1
     except Interrupted as stop:
