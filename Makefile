@@ -5,11 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 REFERENCE := $(VENV)/world
 OUT    ?= runs/demo
-MINUTES ?= 25
+MINUTES ?= 14
+EVIDENCE ?= runs/evidence
 # Starts its own processes, which wait for one another.
 ALONE   := tests/fuse/test_wrapped.py
 
-.PHONY: demo test quick check bench dist gpu-evidence insertion experiments catalogue docs clean help
+.PHONY: demo test quick check bench dist evidence evidence-pause evidence-weights gpu-evidence insertion experiments catalogue docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
@@ -42,7 +43,16 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.models.surgery
 	$(BIN)/python -m benchmarks.document
 
-gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings; MINUTES=25; repeat to continue
+evidence: $(VENV)/installed  ## train CIFAR with and without SE on one thread; hours; repeat to continue
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m benchmarks.evidence --folder $(EVIDENCE)
+
+evidence-pause:  ## stop these trainings at once, with a checkpoint
+	$(BIN)/python -m benchmarks.evidence.running $(EVIDENCE)
+
+evidence-weights:  ## put the trained networks of the first seed into the package
+	$(BIN)/python -m benchmarks.evidence.weights --folder $(EVIDENCE)
+
+gpu-evidence: $(VENV)/developing $(REFERENCE)/installed  ## GPU tests, timings, trainings, within MINUTES=14; repeat to continue
 	$(BIN)/python -m benchmarks.gpu --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.document
 

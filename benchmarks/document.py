@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.evidence import tables as evidence
 from benchmarks.gpu import tables as gpu
 from benchmarks.table import markdown, newest
 from senet.models import create_model, entry
@@ -286,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
     "size": lambda: study("size"),
+    **evidence.TABLES,
     **gpu.TABLES,
 }
 

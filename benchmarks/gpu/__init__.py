@@ -1,7 +1,6 @@
-"""Evidence from a GPU, in one command: ``make gpu-evidence``, or ``python -m benchmarks.gpu``.
+"""Evidence from a GPU within a quarter of an hour: ``make gpu-evidence``.
 
-There are five stages, which can also run alone: the tests of the kernels, the passes against a copy
-of memory, the tails, whole networks, and trainings with and without SE. Each ends within its
-minutes, keeps what it has finished, and continues from there when called again. docs/results.md
-shows the results.
+There are three parts, of five stages: the tests of the kernels that matter most; how fast the
+passes, the tails and whole networks are; and trainings with and without SE in the time that is
+left. docs/results.md shows the results.
 """

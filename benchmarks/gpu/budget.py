@@ -33,7 +33,3 @@ class Budget:
     def allows(self, seconds: float = 0.0) -> bool:
         """Return whether work of this duration ends in time."""
         return self.left > seconds
-
-    def part(self, share: float) -> Budget:
-        """Return a share of what is left as a new budget."""
-        return Budget(max(self.left, 1) * share / 60, self._clock)

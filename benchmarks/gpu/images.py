@@ -8,16 +8,14 @@ CUDA graph finds its batch by index, and crop and flip are a single gather of by
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from senet.data import Split, open_source
+from senet.data import Source, Split
 from senet.data.arrays import ArraySplit
 from senet.data.transforms import generator
-from senet.preprocessing import Preprocessing
 from senet.training.config import TrainConfig
 
 
@@ -26,9 +24,7 @@ class Images:
     """A data set on the device.
 
     Attributes:
-        name: name of the data set.
-        classes: names of its classes.
-        preprocessing: mean and deviation of the training images.
+        source: the data set, on the processor.
         train: uint8 ``[n, H + 2p, W + 2p, C]``, padded with black by the p of the recipe.
         labels: int64 ``[n]``.
         test: float32 ``[m, C, H, W]``, normalised, channels last.
@@ -37,9 +33,7 @@ class Images:
         shift: ``[C]``.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    source: Source
     train: Tensor
     labels: Tensor
     test: Tensor
@@ -60,38 +54,15 @@ class Images:
         return _normalised(pixels, self.scale, self.shift), self.labels[row]
 
 
-def open_images(
-    name: str, folder: Path | None, config: TrainConfig, device: torch.device
-) -> Images:
-    """Move a data set to a device: all its training images, none held out, and the test images.
-
-    Args:
-        name: ``"cifar10"``, ``"cifar100"``, or any name that :func:`senet.data.open_source` knows.
-        folder: holds the data set as mosaics, in a folder of its name; ``None`` asks the hub.
-        config: says how far images are padded, and how many of them are taken.
-        device: the device.
-
-    Raises:
-        ValueError: if the images cannot be opened.
-    """
-    place: str | Path = name
-    if folder is not None:
-        place = folder / name
-        if not place.is_dir():
-            raise ValueError(
-                f"there are no images in {place}: name the folder that holds {name!r} with --data, "
-                "or leave it out to get them from the Hugging Face hub"
-            )
-    source = open_source(place, val_share=0.0, limit=config.limit)
+def on_device(source: Source, padding: int, device: torch.device) -> Images:
+    """Move a data set to a device, its training images padded by so many pixels."""
     p = source.preprocessing
     scale, shift = torch.tensor(
         [[1 / (255 * s) for s in p.std], [-m / s for m, s in zip(p.mean, p.std, strict=True)]]
     ).to(device)
-    padded = F.pad(_array(source.train), (config.crop_padding,) * 4)
+    padded = F.pad(_array(source.train), (padding,) * 4)
     return Images(
-        name=name,
-        classes=source.classes,
-        preprocessing=p,
+        source=source,
         train=padded.permute(0, 2, 3, 1).contiguous().to(device),
         labels=torch.from_numpy(source.train.labels).to(device),
         test=_normalised(_array(source.test).permute(0, 2, 3, 1).to(device), scale, shift),

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence.summary import twins
+from benchmarks.evidence.tables import pairs
 from benchmarks.gpu import passes as passes_
-from benchmarks.gpu.networks import OURS
-from benchmarks.gpu.summary import Twins, twins
 from benchmarks.ledger import Row
 from benchmarks.table import markdown, newest
 
 PICTURE = Path(__file__).parent.parent.parent / "docs" / "results.svg"
 
-# Test errors in per cent, plain and with SE: tables 4 and 5 of arXiv 1709.01507v4.
-PAPER = {
-    ("cifar10", "se_resnet110_cifar"): (6.37, 5.21),
-    ("cifar100", "se_resnet110_cifar"): (26.88, 23.85),
-}
-
 
 def tests() -> str:
     rows, environment, name = newest("gpu-tests")
     counts = ("passed", "failed", "skipped")
-    body = [(f"`{row['file']}`", *(row.get(count, 0) for count in counts)) for row in rows]
+    body = [(row["tests"], *(row.get(count, 0) for count in counts)) for row in rows]
     head = ("tests", *counts)
     return markdown(head, body) + source(environment, name)
 
@@ -74,100 +67,51 @@ def _tail(row: Row, graph: str) -> tuple[object, ...] | None:
 
 
 def networks() -> str:
-    """Return a line per network, mode, batch size and use of graphs; times are milliseconds."""
+    """Return a line per mode, with CUDA graphs and without; times are milliseconds."""
     rows, environment, name = newest("gpu-networks")
-    cells = {(r["network"], r["form"], r["mode"], r["batch"], r["graph"]): r for r in rows}
-    body = []
-    for network, mode, batch in dict.fromkeys((r["network"], r["mode"], r["batch"]) for r in rows):
-        for form in ("ours", "accelerated"):
-            for graph in (False, True):
-                if (network, form, mode, batch, graph) in cells:
-                    body.append(_network(cells, network, form, mode, batch, graph))
+    cells = {(row["form"], row["mode"], row["graph"]): row for row in rows}
+    body = [
+        _network(cells, mode, graph)
+        for mode, graph in dict.fromkeys((row["mode"], row["graph"]) for row in rows)
+    ]
     head = (
-        "network", "mode", "batch", "graphs", "ours, ms", "plain twin", "SE over plain",
-        "timm eager", "timm compiled", "timm max-autotune", "over eager", "over compiled",
-        "MiB: ours", "MiB: timm eager", "MiB: timm compiled",
+        "mode", "graphs", "ours, ms", "plain twin", "SE over plain", "timm eager", "timm compiled",
+        "over eager", "over compiled", "MiB: ours", "MiB: timm eager", "MiB: timm compiled",
     )  # fmt: skip
     return markdown(head, body) + source(environment, name)
 
 
-def _network(
-    cells: dict[tuple[Any, ...], Row], network: str, form: str, mode: str, batch: int, graph: bool
-) -> tuple[object, ...]:
-    def row(form: str, graph: bool = graph) -> Row:
-        return cells.get((network, form, mode, batch, graph), {})
-
-    ours, plain, eager = row(form), row("plain"), row("timm eager", False)
-    compiled, tuned = row("timm compiled"), row("timm max-autotune", True)
+def _network(cells: dict[tuple[Any, ...], Row], mode: str, graph: bool) -> tuple[object, ...]:
+    forms = ("ours", "plain", "timm eager", "timm compiled")
+    ours, plain, eager, compiled = (cells.get((form, mode, graph), {}) for form in forms)
     ms = ours.get("ms")
-    named = OURS.get(network, network) if form == "ours" else f"accelerate({network})"
     return (
-        named, mode, batch, "yes" if graph else "no", _time(ours), _time(plain),
-        _more(ms, plain.get("ms")), _time(eager), _time(compiled), _time(tuned),
-        _times(eager.get("ms"), ms), _times(compiled.get("ms"), ms),
-        *(_number(r.get("peak_mib"), 0) for r in (ours, eager, compiled)),
+        mode, "yes" if graph else "no", _time(ours), _time(plain), _more(ms, plain.get("ms")),
+        _time(eager), _time(compiled), _times(eager.get("ms"), ms), _times(compiled.get("ms"), ms),
+        *(_number(row.get("peak_mib"), 0) for row in (ours, eager, compiled)),
     )  # fmt: skip
 
 
 def trainings() -> str:
     rows, environment, name = newest("gpu-training")
-    body = [_training(pair) for pair in twins(rows)]
-    if not body:
-        raise FileNotFoundError(f"{name} has no pair of finished trainings yet")
-    head = (
-        "data", "network with SE", "recipe", "seeds", "plain, test error %", "SE, test error %",
-        "gain", "95 % interval", "plain in the paper", "SE in the paper",
-        "seconds a training: plain", "seconds: SE", "ms a step, alone: plain", "ms: SE", "device",
-    )  # fmt: skip
-    said = [f"* {pair.data}, {pair.recipe}: {pair.verdict()}" for pair in twins(rows)]
-    return markdown(head, body) + "\n" + "\n".join(said) + "\n" + source(environment, name)
-
-
-def _training(pair: Twins) -> tuple[object, ...]:
-    comparison = pair.comparison()
-    gain = comparison.difference
-    paper = PAPER.get((pair.data, pair.se), ("—", "—"))
-    errors = []
-    for se in (False, True):
-        mean, deviation = pair.spread(se, "test_accuracy")
-        spread = "" if math.isnan(deviation) else f" ± {100 * deviation:.2f}"
-        errors.append(f"{100 * (1 - mean):.2f}{spread}")
-    costs = [
-        f"{pair.spread(se, figure)[0]:.{digits}f}"
-        for figure, digits in (("seconds", 0), ("step_ms", 2))
-        for se in (False, True)
-    ]
-    devices, precisions = (
-        ", ".join(sorted({row[fact] for both in pair.pairs for row in both}))
-        for fact in ("device", "precision")
-    )
-    return (
-        pair.data, pair.se, f"{pair.recipe}, {precisions}", len(pair.pairs), *errors,
-        f"{100 * gain.value:+.2f}", f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}",
-        *paper, *costs, devices,
-    )  # fmt: skip
+    return pairs(twins(rows)) + source(environment, name)
 
 
 def curves() -> str:
     """Write the picture, and return the lines that show it."""
-    from benchmarks.gpu import picture
+    from benchmarks.evidence import picture
 
     rows, environment, name = newest("gpu-training")
-    found = twins(rows)
-    if not found:
-        raise FileNotFoundError(f"{name} has no pair of finished trainings yet")
-    picture.save(picture.curves(found), PICTURE)
-    shown = f"![Test error by epoch, with SE and without]({PICTURE.name})\n\n"
-    said = "Plain networks in blue, those with SE in orange; thin lines are seeds, bold ones means."
-    return f"{shown}{said}\n" + source(environment, name)
+    return picture.save(twins(rows), PICTURE) + source(environment, name)
 
 
 def source(environment: dict[str, Any], name: str) -> str:
     e = environment
+    forced = next((line for line in e.get("backends", ()) if line.startswith("forced")), "")
     return (
         f"\n{e['device']}, driver {e.get('driver') or 'none'}; torch {e['torch']}, CUDA "
         f"{e.get('cuda') or 'none'}, Triton {e.get('triton') or 'none'}; code {e['code']}, "
-        f"{e['date']}. Record: `{name}`.\n"
+        f"{e['date']}. {forced and f'Backend {forced}. '}Record: `{name}`.\n"
     )
 
 

@@ -1,272 +1,142 @@
-"""CIFAR-10 and CIFAR-100 with and without SE: several trainings on one device, seed by seed.
+"""CIFAR-100 with and without SE on one device, as many seeds as fit in the time.
 
-All trainings of a group, the twins of one depth with every seed, run side by side, each on its own
-CUDA stream, step by step in turn; so whenever the time is up, none is ahead. More important groups
-are finished before the next begins. Nothing is chosen by the test images: all training images are
-used, the last epoch counts, and the weights of the first seed are kept.
+The twins of a seed are trained side by side, each on its own CUDA stream, step by step in turn. The
+recipe is that of :mod:`benchmarks.evidence.plan`, and so is the form of the rows. Nothing is chosen
+by the test images: all training images are used, and the last epoch counts.
 """
 
 from __future__ import annotations
 
-import base64
+import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
+from benchmarks.evidence.plan import Training
+from benchmarks.evidence.rows import packed
+from benchmarks.evidence.train import open_whole
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.clock import wait
-from benchmarks.gpu.images import Images, batches, open_images
-from benchmarks.gpu.run import Run, read
-from benchmarks.gpu.weights import keep
+from benchmarks.gpu.images import Images, batches, on_device
+from benchmarks.gpu.run import Run
 from benchmarks.ledger import Ledger, Row
-from senet.models import entry
 from senet.training.config import TrainConfig
-from senet.training.recipes import cifar
 
-GROUPS = (("cifar100", 56), ("cifar10", 20), ("cifar100", 110), ("cifar10", 110), ("cifar10", 56))
-"""Data set and depth, in the order of importance."""
-EVERY = 5
-"""The epochs between checkpoints, and between evaluations on the test images."""
-PRECISIONS = ("bf16-mixed", "32")
+DATA, NETWORK, REDUCTION = "cifar100", "resnet56_cifar", 16
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to train.
+def run(
+    ledger: Ledger, budget: Budget, device: torch.device, data: Path | None, small: bool
+) -> None:
+    """Train seed after seed until the next would not end in time.
 
-    Attributes:
-        recipe: ``"paper"`` or ``"short"``, see :func:`recipe`.
-        epochs: number of epochs; ``None`` for that of the recipe.
-        seeds: the seeds; each gives one training of every network.
-        precision: ``"32"``, ``"bf16-mixed"``, or ``"auto"`` for the faster one, as measured.
+    Args:
+        ledger: the record; what is in it is not trained again.
+        budget: the time.
+        device: the device.
         data: the folder of the data sets; ``None`` for the hub.
-        folder: the folder of the checkpoints.
-        small: take a small network and a few bundled images, to show that it runs.
+        small: take a small network, a few bundled images and one seed, to show that it runs.
     """
-
-    recipe: str
-    epochs: int | None
-    seeds: tuple[int, ...]
-    precision: str
-    data: Path | None
-    folder: Path
-    small: bool = False
-
-    def groups(self) -> Iterator[list[TrainConfig]]:
-        """Yield the trainings, group by group, with twins of one seed next to each other."""
-        base = recipe(self.recipe, self.epochs)
-        if self.small:
-            base = replace(base, data="fashion-mnist", limit=300, batch_size=32, crop_padding=2)
-            yield self._twins(base, "se_resnet8_cifar")
-            return
-        for data, depth in GROUPS:
-            # He et al. warm up only this one; the one-cycle schedule begins gently by itself.
-            warmup = 1.0 if depth == 110 and base.schedule == "step" else 0.0
-            yield self._twins(replace(base, data=data, warmup=warmup), f"se_resnet{depth}_cifar")
-
-    def _twins(self, base: TrainConfig, model: str) -> list[TrainConfig]:
-        return [
-            replace(base, model=name, seed=seed)
-            for seed in self.seeds
-            for name in (model, entry(model).twin)
-        ]
-
-
-def recipe(name: str, epochs: int | None = None) -> TrainConfig:
-    """Return the configuration of a recipe.
-
-    ``"paper"`` is :func:`senet.training.recipes.cifar`: 164 epochs, lr 0.1, divided by ten after
-    half and again after three quarters. ``"short"`` is one cycle of 60 epochs up to lr 0.2, weight
-    decay 5e-4. Both use batches of 128, Nesterov momentum 0.9, shifts and flips.
-
-    Raises:
-        ValueError: for any other name.
-
-    Example:
-        >>> recipe("paper", 40).milestones, recipe("short").epochs
-        ((20, 30), 60)
-    """
-    if name == "paper":
-        length = epochs or cifar().epochs
-        return replace(cifar(), epochs=length, milestones=(length // 2, 3 * length // 4))
-    if name != "short":
-        raise ValueError(f"recipe must be 'paper' or 'short', got {name!r}")
-    return replace(
-        cifar(), epochs=epochs or 60, schedule="onecycle", milestones=(), lr=0.2, weight_decay=5e-4
-    )
-
-
-def key(config: TrainConfig, plan: Plan) -> Row:
-    """Return the key of a finished training."""
-    return {
-        "data": config.data,
-        "model": config.model,
-        "seed": config.seed,
-        "recipe": f"{plan.recipe}, {config.epochs} epochs",
-    }
-
-
-def run(ledger: Ledger, budget: Budget, device: torch.device, plan: Plan) -> bool:
-    """Train what is missing from the record until time is up; return whether all is done."""
-    open_: dict[str, Images] = {}
-    for group in plan.groups():
-        left = [config for config in group if key(config, plan) not in ledger]
-        if not left:
+    images, taken = None, 0.0
+    for seed in range(1) if small else itertools.count():
+        twins = _small_twins(seed) if small else _twins(seed)
+        if all(training.key in ledger for training in twins):
             continue
-        if not budget.allows():
-            return False
-        name = left[0].data
-        if name not in open_:
-            open_.clear()
-            folder = None if plan.small else plan.data
-            open_[name] = open_images(name, folder, left[0], device)
-        if not _train(left, open_[name], ledger, budget, plan):
-            return False
-    return True
-
-
-def _train(
-    configs: Sequence[TrainConfig], images: Images, ledger: Ledger, budget: Budget, plan: Plan
-) -> bool:
-    runs = {run: _place(run.config, plan) for run in _opened(configs, images, plan)}
-    taken = 0.0
-    while left := [run for run in runs if not run.finished]:
-        if not budget.allows(1.5 * taken + 10):
-            for run in left:
-                run.save(runs[run])
-            return False
-        last = min(run.epoch for run in left)
-        level = [run for run in left if run.epoch == last]
+        if not budget.allows(taken):
+            return
+        if images is None:
+            images = _images(twins[0], data, device, small)
         start = time.monotonic()
-        rows = _epoch(level, images)
+        if not _train(twins, images, ledger, budget):
+            print(f"seed {seed}: not enough time is left for it", flush=True)
+            return
         taken = time.monotonic() - start
-        for run, row in zip(level, rows, strict=True):
-            run.seconds += taken / len(level)
-            _look(run, row, runs[run], ledger, plan)
-            if not math.isfinite(row["train_loss"]):
-                del runs[run]
-        _say(level, rows, taken)
+
+
+def _twins(seed: int) -> list[Training]:
+    return [Training(DATA, NETWORK, reduction, seed) for reduction in (None, REDUCTION)]
+
+
+def _small_twins(seed: int) -> list[Training]:
+    return [Training("fashion-mnist", "resnet8_cifar", r, seed, epochs=2) for r in (None, 4)]
+
+
+def _images(training: Training, data: Path | None, device: torch.device, small: bool) -> Images:
+    source = open_whole(training.data, None, 300) if small else open_whole(training.data, data)
+    return on_device(source, training.config.crop_padding, device)
+
+
+def _train(twins: Sequence[Training], images: Images, ledger: Ledger, budget: Budget) -> bool:
+    """Train twins side by side; return whether they ended, which they do not without the time."""
+    runs = [Run(_suited(training, images.train.device), images) for training in twins]
+    curves: list[list[Row]] = [[] for _ in runs]
+    seconds, epochs = 0.0, runs[0].config.epochs
+    for done in range(1, epochs + 1):
+        start = time.monotonic()
+        for curve, row, run_ in zip(curves, epoch(runs, images), runs, strict=True):
+            curve.append(row | _tested(run_))
+        seconds += time.monotonic() - start
+        losses = [curve[-1]["train_loss"] for curve in curves]
+        said = ", ".join(f"{loss:.3f}" for loss in losses)
+        print(f"epoch {done}/{epochs}: losses {said}, {seconds:.1f} s so far", flush=True)
+        if not all(map(math.isfinite, losses)):
+            break
+        if not budget.allows(seconds / done * (epochs - done)):
+            return False
+    for training, run_, curve in zip(twins, runs, curves, strict=True):
+        ledger.put(_row(training, run_, curve, seconds / len(runs)), training.key)
     return True
 
 
-def _opened(configs: Sequence[TrainConfig], images: Images, plan: Plan) -> list[Run]:
-    """Return the trainings, new or from their checkpoints, all in one precision."""
-    states = [read(_place(config, plan), config) for config in configs]
-    begun = {state["config"]["precision"] for state in states if state}
-    precision = begun.pop() if begun else _precision(configs[0], images, plan)
-    runs = []
-    for config, state in zip(configs, states, strict=True):
-        runs.append(Run(replace(config, precision=precision), images))
-        if state:
-            runs[-1].load(state)
-    return runs
+def _suited(training: Training, device: torch.device) -> TrainConfig:
+    """Return the configuration; at small scale on a processor float32 is faster."""
+    config = training.config
+    return replace(config, precision="32") if device.type == "cpu" else config
 
 
-def _precision(config: TrainConfig, images: Images, plan: Plan) -> str:
-    if plan.precision != "auto":
-        return plan.precision
-    if images.train.device.type == "cpu":
-        return "32"
-    times = {p: Run(replace(config, precision=p), images).step_ms for p in PRECISIONS}
-    print("ms a step: " + ", ".join(f"{p} {ms:.2f}" for p, ms in times.items()), flush=True)
-    return min(times, key=times.__getitem__)
-
-
-def _place(config: TrainConfig, plan: Plan) -> Path:
-    return plan.folder / f"{config.data}-{config.model}-seed{config.seed}.pt"
-
-
-def _epoch(runs: Sequence[Run], images: Images) -> list[Row]:
-    """Train one epoch of each, their steps in turn."""
+def epoch(runs: Sequence[Run], images: Images) -> list[Row]:
+    """Train one epoch of each, their steps in turn; they all take the same images."""
     device, count = images.train.device, len(images.labels)
-    # Twins of one seed take the same images.
-    drawn = {r.config.seed: batches(r.config, count, r.epoch).to(device) for r in runs}
+    chosen = batches(runs[0].config, count, runs[0].epoch).to(device)
     wait(device)
     for step in range(runs[0].steps):
-        for run in runs:
-            run.advance(step, drawn[run.config.seed][step])
+        for run_ in runs:
+            run_.advance(step, chosen[step])
     wait(device)
-    return [run.end_epoch() for run in runs]
+    return [run_.end_epoch() for run_ in runs]
 
 
-def _look(run: Run, row: Row, place: Path, ledger: Ledger, plan: Plan) -> None:
-    """Add a curve point and a checkpoint every few epochs, and the result at the end."""
-    if not math.isfinite(row["train_loss"]):
-        ledger.put(_result(run, plan, diverged=run.epoch), key(run.config, plan))
-        place.unlink(missing_ok=True)
-        return
-    if run.epoch % EVERY and not run.finished:
-        return
-    logits, labels = run.evaluate(), run.images.test_labels
-    right = logits.argmax(1) == labels
-    row |= {
+def _tested(run_: Run) -> Row:
+    logits, labels = run_.evaluate(), run_.images.test_labels
+    return {
         "test_loss": F.cross_entropy(logits, labels).item(),
-        "test_accuracy": right.float().mean().item(),
+        "test_accuracy": (logits.argmax(1) == labels).float().mean().item(),
     }
-    run.curve.append(row)
-    if not run.finished:
-        run.save(place)
-        return
-    row = _result(run, plan, right=packed(right.cpu().numpy()), test_images=len(labels))
-    if entry(run.config.model).has_se and run.config.seed == plan.seeds[0]:
-        keep(run, place.with_suffix(".safetensors"))
-    ledger.put(row, key(run.config, plan))
-    place.unlink(missing_ok=True)
 
 
-def _result(run: Run, plan: Plan, **found: object) -> Row:
-    environment = run_environment(run)
-    last = run.curve[-1] if run.curve else {}
+def _row(training: Training, run_: Run, curve: list[Row], seconds: float) -> Row:
+    cuda = run_.device.type == "cuda"
+    found: Row = {
+        **training.key,
+        "precision": run_.config.precision,
+        "test_images": len(run_.images.test_labels),
+        "seconds": seconds,
+        "curve": curve,
+        "config": run_.config.to_dict(),
+        "device": torch.cuda.get_device_name(run_.device) if cuda else "cpu",
+    }
+    if len(curve) < run_.config.epochs or not math.isfinite(curve[-1]["train_loss"]):
+        failed = f"a loss of the twins was not finite in epoch {len(curve)}"
+        return {**found, "curve": curve[:-1], "failed": failed}
+    right = run_.evaluate().argmax(1) == run_.images.test_labels
     return {
-        **key(run.config, plan),
-        **{name: last.get(name) for name in ("test_accuracy", "test_loss")},
-        "seconds": run.seconds,
-        "step_ms": run.step_ms,
-        "precision": run.config.precision,
-        "config": run.config.to_dict(),
-        "curve": run.curve,
-        **environment,
         **found,
+        "test_accuracy": curve[-1]["test_accuracy"],
+        "test_loss": curve[-1]["test_loss"],
+        "right": packed(right.cpu().numpy()),
     }
-
-
-def run_environment(run: Run) -> Row:
-    """Return the device and day of a training: a record has results of several."""
-    cuda = run.device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(run.device) if cuda else "cpu",
-        "torch": torch.__version__,
-        "day": time.strftime("%Y-%m-%d"),
-    }
-
-
-def packed(right: np.ndarray) -> str:
-    """Return which test images were right, as text with one bit per image.
-
-    Example:
-        >>> unpacked(packed(np.array([True, False, True])), 3)
-        array([ True, False,  True])
-    """
-    return base64.b64encode(np.packbits(right).tobytes()).decode()
-
-
-def unpacked(text: str, images: int) -> np.ndarray:
-    """Return the booleans of :func:`packed`, ``[images]``."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))
-    return bits[:images].astype(bool)
-
-
-def _say(runs: Sequence[Run], rows: Sequence[Row], seconds: float) -> None:
-    losses = ", ".join(f"{row['train_loss']:.3f}" for row in rows)
-    config = runs[0].config
-    print(
-        f"{config.data}, epoch {runs[0].epoch}/{config.epochs} of {len(runs)} trainings: "
-        f"losses {losses}, {seconds:.1f} s",
-        flush=True,
-    )

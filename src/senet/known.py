@@ -7,6 +7,8 @@ are kept beside the networks:
 ``models/describe/catalogue.json``  written by ``make catalogue`` from the networks themselves; a
                                     test compares the two
 ``models/weights/published.toml``   written by hand; its head says what the fields are
+``models/weights/trained/*.toml``   the same fields of each set of this project's own, whose file of
+                                    weights lies beside it; written by ``make evidence-weights``
 ==================================  ================================================================
 """
 
@@ -25,6 +27,9 @@ from senet.near import near
 
 CATALOGUE = Path(__file__).parent / "models" / "describe" / "catalogue.json"
 WEIGHTS = Path(__file__).parent / "models" / "weights" / "published.toml"
+TRAINED = WEIGHTS.with_name("trained")
+SHIPPED = "senet/models/weights/trained/"
+"""How the sources of the sets begin that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,27 @@ def weights() -> dict[str, dict[str, Any]]:
     """
     table = tomllib.loads(WEIGHTS.read_text(encoding="utf-8"))
     reports = table.pop("reports")
-    return {
+    published = {
         f"{network}.{name}": fields
         | {"report": reports[key] if (key := fields.get("report")) else ""}
         for network, sets in table.items()
         for name, fields in sets.items()
     }
+    own = {
+        file.stem: tomllib.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(TRAINED.glob("*.toml"))
+    }
+    return published | own
+
+
+def shipped(source: str) -> Path | None:
+    """Return the file of a set that comes with the package, or ``None`` for any other source.
+
+    Example:
+        >>> shipped("timm/seresnet50.a1_in1k") is None
+        True
+    """
+    return TRAINED / Path(source).name if source.startswith(SHIPPED) else None
 
 
 def top1(name: str) -> list[float]:

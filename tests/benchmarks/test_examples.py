@@ -1,4 +1,4 @@
-"""Run the examples in the docstrings of benchmarks/gpu and of the ledger."""
+"""Run the examples in the docstrings of benchmarks/evidence, benchmarks/gpu and the ledger."""
 
 import doctest
 import importlib
@@ -6,10 +6,17 @@ import pkgutil
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import evidence, gpu
 
-STAGES = [m.name for m in pkgutil.iter_modules(gpu.__path__) if m.name != "__main__"]
-MODULES = ["benchmarks.ledger", *(f"benchmarks.gpu.{name}" for name in STAGES)]
+MODULES = [
+    "benchmarks.ledger",
+    *(
+        f"{package.__name__}.{module.name}"
+        for package in (evidence, gpu)
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name != "__main__"
+    ),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,4 +1,4 @@
-"""The networks that are measured, their order, and when it stops."""
+"""The forms of the networks that are measured, their order, and when it stops."""
 
 from dataclasses import asdict
 
@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.gpu import networks
 from benchmarks.gpu.budget import Budget
+from benchmarks.gpu.networks import Case
 from benchmarks.ledger import Ledger
 
 CPU = torch.device("cpu")
@@ -21,73 +22,44 @@ def ledger(tmp_path):
 def measured(monkeypatch):
     """The rows that are requested; none is really measured."""
     asked = []
-    monkeypatch.setattr(networks, "_row", lambda case, *_: asked.append(case) or {"ms": 1.0})
+
+    def row(case, *_):
+        asked.append(case)
+        return {"ms": 1.0, "batch": 2}
+
+    monkeypatch.setattr(networks, "_row", row)
     return asked
 
 
-def test_what_is_worth_most_comes_first():
-    cases = networks.cases()
-    first = cases[0]
-    assert (first.network, first.form, first.mode, first.batch) == (
-        "seresnet50", "ours", "training", 128,
-    )  # fmt: skip
-    assert len(set(cases)) == len(cases)
-    whole = {c.form for c in cases[:12]}
-    assert whole == {
-        "ours", "plain", "accelerated", "timm eager", "timm compiled", "timm max-autotune",
-        "ours compiled",
-    }  # fmt: skip
-    assert all((c.network, c.mode, c.batch) == ("seresnet50", "training", 128) for c in cases[:12])
-    slow = [c.form == "timm max-autotune" for c in cases[12:]]
-    assert slow == sorted(slow)
-
-
-def test_every_network_has_something_to_be_held_against():
-    cases = networks.cases()
-    for network in networks.NETWORKS:
-        forms = {c.form for c in cases if c.network == network}
-        assert forms & {"ours", "accelerated"}
-        assert {"timm eager", "timm compiled", "timm max-autotune"} <= forms
+def test_a_training_step_comes_first_with_all_it_is_held_against():
+    cases = networks.cases(small=False)
+    assert [case.form for case in cases[:4]] == ["ours", "plain", "timm eager", "timm compiled"]
+    assert {(case.mode, case.graph) for case in cases[:4]} == {("training", False)}
+    assert len(set(cases)) == len(cases) == 16
 
 
 def test_a_row_that_is_there_is_not_measured_again(ledger, measured):
-    done, *rest = networks.cases()
+    done, *rest = networks.cases(small=False)
     ledger.put({**asdict(done), "ms": 2.0}, asdict(done))
     networks.run(ledger, Budget(60), CPU, small=False)
     assert measured == rest
 
 
-def test_it_stops_between_rows_before_the_time_is_over(ledger, measured):
-    now = [0.0]
-
-    def clock():
-        now[0] += 30
-        return now[0]
-
-    networks.run(ledger, Budget(3, clock), CPU, small=False)
-    assert 0 < len(measured) <= 6
-    assert measured == networks.cases()[: len(measured)]
-    networks.run(ledger, Budget(10**4), CPU, small=False)  # and continues there
-    assert measured == networks.cases()
-
-
 def test_what_is_too_long_for_the_time_left_gives_way(ledger, measured):
-    networks.run(ledger, Budget(5), CPU, small=False)
-    assert measured == [c for c in networks.cases() if c.form != "timm max-autotune"]
+    networks.run(ledger, Budget(0.9), CPU, small=False)
+    assert measured == [c for c in networks.cases(small=False) if c.form != "timm compiled"]
+    networks.run(ledger, Budget(10**4), CPU, small=False)  # and is measured the next time
+    assert set(measured) == set(networks.cases(small=False))
 
 
 @pytest.mark.slow
-def test_a_network_of_ours_is_really_measured(ledger, monkeypatch):
-    cases = [c for c in networks.small_cases() if c.network == "se_resnet8_cifar"]
-    monkeypatch.setattr(networks, "small_cases", lambda: cases)
-    networks.run(ledger, Budget(1), CPU, small=True)
-    rows = list(ledger)
-    assert [row["form"] for row in rows] == ["ours", "ours", "plain", "plain"]
-    assert all(row["ms"] > 0 for row in rows)
-    assert all(row["loss"] > 0 for row in rows if row["mode"] == "training")
+def test_a_network_of_ours_is_really_measured(ledger):
+    for form, mode in (("ours", "training"), ("plain", "inference")):
+        row = networks._row(Case(form, mode, False), CPU, small=True)
+        assert row["ms"] > 0
+        assert ("loss" in row) == (mode == "training")
 
 
 @pytest.mark.slow
-def test_a_network_of_timm_is_accelerated_and_measured(ledger, world):
-    case = next(c for c in networks.small_cases() if c.form == "accelerated")
-    assert networks._row(case, CPU, small=True)["ms"] > 0
+def test_a_network_of_timm_is_really_measured(world):
+    assert networks._row(Case("timm eager", "training", False), CPU, small=True)["ms"] > 0

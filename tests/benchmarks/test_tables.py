@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import document, record
+from benchmarks.evidence import tables as evidence
+from benchmarks.evidence.rows import packed
 from benchmarks.gpu import tables
-from benchmarks.gpu.training import packed
 
 ENVIRONMENT = {
     "date": "2026-01-02", "device": "A GPU", "driver": "1.2", "torch": "2.11", "cuda": "13.0",
@@ -38,10 +39,15 @@ def lines(text):
 
 
 def test_every_table_says_where_it_comes_from(put):
-    put("gpu-tests", [{"file": "tests/a.py", "passed": 7, "failed": 1}])
+    put("gpu-tests", [{"tests": "whole tails", "passed": 7, "failed": 1}])
     text = tables.tests()
     assert "A GPU, driver 1.2; torch 2.11, CUDA 13.0, Triton 3.6; code abc, 2026-01-02" in text
-    assert lines(text) == [{"tests": "`tests/a.py`", "passed": "7", "failed": "1", "skipped": "0"}]
+    assert lines(text) == [{"tests": "whole tails", "passed": "7", "failed": "1", "skipped": "0"}]
+
+
+def test_a_backend_that_was_forced_is_named():
+    text = tables.source({**ENVIRONMENT, "backends": ["eager: ready", "forced: eager"]}, "a.json")
+    assert "2026-01-02. Backend forced: eager. Record: `a.json`" in text
 
 
 def test_passes_are_shares_of_the_copy(put):
@@ -69,39 +75,36 @@ def test_tails_with_and_without_graphs(put):
 
 def test_networks_against_their_rivals(put):
     def row(form, graph, **found):
-        about = {"network": "seresnet50", "mode": "training", "batch": 128}
-        return {**about, "form": form, "graph": graph, **found}
+        return {"form": form, "mode": "training", "graph": graph, **found}
 
     put(
         "gpu-networks",
         [
             row("ours", False, ms=51.0, peak_mib=9000.4),
-            row("ours", True, ms=49.0),
             row("plain", False, ms=50.0),
             row("timm eager", False, ms=80.0, peak_mib=14000),
             row("timm compiled", False, ms=60.0),
+            row("ours", True, ms=49.0),
+            row("timm eager", True, begun=True),
             row("timm compiled", True, out_of_memory=True),
-            row("timm max-autotune", True, begun=True),
-            row("accelerated", False, ms=53.0),
         ],
     )
-    plainly, graphed, accelerated = lines(tables.networks())
-    assert plainly["network"] == "se_resnet50"
+    plainly, graphed = lines(tables.networks())
     assert plainly["SE over plain"] == "+2.0 %"
     assert (plainly["over eager"], plainly["over compiled"]) == ("1.57×", "1.18×")
-    assert plainly["timm max-autotune"] == "cut off"
     assert plainly["MiB: ours"] == "9000"
     assert (graphed["plain twin"], graphed["timm compiled"]) == ("—", "out of memory")
-    assert accelerated["network"] == "accelerate(seresnet50)"
+    assert graphed["timm eager"] == "cut off"
 
 
 def training(model, seed, right):
     last = {"epoch": 2, "test_accuracy": float(np.mean(right)), "test_loss": 1.0}
     return {
-        "data": "cifar100", "model": model, "seed": seed, "recipe": "short, 2 epochs",
-        "test_accuracy": last["test_accuracy"], "seconds": 60.0, "step_ms": 2.5,
-        "curve": [{**last, "epoch": 1, "test_accuracy": 0.1}, last], "device": "A GPU",
-        "right": packed(right), "test_images": len(right), "precision": "32",
+        "data": "cifar100", "model": model, "seed": seed, "recipe": "2 epochs",
+        "reduction": 16 if model.startswith("se_") else None,
+        "test_accuracy": last["test_accuracy"], "seconds": 60.0,
+        "curve": [{**last, "epoch": 1, "test_accuracy": 0.1}, last],
+        "right": packed(right), "test_images": len(right),
     }  # fmt: skip
 
 
@@ -115,14 +118,13 @@ def test_trainings_their_test_and_their_curves(put, tmp_path):
     put("gpu-training", [*rows, training("se_resnet20_cifar", 0, images < 5)])
     text = tables.trainings()
     (line,) = lines(text)
-    assert line["plain, test error %"] == "29.50 ± 0.71"
-    assert line["SE, test error %"] == "25.50 ± 0.71"
+    assert line["plain, test accuracy %"] == "70.50 ± 0.71"
+    assert line["SE, test accuracy %"] == "74.50 ± 0.71"
     assert line["gain"] == "+4.00"
-    assert line["recipe"] == "short, 2 epochs, 32"
-    assert "Over 2 seeds, se_resnet56_cifar was on average 4.0 percentage points more" in text
+    assert "Over 2 seeds, se_resnet56_cifar (r = 16) was on average 4.0 percentage" in text
     assert "(results.svg)" in tables.curves()
     picture = (tmp_path / "results.svg").read_text()
-    assert "cifar100, resnet56_cifar and with SE" in picture
+    assert "cifar100, se_resnet56_cifar, r = 16, and plain" in picture
     assert tables.curves()
     assert (tmp_path / "results.svg").read_text() == picture
 
@@ -135,7 +137,7 @@ def test_no_pair_is_no_table(put):
 
 def test_the_document_has_every_table_and_no_other():
     text = (document.DOCS / "results.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == set(tables.TABLES)
+    assert set(re.findall(r"<!-- table: ([\w-]+) -->", text)) == {*tables.TABLES, *evidence.TABLES}
 
 
 def test_a_table_that_was_never_measured_leaves_its_place_as_it_is(put):

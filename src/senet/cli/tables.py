@@ -103,6 +103,7 @@ def show_set(which: str) -> None:
             ("top-5", _percent(found.get("top5"))),
             ("tested with", found.get("tested", "")),
             ("published in", found["report"]),
+            ("trained", found.get("trained", "")),
             ("input", f"{size} × {size} pixels, crop {crop:g}, {found['interpolation']}"),
             ("mean", ", ".join(map(str, found.get("mean", ())))),
             ("std", ", ".join(map(str, found.get("std", ())))),

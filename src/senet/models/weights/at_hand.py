@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from senet import known
 from senet.models.weights import hub
 from senet.models.weights.download import cached, is_url
 from senet.models.weights.find import SUFFIXES
@@ -21,6 +22,8 @@ def downloaded() -> list[str]:
 
 
 def _is_here(source: str) -> bool:
+    if known.shipped(source):
+        return False
     if is_url(source):
         return cached(source).is_file()
     from huggingface_hub import try_to_load_from_cache

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from senet import known
 from senet.models.weights import hub
 from senet.models.weights.download import download, is_url
 from senet.models.weights.published import find_published, list_weights, published_file
@@ -68,7 +69,9 @@ def find_weights(word: str | os.PathLike[str], network: str | None = None) -> We
     name = os.fspath(word)
     path = Path(name).expanduser()
     if found := find_published(name, network):
-        return Weights(found.name, _fetch(found.source, found.sha256)[0], found.record)
+        file, own = _fetch(found.source, found.sha256)
+        # The record in a file of this project knows more than the table: the names of its classes.
+        return Weights(found.name, file, own if known.shipped(found.source) else found.record)
     if path.is_file():
         return Weights(name, path, _known_of(path))
     if path.is_dir():
@@ -82,6 +85,8 @@ def find_weights(word: str | os.PathLike[str], network: str | None = None) -> We
 
 
 def _fetch(source: str, sha256: str | None = None) -> tuple[Path, Record | None]:
+    if file := known.shipped(source):
+        return file, hub.known_of(file)
     if is_url(source):
         file = download(source, sha256)
         return file, _known_of(file)

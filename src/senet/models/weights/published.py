@@ -1,4 +1,4 @@
-"""Sets of weights that others have published: the table in ``published.toml``."""
+"""Sets of weights by name: those of others in ``published.toml``, and our own in ``trained``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Published:
 
     Attributes:
         name: ``network.set``.
-        source: a URL, or a repository of the Hugging Face hub.
+        source: a URL, a repository of the Hugging Face hub, or a file of the package.
         record: the network, with the options that the weights need; the preprocessing; and the
             published accuracies on the test or validation images: shares ``top1`` and ``top5``,
             where they are published.

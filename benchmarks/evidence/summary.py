@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.gpu.training import unpacked
+from benchmarks.evidence.rows import unpacked
 from benchmarks.ledger import Row
 from senet.analysis import statistics
 from senet.models import entry
@@ -19,18 +19,25 @@ class Twins:
     Attributes:
         data: their data set.
         se: name of the network with SE.
+        reduction: that of its SE blocks.
         recipe: their recipe.
         pairs: for each seed, the plain training and the one with SE.
     """
 
     data: str
     se: str
+    reduction: int
     recipe: str
     pairs: Sequence[tuple[Row, Row]]
 
     @property
     def plain(self) -> str:
         return entry(self.se).twin
+
+    @property
+    def label(self) -> str:
+        """The network with SE and its reduction, in words."""
+        return f"{self.se}, r = {self.reduction}"
 
     def spread(self, se: bool, figure: str) -> tuple[float, float]:
         """Return mean and standard deviation of a figure; for a single seed the latter is NaN."""
@@ -49,7 +56,9 @@ class Twins:
         return statistics.compare(plain, se)
 
     def verdict(self) -> str:
-        return statistics.verdict(self.comparison(), self.plain, self.se)
+        return statistics.verdict(
+            self.comparison(), self.plain, f"{self.se} (r = {self.reduction})"
+        )
 
 
 def twins(rows: Iterable[dict[str, Any]]) -> list[Twins]:
@@ -58,16 +67,16 @@ def twins(rows: Iterable[dict[str, Any]]) -> list[Twins]:
     A training without its twin, or one that diverged, is left out.
     """
     finished = {
-        (row["data"], row["recipe"], row["model"], row["seed"]): row
+        (row["data"], row["recipe"], row["model"], row["reduction"], row["seed"]): row
         for row in rows
         if "right" in row
     }
-    found: dict[tuple[str, str, str], list[tuple[Row, Row]]] = {}
-    for (data, recipe, model, seed), row in finished.items():
-        other = finished.get((data, recipe, entry(model).twin, seed))
-        if entry(model).has_se and other is not None:
-            found.setdefault((data, model, recipe), []).append((other, row))
+    found: dict[tuple[str, str, int, str], list[tuple[Row, Row]]] = {}
+    for (data, recipe, model, reduction, seed), row in finished.items():
+        other = finished.get((data, recipe, entry(model).twin, None, seed))
+        if reduction is not None and other is not None:
+            found.setdefault((data, model, reduction, recipe), []).append((other, row))
     return [
-        Twins(data, model, recipe, sorted(pairs, key=lambda pair: pair[0]["seed"]))
-        for (data, model, recipe), pairs in found.items()
+        Twins(*about, sorted(pairs, key=lambda pair: pair[0]["seed"]))
+        for about, pairs in found.items()
     ]

@@ -1,0 +1,65 @@
+"""The trainings of the evidence: ``python -m benchmarks.evidence``, or ``make evidence``.
+
+It trains what has no record yet, one training after another on one thread; stopped or killed, the
+same command goes on. `make evidence-pause` stops it. A training takes half an hour on a processor
+that has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks import DEVELOPMENT_DATA, record
+from benchmarks.evidence import running
+from benchmarks.evidence.plan import trainings
+from benchmarks.evidence.rows import RECORDS
+from benchmarks.evidence.train import open_whole, train
+from senet.data import Source
+from senet.training.fit import DivergenceError, Interrupted
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
+    made.add_argument(
+        "--folder", type=Path, default=Path("runs/evidence"),
+        help="folder of the runs and their checkpoints (runs/evidence)",
+    )  # fmt: skip
+    made.add_argument("--data", type=Path, help="folder of cifar10 and cifar100 as mosaics")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    data = options.data or (DEVELOPMENT_DATA if DEVELOPMENT_DATA.is_dir() else None)
+    try:
+        with running.only_one(options.folder):
+            train_missing(options.folder, data)
+    except (ValueError, OSError, DivergenceError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+    return 0
+
+
+def train_missing(folder: Path, data: Path | None) -> None:
+    """Train everything that has no record yet."""
+    opened: dict[str, Source] = {}
+    for training in trainings():
+        if (RECORDS / f"{training.name}.json").exists():
+            continue
+        if training.data not in opened:
+            opened = {training.data: open_whole(training.data, data)}
+        print(f"\n{training.name}", flush=True)
+        print(train(training, opened[training.data], folder), flush=True)
+
+
+if __name__ == "__main__":
+    record.keep_memory("benchmarks.evidence")
+    torch.set_num_threads(1)
+    sys.exit(main())
