@@ -135,6 +135,19 @@ def surgery() -> str:
     return markdown((*head, *speeds), body) + source(environment, name)
 
 
+def blocks() -> str:
+    rows, environment, name = newest("blocks")
+    body = []
+    for row in rows:
+        cells = [row["block"], row["input"], row["tails"]]
+        for ms in (row["training"], row["inference"]):
+            before, after = ms["as it is"], ms["accelerated"]
+            cells.append(f"{_ms(before)} → {_ms(after)}, {_times(before, after)}")
+        body.append(cells)
+    head = ("block", "input", "tails on the passes", "training, ms", "inference, ms")
+    return markdown(head, body) + source(environment, name)
+
+
 def insertion() -> str:
     rows, environment, name = newest("insertion")
     body = []
@@ -266,6 +279,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "shares": shares,
     "early": early,
     "surgery": surgery,
+    "blocks": blocks,
     "insertion": insertion,
     "counts": counts,
     "gate": lambda: study("gate"),
