@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks import other_fields as theirs
+from benchmarks.models.blocks import SIZES
 from senet import accelerate
 from senet.gates import blocks_of, is_attention, se_layers
 from senet.ops import backend
@@ -128,6 +129,10 @@ def test_accelerated_it_is_the_same_network(name):
     assert list(fast.state_dict()) == list(model.state_dict())
 
 
+def test_every_network_is_tested_and_timed():
+    assert CASES.keys() == theirs.NETWORKS.keys() == SIZES.keys()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_its_se_blocks_are_found_by_what_they_do(name):
     model, _, _ = made(name)
@@ -169,8 +174,9 @@ def test_the_keys_are_those_that_the_projects_publish():
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_document_lists_it(name):
-    row = next((line for line in DOCUMENT.read_text().splitlines() if f"| {name} |" in line), None)
-    assert row is not None, f"docs/surgery.md has no row for {name}"
+    rows = [line for line in DOCUMENT.read_text().splitlines() if f"| {name} |" in line]
+    assert len(rows) == 2, f"docs/surgery.md has not what is found of {name} and what it gains"
+    row = rows[0]
     tails, gates = CASES[name][1:]
     passes, finder = row.split("|")[2:4]
     assert ("found" in passes) == any("SE" in t for t in tails)
