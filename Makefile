@@ -30,7 +30,7 @@ check: $(VENV)/developing $(REFERENCE)/installed  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails and whole networks; minutes
+bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails and whole networks; half an hour
 	$(BIN)/python -m benchmarks.ops.passes
 	$(BIN)/python -m benchmarks.ops.small
 	$(BIN)/python -m benchmarks.ops.early
@@ -40,6 +40,8 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.ops.tails
 	$(BIN)/python -m benchmarks.models.networks
 	$(BIN)/python -m benchmarks.models.shares
+	$(BIN)/python -m benchmarks.models.thresholds
+	$(BIN)/python -m benchmarks.models.blocks
 	$(BIN)/python -m benchmarks.models.surgery
 	$(BIN)/python -m benchmarks.document
 

@@ -1,14 +1,16 @@
-"""What pyproject.toml cannot say: the C library of the native backend, and how wheels are named.
+"""What pyproject.toml cannot say: the C library, how wheels are named, the links of the README.
 
-It is a plain shared library that ctypes loads, not a Python extension: one wheel serves every
-Python. It is optional: where no compiler is found the package installs without it, and ``senet
-doctor`` says so; with ``SENET_PURE=1`` it is left out, for a wheel that installs everywhere. It is
-compiled with OpenMP and not linked with it: it takes the runtime that PyTorch brings (see its
-``library.py``).
+The C library of the native backend is a plain shared library that ctypes loads, not a Python
+extension: one wheel serves every Python. It is optional: where no compiler is found the package
+installs without it, and ``senet doctor`` says so; with ``SENET_PURE=1`` it is left out, for a wheel
+that installs everywhere. It is compiled with OpenMP and not linked with it: it takes the runtime
+that PyTorch brings (see its ``library.py``).
 """
 
 import os
+import re
 import shutil
+import tomllib
 import zlib
 from pathlib import Path
 
@@ -49,6 +51,19 @@ class PythonlessWheel(bdist_wheel):
         return "py3", "none", platform
 
 
+def description() -> str:
+    """Return the README for a page that has no files of the checkout beside it.
+
+    Its links lead to the files at the tag of this version if ``project.urls`` names the ``Source``;
+    otherwise their text alone is left.
+    """
+    project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    source = project.get("urls", {}).get("Source")
+    link = rf"[\1]({source}/blob/v{project['version']}/\2)" if source else r"\1"
+    text = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)", link, text)
+
+
 library = Extension(
     "senet.ops.native._passes",
     [str(path.relative_to(ROOT)) for path in FILES if path.suffix == ".c"],
@@ -61,6 +76,8 @@ library = Extension(
 )
 
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=[] if os.environ.get("SENET_PURE") else [library],
     cmdclass={"build": FreshBuild, "build_ext": BuildLibrary, "bdist_wheel": PythonlessWheel},
 )

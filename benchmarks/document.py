@@ -116,6 +116,31 @@ def shares() -> str:
     return markdown(("training step", "ms", *groups), body) + source(environment, name)
 
 
+def exports() -> str:
+    rows, environment, name = newest("exports")
+    body = [
+        (
+            row["network"],
+            f"{row['size']} × {row['size']}",
+            f"{row['export, s']:.1f}",
+            *(f"{row['ms'][form]:.2f}" for form in ("as it is", "exported")),
+            *("never" if row[k] is None else f"{row[k]:,}" for k in ("images", "positions")),
+        )
+        for row in rows
+    ]
+    times = ("export, s", "an image as it is, ms", "exported, ms")
+    head = ("network", "size", *times, "images until it pays", "their positions")
+    return markdown(head, body) + source(environment, name)
+
+
+def pieces() -> str:
+    rows, environment, name = newest("pieces")
+    body = [(row["numbers"], _ms(row["ms"])) for row in rows]
+    return markdown(("numbers of the largest map", "16 images, ms"), body) + source(
+        environment, name
+    )
+
+
 def early() -> str:
     rows, environment, name = newest("early")
     body = [
@@ -148,6 +173,19 @@ def surgery() -> str:
     head = ("network", "places changed", "left alone", "largest difference")
     speeds = ("training step, ms", "with memory kept", "inference, ms")
     return markdown((*head, *speeds), body) + source(environment, name)
+
+
+def blocks() -> str:
+    rows, environment, name = newest("blocks")
+    body = []
+    for row in rows:
+        cells = [row["block"], row["input"], row["tails"]]
+        for ms in (row["training"], row["inference"]):
+            before, after = ms["as it is"], ms["accelerated"]
+            cells.append(f"{_ms(before)} → {_ms(after)}, {_times(before, after)}")
+        body.append(cells)
+    head = ("block", "input", "tails on the passes", "training, ms", "inference, ms")
+    return markdown(head, body) + source(environment, name)
 
 
 def insertion() -> str:
@@ -280,8 +318,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "passes": passes,
     "small": small,
     "shares": shares,
+    "exports": exports,
+    "pieces": pieces,
     "early": early,
     "surgery": surgery,
+    "blocks": blocks,
     "insertion": insertion,
     "counts": counts,
     "gate": lambda: study("gate"),

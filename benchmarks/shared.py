@@ -46,7 +46,7 @@ def measure(setting: dict[str, str], *of: object) -> float:
 
 def table(rounds: int) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a step, alone and next to competitors, by setting, in turn."""
-    of = ("se_resnet8_cifar", 128, 28, 40)
+    of = ("se_resnet8_cifar", 128, 28, 20)
     found: dict[str, dict[str, list[float]]] = {
         name: {"alone": [], "shared": []} for name in SETTINGS
     }
@@ -66,6 +66,6 @@ def table(rounds: int) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     environment = record.environment()
-    result = table(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    result = table(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
     print(json.dumps(result, indent=2))
     print(record.write("cpu-shared", {"shared": result}, environment))

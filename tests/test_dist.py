@@ -142,3 +142,27 @@ def test_a_wheel_holds_what_it_says_and_nothing_old(wheel):
         f"senet-{senet.__version__}.dist-info",
     }
     assert "senet/py.typed" in names
+
+
+RELATIVE = r"\[[^\]]+\]\((?!https?:|#)[^)]+\)"
+
+
+def test_its_page_links_to_no_file_beside_it(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        page = file.read(f"senet-{senet.__version__}.dist-info/METADATA").decode()
+    assert "# senet" in page
+    assert re.findall(RELATIVE, (ROOT / "README.md").read_text())
+    assert re.findall(RELATIVE, page) == []
+
+
+def test_links_lead_to_the_tag_where_the_source_has_an_address(checkout, tmp_path):
+    folder = shutil.copytree(checkout, tmp_path / "senet")
+    project = folder / "pyproject.toml"
+    urls = '[project.urls]\nSource = "https://example.org/senet"\n\n[project.scripts]'
+    project.write_text(project.read_text().replace("[project.scripts]", urls))
+    code = "from setuptools import build_meta as b; b.prepare_metadata_for_build_wheel('.')"
+    run(sys.executable, "-c", code, cwd=folder)
+    (page,) = folder.glob("*.dist-info/METADATA")
+    file = f"https://example.org/senet/blob/v{senet.__version__}/docs/surgery.md"
+    assert f"[docs/surgery.md]({file})" in page.read_text()
+    assert re.findall(RELATIVE, page.read_text()) == []

@@ -177,7 +177,7 @@ def table(repeats: int) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="rounds; the median is kept (7)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; the median is kept (5)")
     options = parser.parse_args()
     torch.set_num_threads(2)
     environment = record.environment()

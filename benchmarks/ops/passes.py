@@ -131,7 +131,7 @@ def _line_of_masks(row: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ops.passes", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch (2)")
-    parser.add_argument("--repeats", type=int, default=15, help="rounds; the median is kept (15)")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds; the median is kept (9)")
     parser.add_argument("--masks", action="store_true", help="compare masks; not recorded")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -11,106 +11,59 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import other_fields as theirs
+from benchmarks.models.blocks import SIZES
 from senet import accelerate
 from senet.gates import blocks_of, is_attention, se_layers
 from senet.ops import backend
 from tests.models.agreement import scramble
 from tests.oracle import SHAKES, rounded, within_rule
-from tests.world import blocks as theirs
 
 C = 16
 SEQUENCE, IMAGE, VOLUME = (4, C, 23), (4, C, 9, 7), (4, C, 5, 6, 7)
 SHARES, LENGTHS = torch.tensor([1.0, 0.5, 0.7, 0.2]), torch.tensor([23, 11, 5, 17])
 DOCUMENT = Path(__file__).parents[2] / "docs" / "surgery.md"
 
-# Name: the network, its inputs, the tails that run on the passes, and which blocks are SE, by path.
+# Name: the inputs of the network, its tails that run on the passes, and its SE blocks, by path.
 CASES = {
-    "MONAI ChannelSELayer, 1-D": (
-        lambda: theirs.after_norm(theirs.MonaiChannelSELayer(1, C), C, 1),
-        [SEQUENCE], ["norm + SE"], ["2"],
-    ),
-    "MONAI ChannelSELayer, 2-D": (
-        lambda: theirs.after_norm(theirs.MonaiChannelSELayer(2, C), C, 2),
-        [IMAGE], ["norm + SE"], ["2"],
-    ),
-    "MONAI ChannelSELayer, 3-D": (
-        lambda: theirs.after_norm(theirs.MonaiChannelSELayer(3, C), C, 3),
-        [VOLUME], ["norm + SE"], ["2"],
-    ),
-    "MONAI ResidualSELayer": (
-        lambda: theirs.after_norm(theirs.MonaiResidualSELayer(3, C), C, 3),
-        [VOLUME], ["SE + shortcut"], [],
-    ),
+    "MONAI ChannelSELayer, 1-D": ([SEQUENCE], ["norm + SE"], ["2"]),
+    "MONAI ChannelSELayer, 2-D": ([IMAGE], ["norm + SE"], ["2"]),
+    "MONAI ChannelSELayer, 3-D": ([VOLUME], ["norm + SE"], ["2"]),
+    "MONAI ResidualSELayer": ([VOLUME], ["SE + shortcut"], []),
     "MONAI SEBlock": (
-        lambda: theirs.MonaiSEBlock(3, C, 8, 8, 2 * C),
         [VOLUME], ["norm + ReLU"] * 2 + ["norm + SE + shortcut + ReLU"], ["se_layer"],
     ),
     "MONAI SEResNet50, 2-D": (
-        lambda: theirs.MonaiSENet(2, 3, (1, 1), 5),
         [(4, 3, 33, 33)],
         ["norm + ReLU"] * 3 + ["norm + SE + shortcut + ReLU"] + ["norm + ReLU"] * 2
         + ["norm + SE + shortcut + ReLU"],
         ["layer1.0.se_layer", "layer2.0.se_layer"],
     ),
     "MONAI SEResNet50, 3-D": (
-        lambda: theirs.MonaiSENet(3, 1, (1, 1), 5),
         [(4, 1, 17, 17, 17)],
         ["norm + ReLU"] * 3 + ["norm + SE + shortcut + ReLU"] + ["norm + ReLU"] * 2
         + ["norm + SE + shortcut + ReLU"],
         ["layer1.0.se_layer", "layer2.0.se_layer"],
     ),
     "MONAI SENet154": (
-        lambda: theirs.MonaiSENet(2, 3, (1, 1), 5, groups=4),
         [(4, 3, 33, 33)],
-        ["norm + ReLU"] * 4 + ["norm + SE + shortcut + ReLU"] + ["norm + ReLU"] * 2
+        ["norm + ReLU"] * 5 + ["norm + SE + shortcut + ReLU"] + ["norm + ReLU"] * 2
         + ["norm + SE + shortcut + ReLU"],
         ["layer1.0.se_layer", "layer2.0.se_layer"],
     ),
-    "nnU-Net SqueezeExcite, 2-D": (
-        lambda: theirs.after_norm(theirs.NnunetSqueezeExcite(C, nn.Conv2d), C, 2),
-        [IMAGE], ["norm + SE"], ["2"],
-    ),
-    "nnU-Net SqueezeExcite, 3-D": (
-        lambda: theirs.after_norm(theirs.NnunetSqueezeExcite(C, nn.Conv3d), C, 3),
-        [VOLUME], [], [],
-    ),
-    "speechbrain SEBlock": (
-        lambda: theirs.SpeechbrainSERes2NetBlock(C),
-        [SEQUENCE], ["norm + SE + shortcut"], ["se_block"],
-    ),
-    "speechbrain SEBlock with lengths": (
-        lambda: theirs.SpeechbrainSERes2NetBlock(C), [SEQUENCE, SHARES], [], ["se_block"],
-    ),
-    "wespeaker SE_Connect": (
-        lambda: theirs.WespeakerSERes2Block(C),
-        [SEQUENCE], ["norm + SE + shortcut"], ["se_res2block.2"],
-    ),
-    "NeMo SqueezeExcite": (
-        lambda: theirs.NemoJasperBlock(C), [SEQUENCE, LENGTHS], [], [],
-    ),
-    "NeMo SqueezeExcite, windowed": (
-        lambda: theirs.NemoJasperBlock(C, 8), [SEQUENCE, LENGTHS], [], [],
-    ),
-    "segmentation_models_pytorch SCSEModule": (
-        lambda: theirs.after_norm(theirs.SmpSCSEModule(C, 4), C, 2, nn.ReLU()),
-        [IMAGE], ["norm + ReLU", "SE + shortcut"], [],
-    ),
-    "mmpretrain SELayer": (
-        lambda: theirs.MmpretrainSEBottleneck(C),
-        [IMAGE], ["norm + SE + shortcut + ReLU"], ["se_layer"],
-    ),
-    "fastai SEModule": (
-        lambda: theirs.after_norm(theirs.FastaiSEModule(C, 2), C, 2),
-        [IMAGE], ["norm + SE"], [],
-    ),
-    "pytorchvideo SqueezeExcitation (X3D)": (
-        lambda: theirs.PytorchvideoX3DBlock(C), [VOLUME], ["norm + SE"], ["norm_b.1"],
-    ),
-    "torchaudio Conformer": (
-        lambda: theirs.TorchaudioConvolutionModule(C, C), [(4, 23, C)], ["norm + SiLU"], [],
-    ),
+    "nnU-Net SqueezeExcite, 2-D": ([IMAGE], ["norm + SE"], ["2"]),
+    "nnU-Net SqueezeExcite, 3-D": ([VOLUME], [], []),
+    "speechbrain SEBlock": ([SEQUENCE], ["norm + SE + shortcut"], ["se_block"]),
+    "speechbrain SEBlock with lengths": ([SEQUENCE, SHARES], [], ["se_block"]),
+    "wespeaker SE_Connect": ([SEQUENCE], ["norm + SE + shortcut"], ["se_res2block.2"]),
+    "NeMo SqueezeExcite": ([SEQUENCE, LENGTHS], [], []),
+    "NeMo SqueezeExcite, windowed": ([SEQUENCE, LENGTHS], [], []),
+    "segmentation_models_pytorch SCSEModule": ([IMAGE], ["norm + ReLU", "SE + shortcut"], []),
+    "mmpretrain SELayer": ([IMAGE], ["norm + SE + shortcut + ReLU"], ["se_layer"]),
+    "fastai SEModule": ([IMAGE], ["norm + SE"], []),
+    "pytorchvideo SqueezeExcitation (X3D)": ([VOLUME], ["norm + SE"], ["norm_b.1"]),
+    "torchaudio Conformer": ([(4, 23, C)], ["norm + SiLU"], []),
     "SE in the neck of a YOLO": (
-        lambda: theirs.YoloNeck(C),
         [(4, C, 10, 8)], ["norm + SiLU + SE"] * 2 + ["norm + SiLU"], ["down.1", "side.1"],
     ),
 }  # fmt: skip
@@ -120,10 +73,9 @@ needs_passes = pytest.mark.skipif(bool(backend.missing("native")), reason=backen
 
 def made(name):
     """Return the network of a case with lively weights, and its inputs."""
-    make, inputs, *_ = CASES[name]
-    model = make()
+    model = theirs.NETWORKS[name](C)
     scramble(model)
-    x, *more = inputs
+    x, *more = CASES[name][0]
     return model, torch.randn(x), more
 
 
@@ -172,16 +124,20 @@ def test_accelerated_it_is_the_same_network(name):
     fast = copy.deepcopy(model)
     report = accelerate(fast)
     require_the_rule(model, fast, x, more)
-    assert [finding.found for finding in report.changed] == CASES[name][2]
+    assert [finding.found for finding in report.changed] == CASES[name][1]
     assert report.left_alone == []
     assert list(fast.state_dict()) == list(model.state_dict())
+
+
+def test_every_network_is_tested_and_timed():
+    assert CASES.keys() == theirs.NETWORKS.keys() == SIZES.keys()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_its_se_blocks_are_found_by_what_they_do(name):
     model, _, _ = made(name)
     found = {p: m for p, m in blocks_of(model).items() if is_attention(m)}
-    assert list(found) == CASES[name][3]
+    assert list(found) == CASES[name][2]
     assert all(se_layers(block) is not None for block in found.values())
 
 
@@ -218,9 +174,10 @@ def test_the_keys_are_those_that_the_projects_publish():
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_document_lists_it(name):
-    row = next((line for line in DOCUMENT.read_text().splitlines() if f"| {name} |" in line), None)
-    assert row is not None, f"docs/surgery.md has no row for {name}"
-    tails, gates = CASES[name][2:]
+    rows = [line for line in DOCUMENT.read_text().splitlines() if f"| {name} |" in line]
+    assert len(rows) == 2, f"docs/surgery.md has not what is found of {name} and what it gains"
+    row = rows[0]
+    tails, gates = CASES[name][1:]
     passes, finder = row.split("|")[2:4]
     assert ("found" in passes) == any("SE" in t for t in tails)
     assert ("left alone" in passes) == (not any("SE" in t for t in tails))

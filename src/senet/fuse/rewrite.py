@@ -18,7 +18,7 @@ from senet.graph.effects import undisturbed
 from senet.graph.gate import usual_gate
 from senet.graph.match import Tail, asks_shape, learns, norm_arguments, tails
 from senet.graph.report import Finding
-from senet.graph.value import numbers, tensor_of
+from senet.graph.value import known, numbers, tensor_of
 from senet.graph.where import common, path_of
 from senet.graph.words import CONVOLUTION_ARGUMENTS, SUMS, convolution_arguments
 from senet.ops import backend
@@ -65,7 +65,7 @@ def _why_not(t: Tail, whole: bool) -> str:
         return ""
     if backend.of(x) is backend.eager:
         return f"no backend has passes for {x.dtype} on {x.device.type}"
-    return f"its map of {tuple(x.shape)} is too small to gain"
+    return f"its map of {tuple(known(size) for size in x.shape)} is too small to gain"
 
 
 def _replace(

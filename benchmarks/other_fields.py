@@ -2,12 +2,14 @@
 
 The arguments and the keys of the state dicts are those that each project publishes; the text is
 ours. Where a block's place in a network matters (what norm stands before it, what is added after
-it), a small network of the project's own layers is around it.
+it), a small network of the project's own layers is around it. `tests/world/test_blocks.py` holds
+each of `NETWORKS` to its results, `benchmarks/models/blocks.py` times it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +138,7 @@ class MonaiSEBlock(nn.Module):
 
 
 class MonaiSENet(nn.Module):
-    """MONAI's ``SENet``, narrower: of ``SEResNet50``, or with ``groups`` of ``SENet154``."""
+    """MONAI's ``SENet``: with ``planes=64`` its ``SEResNet50``, with 64 groups its ``SENet154``."""
 
     def __init__(
         self,
@@ -145,10 +147,15 @@ class MonaiSENet(nn.Module):
         layers: tuple[int, ...],
         num_classes: int = 1000,
         groups: int = 1,
+        planes: int = 64,
     ) -> None:
         super().__init__()
-        self.spatial_dims, self.groups, self.inplanes = spatial_dims, groups, 8
-        stem = [(in_channels, 8, 7, 2)] if groups == 1 else [(in_channels, 8, 3, 2), (8, 8, 3, 1)]
+        deep = groups > 1
+        self.spatial_dims, self.groups = spatial_dims, groups
+        self.inplanes = 2 * planes if deep else planes
+        stem = [(in_channels, planes, 3 if deep else 7, 2)]
+        if deep:
+            stem += [(planes, planes, 3, 1), (planes, self.inplanes, 3, 1)]
         self.layer0 = nn.Sequential()
         for i, (inputs, outputs, kernel, stride) in enumerate(stem, 1):
             conv = CONVOLUTIONS[spatial_dims](
@@ -160,7 +167,7 @@ class MonaiSENet(nn.Module):
         pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[spatial_dims]
         self.layer0.add_module("pool", pool(3, stride=2, ceil_mode=True))
         for i, blocks in enumerate(layers):
-            self.add_module(f"layer{i + 1}", self._make_layer(8 << i, blocks, 2 if i else 1))
+            self.add_module(f"layer{i + 1}", self._make_layer(planes << i, blocks, 2 if i else 1))
         self.adaptive_avg_pool = POOLS[spatial_dims](1)
         self.last_linear = nn.Linear(self.inplanes, num_classes)
 
@@ -258,6 +265,17 @@ class SpeechbrainSEBlock(nn.Module):
         return s * x
 
 
+class SpeechbrainBatchNorm1d(nn.Module):
+    """speechbrain's ``BatchNorm1d``, which holds PyTorch's."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+
 class SpeechbrainTDNNBlock(nn.Module):
     """speechbrain's ``TDNNBlock``: a convolution, a ReLU, and then the norm."""
 
@@ -265,11 +283,10 @@ class SpeechbrainTDNNBlock(nn.Module):
         super().__init__()
         self.conv = SpeechbrainConv1d(channels, channels, kernel_size)
         self.activation = nn.ReLU()
-        self.norm = nn.Module()
-        self.norm.norm = nn.BatchNorm1d(channels)
+        self.norm = SpeechbrainBatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm.norm(self.activation(self.conv(x)))
+        return self.norm(self.activation(self.conv(x)))
 
 
 class SpeechbrainSERes2NetBlock(nn.Module):
@@ -464,7 +481,7 @@ class FastaiProdLayer(nn.Module):
     """fastai's ``ProdLayer``: the product with the map that ``SequentialEx`` has noted on it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * x.orig
+        return x * x.orig  # type: ignore[attr-defined]
 
 
 class FastaiSEModule(nn.Module):
@@ -485,9 +502,9 @@ class FastaiSEModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         for layer in self.layers:
-            y.orig = x
+            y.orig = x  # type: ignore[attr-defined]
             made = layer(y)
-            y.orig, made.orig = None, None
+            y.orig = made.orig = None  # type: ignore[attr-defined]
             y = made
         return y
 
@@ -603,3 +620,33 @@ class YoloNeck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         up = F.interpolate(self.down(x), size=x.shape[2:], mode="nearest")
         return self.merge(torch.cat([up, self.side(x)], 1))
+
+
+# --- each of them in a network, by the row of docs/surgery.md that tells of it --------------------
+
+# Makes the network for a number of channels.
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "MONAI ChannelSELayer, 1-D": lambda c: after_norm(MonaiChannelSELayer(1, c), c, 1),
+    "MONAI ChannelSELayer, 2-D": lambda c: after_norm(MonaiChannelSELayer(2, c), c, 2),
+    "MONAI ChannelSELayer, 3-D": lambda c: after_norm(MonaiChannelSELayer(3, c), c, 3),
+    "MONAI ResidualSELayer": lambda c: after_norm(MonaiResidualSELayer(3, c), c, 3),
+    "MONAI SEBlock": lambda c: MonaiSEBlock(3, c, c // 2, c // 2, 2 * c),
+    "MONAI SEResNet50, 2-D": lambda c: MonaiSENet(2, 3, (1, 1), 5, planes=c),
+    "MONAI SEResNet50, 3-D": lambda c: MonaiSENet(3, 1, (1, 1), 5, planes=c),
+    "MONAI SENet154": lambda c: MonaiSENet(2, 3, (1, 1), 5, groups=c, planes=c),
+    "nnU-Net SqueezeExcite, 2-D": lambda c: after_norm(NnunetSqueezeExcite(c, nn.Conv2d), c, 2),
+    "nnU-Net SqueezeExcite, 3-D": lambda c: after_norm(NnunetSqueezeExcite(c, nn.Conv3d), c, 3),
+    "speechbrain SEBlock": lambda c: SpeechbrainSERes2NetBlock(c, c // 4),
+    "speechbrain SEBlock with lengths": lambda c: SpeechbrainSERes2NetBlock(c, c // 4),
+    "wespeaker SE_Connect": lambda c: WespeakerSERes2Block(c, c // 4),
+    "NeMo SqueezeExcite": lambda c: NemoJasperBlock(c),
+    "NeMo SqueezeExcite, windowed": lambda c: NemoJasperBlock(c, 8),
+    "segmentation_models_pytorch SCSEModule": lambda c: after_norm(
+        SmpSCSEModule(c, 4), c, 2, nn.ReLU()
+    ),
+    "mmpretrain SELayer": MmpretrainSEBottleneck,
+    "fastai SEModule": lambda c: after_norm(FastaiSEModule(c, 2), c, 2),
+    "pytorchvideo SqueezeExcitation (X3D)": PytorchvideoX3DBlock,
+    "torchaudio Conformer": lambda c: TorchaudioConvolutionModule(c, c),
+    "SE in the neck of a YOLO": YoloNeck,
+}
