@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -11,10 +10,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 import senet
-from senet.explain import figures
-from senet.explain.blocks import BlockFacts, histograms
+from senet.explain import figures, sections
+from senet.explain.blocks import histograms
 from senet.explain.by_class import farthest, paper_blocks, shown_classes
 from senet.explain.messages import LANGUAGES, both, catalogue, text
+from senet.explain.tables import tables
 from senet.figures import gates as drawn
 from senet.figures import style
 
@@ -65,7 +65,12 @@ def _contents(found: Explanation) -> dict[str, Any]:
         "figures": draw(found),
         "known": len(known),
         "informed": sum(bool(one.informed) for one in known),
-        "rows": [_row(one) for one in found.facts],
+        "rows": sections.block_rows(found),
+        "ablation": sections.ablation(found),
+        "classes": sections.classes(found),
+        "pictures": [sections.picture(found, i) for i in range(len(found.pictures))],
+        "beside": sections.other(found),
+        "tables": list(tables(found)),
         "drawn": len(first.examples.s),
         "edges": edges.tolist(),
         "histogram": list(zip(found.blocks, counts.tolist(), strict=True)),
@@ -93,6 +98,15 @@ def draw(found: Explanation) -> dict[str, list[tuple[str, Figure]]]:
     found_by_name["histogram"] = [("", figures.distribution(list(found.blocks), counts, edges))]
     if any(one.informed is not None for one in found.facts):
         found_by_name["blocks"] = [("", figures.shares(found.facts))]
+    if found.worth:
+        found_by_name["ablation"] = [
+            ("", figures.worth(found.worth, what)) for what in ("accuracy", "loss")
+        ]
+    if found.likeness is not None:
+        found_by_name["similarity"] = [("", figures.similarity(found.likeness, found.classes))]
+    for i, picture in enumerate(found.pictures):
+        if picture.road is not None:
+            found_by_name[f"road-{i}"] = [("", figures.road(picture.road, picture.file))]
     return found_by_name
 
 
@@ -100,25 +114,6 @@ def _two(found: Explanation) -> list[int]:
     """Return the two classes for the figures within classes, or fewer where there are fewer."""
     blocks = list(found.blocks.values())
     return farthest(blocks[-1], shown_classes(blocks, drawn.COLOURS))
-
-
-def _row(one: BlockFacts) -> Mapping[str, Any]:
-    """Return the row of a block in the table."""
-
-    def percent(share: float | None) -> str:
-        return "–" if share is None else f"{100 * share:.1f} %"
-
-    says = {True: "says_yes", False: "says_no", None: "says_unknown"}[one.informed]
-    return {
-        "name": one.name,
-        "numbers": [
-            f"{one.channels:,}",
-            f"{one.mean:.3f}",
-            f"{one.variation:.3f}",
-            *map(percent, (one.open, one.closed, one.share, one.drawn, one.level)),
-        ],
-        "says": both(says),
-    }
 
 
 _WORDS = {one["en"]: key for key, one in catalogue().items() if key.startswith("axis_")}

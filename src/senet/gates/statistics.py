@@ -139,6 +139,11 @@ class BlockGates:
         return (self.images[seen, None] * self.mean[seen]).sum(0) / self.images.sum()
 
     @property
+    def deviation(self) -> Tensor:
+        """The standard deviation of every channel's gate over all images, ``[C]``."""
+        return self._variances_by_channel().sum(0).sqrt()
+
+    @property
     def class_dependence(self) -> float:
         """The variance between classes over the total variance, summed over channels: η², 0 … 1.
 
@@ -160,11 +165,16 @@ class BlockGates:
 
     def _variances(self) -> tuple[float, float]:
         """Return the variance between classes and within them, summed over channels."""
+        between, within = self._variances_by_channel().sum(1).tolist()
+        return between, within
+
+    def _variances_by_channel(self) -> Tensor:
+        """Return the variance between classes and within them, ``[2, C]``."""
         seen = self.images > 0
         weights = self.images[seen, None] / self.images.sum()
-        between = (weights * (self.mean[seen] - self.overall).square()).sum()
-        within = (weights * self.std[seen].square()).sum()
-        return float(between), float(within)
+        between = (weights * (self.mean[seen] - self.overall).square()).sum(0)
+        within = (weights * self.std[seen].square()).sum(0)
+        return torch.stack([between, within])
 
     @property
     def stage(self) -> str:
