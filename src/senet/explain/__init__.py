@@ -16,7 +16,7 @@ from senet.explain.ablation import Ablation, Worth, ablate, worth
 from senet.explain.beside import Beside, beside
 from senet.explain.blocks import BlockFacts, block_facts, shuffled_shares
 from senet.explain.by_class import paper_blocks
-from senet.explain.explanation import Explanation, network
+from senet.explain.explanation import EXAMPLES, Explanation, network
 from senet.explain.grad_cam import grad_cam
 from senet.explain.image import Changed, one_image
 from senet.explain.likeness import Likeness, Specific, extremes, likeness, specific
@@ -24,6 +24,7 @@ from senet.explain.picture import Picture, picture
 from senet.explain.road import Road, road
 
 __all__ = [
+    "EXAMPLES",
     "Ablation",
     "Beside",
     "BlockFacts",

@@ -66,7 +66,8 @@ def record(
                 sums[path].add(seen, labels, places)
     if not draw.seen:
         raise ValueError("no images: the gates of a network show only on images")
-    return {path: sums[path].result(path, draw) for path in blocks if path in sums}
+    # The sums of a block go when its result is there, so that there are never both of all blocks.
+    return {path: sums.pop(path).result(path, draw) for path in blocks if path in sums}
 
 
 def _labelled(batch: Tensor | tuple[Tensor, Tensor], classes: int) -> tuple[Tensor, Tensor]:

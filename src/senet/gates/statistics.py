@@ -43,6 +43,15 @@ class Moments:
         self._mean = torch.zeros(classes, channels, dtype=torch.float64)
         self._squares = torch.zeros(classes, channels, dtype=torch.float64)
 
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor, images: Tensor) -> Moments:
+        """Return the moments of numbers of which these are known, ``[classes, C]``."""
+        moments = cls(*mean.shape)
+        moments.images = images.clone()
+        moments._mean = mean.nan_to_num()
+        moments._squares = (std.square() * images[:, None]).nan_to_num()
+        return moments
+
     def add(self, x: Tensor, labels: Tensor) -> None:
         """Add the numbers ``[B, C]`` of a batch with its labels ``[B]``, both on the CPU."""
         x = x.double()
