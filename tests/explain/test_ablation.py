@@ -11,12 +11,11 @@ from senet.gates import record, replacing
 from tests.explain.networks import one_block
 
 
-def decided_by_gates(swapped=False):
+def decided_by_gates():
     """Return a network that tells class 0 from class 1 by its gates alone, and 60 images.
 
-    The map has mean 1 in channel 0 for class 1, and mean 1 in channel 1 for class 0, and so its
-    gates; the head adds up the squares of the map in all channels but the first two, which say
-    nothing by themselves.
+    Channel 0 of the map is bright in class 1, which opens the gate of channel 2, and the head sees
+    channel 2 alone.
     """
     se = SqueezeExcitation(3, 1)
     for fc in (se.fc1, se.fc2):
@@ -91,6 +90,12 @@ def test_what_cannot_be_replaced_is_left_out():
     blocks = record(model, [x])
     assert ablate(model, [], blocks) is None
     assert ablate(model, [(x[:1], labels[:1])], blocks) is None
+
+
+def test_a_network_without_answers_is_refused():
+    model, x, labels = decided_by_gates()
+    with pytest.raises(ValueError, match=r"logits \[B, classes\]; it returned a tensor \[60, 3, 2"):
+        ablate(model[:1], [(x, labels)], record(model[:1], [x]))
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

@@ -101,6 +101,9 @@ def ablate(
             them. Blocks that do more than multiply by their gates are left out.
         own: compare with the network's own answers, where labels are not among its outputs.
 
+    Raises:
+        ValueError: if the network does not return logits, ``[B, classes]``.
+
     Returns:
         What the network said; ``None`` if there were no batches, or no block can be replaced.
 
@@ -120,6 +123,7 @@ def ablate(
         for x, labels in batches:
             if paths and len(x) > 1:
                 ran = Rerun(model, modules, x)
+                _require_logits(ran.y)
                 targets = ran.y.argmax(1) if own else labels.to(ran.y.device)
                 parts.append(_batch(ran, blocks, paths, targets))
     if not parts:
@@ -127,6 +131,15 @@ def ablate(
     loss, right = (np.concatenate(part, 2) for part in zip(*parts, strict=True))
     # The first form begins with the intact network.
     return Ablation(paths, loss[1:, 1:], right[1:, 1:], loss[0, 0], right[0, 0], own)
+
+
+def _require_logits(y: object) -> None:
+    if not (isinstance(y, Tensor) and y.dim() == 2):
+        form = f"a tensor {list(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        raise ValueError(
+            f"the exact ablation compares answers, so the network must return logits [B, classes]; "
+            f"it returned {form}"
+        )
 
 
 def _batch(

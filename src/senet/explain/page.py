@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -14,7 +15,6 @@ from senet.explain import figures, sections
 from senet.explain.blocks import histograms
 from senet.explain.by_class import farthest, paper_blocks, shown_classes
 from senet.explain.messages import LANGUAGES, both, catalogue, text
-from senet.explain.tables import tables
 from senet.figures import gates as drawn
 from senet.figures import style
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from senet.explain.explanation import Explanation
 
 
-def page(found: Explanation, language: str | None = None, folder: bool = False) -> str:
+def page(found: Explanation, language: str | None = None, tables: Sequence[str] = ()) -> str:
     """Return the page as HTML.
 
     Args:
         found: what the page is about.
         language: one of :data:`.LANGUAGES`; by default the browser of the reader decides.
-        folder: whether files stand beside the page, which then names them.
+        tables: names of the tables that stand beside the page, which then names its files.
 
     Raises:
         ValueError: if there is no such language.
@@ -45,7 +45,7 @@ def page(found: Explanation, language: str | None = None, folder: bool = False) 
     environment.globals.update(t=both, light=style.COLOUR, dark=style.DARK)
     return environment.get_template("page.html.j2").render(
         _contents(found)
-        | {"language": language, "first": language or LANGUAGES[0], "folder": folder}
+        | {"language": language, "first": language or LANGUAGES[0], "tables": tables}
         | {"version": senet.__version__}
     )
 
@@ -70,7 +70,6 @@ def _contents(found: Explanation) -> dict[str, Any]:
         "classes": sections.classes(found),
         "pictures": [sections.picture(found, i) for i in range(len(found.pictures))],
         "beside": sections.other(found),
-        "tables": list(tables(found)),
         "drawn": len(first.examples.s),
         "edges": edges.tolist(),
         "histogram": list(zip(found.blocks, counts.tolist(), strict=True)),

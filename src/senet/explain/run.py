@@ -22,7 +22,7 @@ from senet.data.source import Split
 from senet.data.transforms import CentreCrop, normalise
 from senet.device import find_device
 from senet.explain.ablation import ablate
-from senet.explain.explanation import Explanation, network
+from senet.explain.explanation import Explanation, Note, network
 from senet.explain.picture import Picture, data_uri, picture
 from senet.explain.save import require_new
 from senet.explain.subject import LIMIT, Subject, open_subject
@@ -54,8 +54,8 @@ def explain(
 ) -> tuple[Explanation, Path]:
     """Explain a network that a user names, and write the page into a new folder.
 
-    The first Ctrl-C ends the recording or the ablation, and the page shows what was done until
-    then.
+    The first Ctrl-C ends the work after the batch or image at hand, and the page shows what was
+    done until then.
 
     Args:
         name: the network, as for :func:`.open_subject`.
@@ -88,8 +88,11 @@ def explain(
     with _until_interrupted() as patience:
         study = _Study(ablated, place, patience, watch or (lambda batches, total, what: batches))
         found = study.of(subject)
+        watched = study.watch(patience.until_asked(opened), len(opened), "looking at images")
+        pictures = tuple(_picture(file, pixels, subject, found, place) for file, pixels in watched)
         other = study.of(second) if second is not None and not patience.asked else None
-        pictures = tuple(_picture(file, pixels, subject, found, place) for file, pixels in opened)
+    if (second is not None and other is None) or len(pictures) < len(opened):
+        found = replace(found, notes=(Note("left_out", {}), *found.notes))
     found = replace(found, pictures=pictures, other=other, look=_look(subject.images))
     return found, found.save(folder, language)
 

@@ -37,9 +37,10 @@ def require_new(folder: str | os.PathLike[str]) -> Path:
 def save(found: Explanation, folder: str | os.PathLike[str], language: str | None) -> Path:
     """Write an explanation into a new folder, the page last: see :meth:`.Explanation.save`."""
     path = require_new(folder)
-    html = page(found, language, folder=True)
+    every = tables(found)
+    html = page(found, language, list(every))
     (path / "figures").mkdir(parents=True, exist_ok=True)
-    for name, table in tables(found).items():
+    for name, table in every.items():
         files.write_text(path / f"{name}.csv", _csv(table))
         if find_spec("pyarrow") is not None:
             _write_parquet(path / f"{name}.parquet", table)
