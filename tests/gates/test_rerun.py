@@ -75,6 +75,15 @@ def test_what_came_before_the_block_does_not_run_again():
     assert all(path.startswith(("layer2.0", "layer3")) for path in ran_again)
 
 
+def test_in_inference_mode_everything_runs_again():
+    model, x = drawn(create_model("se_resnet8_cifar")), torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        ran = Rerun(model, blocks_of(model), x)
+        with replacing(model, {"layer2.0.se": ones}):
+            expected = model(x)
+        assert torch.equal(ran.replaced({"layer2.0.se": ones}), expected)
+
+
 def test_gates_are_those_of_the_blocks():
     model, x = drawn(create_model("se_resnet8_cifar")), torch.randn(3, 3, 32, 32)
     seen = {}

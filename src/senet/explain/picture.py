@@ -115,14 +115,17 @@ def picture(
         for c, s, mean in channels
         if u.dim() == 3
     )
-    marks, _ = grad_cam(model, x, model.get_submodule(list(blocks)[-1]), answer)
-    spatial = marks.numel() > 1
 
     @torch.no_grad()
     def asked(images: Tensor) -> Tensor:
         with evaluating(model), as_written(model):
             return model(images).float().softmax(1)[:, answer]
 
+    cam = curves = None
+    last = list(blocks)[-1]
+    if _given(model, x, last)[0].numel() > 1:
+        marks, _ = grad_cam(model, x, model.get_submodule(last), answer)
+        cam, curves = _over(pixels, marks), road(asked, x, marks)
     return Picture(
         file,
         data_uri(pixels, SIDE),
@@ -131,8 +134,8 @@ def picture(
         [(one, "" if one.instead is None else name(one.instead)) for one in changed],
         focus.name,
         maps,
-        _over(pixels, marks) if spatial else None,
-        road(asked, x, marks) if spatial else None,
+        cam,
+        curves,
     )
 
 

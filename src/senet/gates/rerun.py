@@ -43,7 +43,7 @@ class Rerun:
     def __init__(self, model: nn.Module, blocks: Mapping[str, nn.Module], x: Tensor) -> None:
         self.model, self.x = model, x
         kept = {path: model.get_submodule(path) for path in _units(model, blocks)}
-        returned: list[tuple[str, Tensor, int]] = []
+        returned: list[tuple[str, Any, int | None]] = []
         self._began: dict[str, int] = {}  # how many modules had returned when a block began
         with recording(model, blocks) as seen, ExitStack() as hooks:
             for path, block in blocks.items():
@@ -54,11 +54,11 @@ class Rerun:
             self.y = model(x)
         self.gates = {path: one.s for path, one in seen.items()}
         paths = [path for path, _, _ in returned]
-        # What is not a tensor, was returned by a module that ran twice, or was overwritten
-        # afterwards is not what the module would return now.
+        # What a module that ran twice returned, or what was overwritten afterwards, is not what it
+        # would return now.
         self._returned = [
             (model.get_submodule(path), y)
-            if isinstance(y, Tensor) and y._version == version and paths.count(path) == 1
+            if version is not None and version == _version(y) and paths.count(path) == 1
             else None
             for path, y, version in returned
         ]
@@ -94,9 +94,14 @@ def _begins(path: str, began: dict[str, int], returned: list[Any]) -> Callable[.
 
 def _returns(path: str, returned: list[Any]) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, y: Any) -> None:
-        returned.append((path, y, y._version if isinstance(y, Tensor) else 0))
+        returned.append((path, y, _version(y)))
 
     return hook
+
+
+def _version(y: Any) -> int | None:
+    """Return how often a tensor has been overwritten; ``None`` where nobody counts that."""
+    return y._version if isinstance(y, Tensor) and not y.is_inference() else None
 
 
 @contextmanager
