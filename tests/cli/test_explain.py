@@ -44,7 +44,7 @@ def test_a_model_file_is_explained_on_a_folder(weights, photos):
     html = (photos.parent / "o" / "explain.html").read_text()
     assert "40 images of 2 classes" in html
     assert "One image: 0.png" in html
-    assert "random" not in html
+    assert "weights of this network are random" not in html
 
 
 def test_most_images_are_drawn_from_all(weights, photos):
@@ -82,8 +82,8 @@ def test_a_folder_that_exists_is_refused_before_anything_is_read(weights, photos
 
 
 def test_an_interrupted_recording_keeps_what_was_recorded(weights, photos, monkeypatch):
-    def interrupting(batches, total):
-        assert total == 2
+    def interrupting(batches, total, what):
+        assert total == {"recording": 2, "replacing gates": 2, "looking at images": 0}[what]
         for batch in batches:
             signal.raise_signal(signal.SIGINT)
             yield batch
@@ -94,3 +94,37 @@ def test_an_interrupted_recording_keeps_what_was_recorded(weights, photos, monke
     html = (photos.parent / "o" / "explain.html").read_text()
     assert "interrupted after 32 of 40 images" in html
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_network_sees_the_same_images(weights, photos, tmp_path):
+    other = saved(tmp_path / "other.safetensors", "se_resnet20_cifar")
+    words = ("--data", photos, "--ablate", 0, "--out", "o")
+    senet("explain", weights, "--beside", other, *words)
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "Beside " in html
+    assert "What the gates are worth" not in html
+    assert len((photos.parent / "o" / "beside.csv").read_text().splitlines()) == 1 + 9
+
+
+def test_gates_are_replaced_on_some_of_the_images(weights, photos):
+    senet("explain", weights, "--data", photos, "--ablate", 10, "--out", "o")
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "on the same 10 images" in html
+    assert "10 are a random sample of the 40 images" in html
+    assert len((photos.parent / "o" / "ablation.csv").read_text().splitlines()) == 1 + 3 * 4
+
+
+def test_an_interruption_before_the_images_is_told(weights, photos, monkeypatch):
+    def interrupting(batches, total, what):
+        for batch in batches:
+            if what == "replacing gates":
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr("senet.cli.explain._watched", interrupting)
+    image = photos / "cat" / "0.png"
+    senet("explain", weights, "--data", photos, "--image", image, "--out", "o")
+    html = (photos.parent / "o" / "explain.html").read_text()
+    assert "still to come" in html
+    assert "on the same 16 images" in html
+    assert "interrupted after" not in html

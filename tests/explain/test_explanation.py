@@ -103,8 +103,10 @@ def test_one_image_is_compared_with_all(fast):
         assert one.lowered[0][0] == int((s - mean).argmin())
     model.layer3[0].se = nn.Identity()
     with torch.no_grad():
-        without = float(model(x[:1]).softmax(1)[0, answer])
-    assert changed[-1].silenced == pytest.approx(without, rel=1e-5)
+        without = model(x[:1]).softmax(1)[0]
+    assert changed[-1].silenced == pytest.approx(float(without[answer]), rel=1e-5)
+    assert changed[-1].instead == int(without.argmax())
+    assert changed[-1].probability == pytest.approx(float(without.max()), rel=1e-5)
 
 
 def test_replaced_gates_are_put_back():
@@ -133,7 +135,9 @@ def test_the_folder_holds_the_page_and_every_number_of_its_figures(tmp_path):
         (row,) = csv.DictReader(file)
     assert sum(float(v) for k, v in row.items() if k != "block") == pytest.approx(1)
     figures = {p.name for p in (path.parent / "figures").iterdir()}
-    assert figures == {"by_class-0.svg", "within-0.svg", "blocks.svg", "histogram.svg"}
+    assert figures == {
+        f"{name}.svg" for name in ("by_class-0", "within-0", "blocks", "histogram", "similarity")
+    }
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

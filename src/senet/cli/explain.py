@@ -46,9 +46,17 @@ def explain(
     limit: Annotated[
         int, typer.Option(min=1, help="Most images to record, drawn at random.")
     ] = 2000,
+    ablate: Annotated[
+        int,
+        typer.Option(min=0, help="Most images to run again with gates replaced; 0: none."),
+    ] = 200,
     image: Annotated[
         list[Path] | None,
         typer.Option(parser=expanded, metavar="FILE", help="An image to look at; may be repeated."),
+    ] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_OR_WEIGHTS", help="A second network, on the same images."),
     ] = None,
     out: Annotated[
         Path | None, where("Folder to write (a new one in explained/).", "FOLDER")
@@ -61,12 +69,14 @@ def explain(
     """Show what SE does in a network: a page, figures and tables of its gates.
 
     Mean gates by class (Figures 6 and 7 of the paper), which blocks tell classes
-    apart better than chance, saturation, and what an image raises and lowers.
-    Ctrl-C ends the recording early, and the page shows what was recorded.
+    apart better than chance, saturation, what the network loses with gates
+    replaced, which classes are alike, and what happens to single images.
+    Ctrl-C ends the work early, and the page shows what was done.
 
     Examples:
       senet explain runs/photos
       senet explain runs/photos --image cat.jpg --image dog.jpg --out cats
+      senet explain runs/tuned --beside runs/photos
       senet explain timm:seresnet50 --data photos --language zh-TW
     """
     folder = out or Path("explained") / model.strip("/.").replace("/", "-").replace(":", "-")
@@ -79,6 +89,8 @@ def explain(
         out=folder,
         split=split,
         limit=limit,
+        ablated=ablate,
+        beside=beside,
         language=None if language == Language.AUTO else language.value,
         device=device,
         watch=_watched,
@@ -87,14 +99,14 @@ def explain(
     show("", str(page))
 
 
-def _watched(batches: Iterable[T], total: int) -> Iterator[T]:
+def _watched(batches: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield the batches, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
     hidden = not console.is_terminal
-    yield from track(batches, "recording", total, console=console, transient=True, disable=hidden)
+    yield from track(batches, what, total, console=console, transient=True, disable=hidden)
 
 
 def _show(facts: Iterable[BlockFacts]) -> None:

@@ -7,22 +7,46 @@
     found.save("out")   # a page that opens offline, its figures as SVG, its numbers as CSV
 
 Every question is a function that takes recorded gates (:func:`senet.gates.record`) and returns
-plain arrays: ``by_class``, ``blocks`` and ``image``. ``figures`` draws them, ``page`` puts them
-together, and all words of the page, in every language, are in ``messages.toml``.
+plain arrays: ``by_class``, ``blocks``, ``ablation``, ``likeness``, ``image`` (with ``grad_cam`` and
+``road``) and ``beside``. ``figures`` draws them, ``tables`` lists them, ``sections`` and ``page``
+put them together, and all words of the page, in every language, are in ``messages.toml``.
 """
 
+from senet.explain.ablation import Ablation, Worth, ablate, worth
+from senet.explain.beside import Beside, beside
 from senet.explain.blocks import BlockFacts, block_facts, shuffled_shares
 from senet.explain.by_class import paper_blocks
-from senet.explain.explanation import Explanation, network
+from senet.explain.explanation import EXAMPLES, Explanation, network
+from senet.explain.grad_cam import grad_cam
 from senet.explain.image import Changed, one_image
+from senet.explain.likeness import Likeness, Specific, extremes, likeness, specific
+from senet.explain.picture import Picture, picture
+from senet.explain.road import Road, road
 
 __all__ = [
+    "EXAMPLES",
+    "Ablation",
+    "Beside",
     "BlockFacts",
     "Changed",
     "Explanation",
+    "Likeness",
+    "Picture",
+    "Road",
+    "Specific",
+    "Worth",
+    "ablate",
+    "beside",
     "block_facts",
+    "extremes",
+    "grad_cam",
+    "likeness",
     "network",
     "one_image",
     "paper_blocks",
+    "picture",
+    "road",
     "shuffled_shares",
+    "specific",
+    "worth",
 ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from senet.explain.ablation import Ablation, Worth, worth
 from senet.explain.blocks import BlockFacts, block_facts
-from senet.explain.image import Changed
+from senet.explain.likeness import Likeness, Specific, clearest, likeness, specific
+from senet.explain.picture import Picture
 from senet.gates import BlockGates, blocks_of, record
 
 EXAMPLES = 500
@@ -29,25 +31,6 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One image and what the blocks do to it.
-
-    Attributes:
-        file: its name.
-        thumbnail: a small copy as a data URI.
-        answer: the network's answer.
-        probability: its probability.
-        changed: what every block does.
-    """
-
-    file: str
-    thumbnail: str
-    answer: str
-    probability: float
-    changed: Sequence[Changed]
-
-
-@dataclass(frozen=True)
 class Explanation:
     """The gates of a network, on a page and as numbers.
 
@@ -57,6 +40,9 @@ class Explanation:
         classes: names of the classes.
         notes: remarks for the reader of the page.
         pictures: single images.
+        ablation: what the network said with gates replaced, of :func:`.ablate`.
+        other: another network on the same images.
+        look: returns the image at a position in the data set as a data URI, or an empty text.
     """
 
     name: str
@@ -64,11 +50,35 @@ class Explanation:
     classes: tuple[str, ...]
     notes: tuple[Note, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    ablation: Ablation | None = None
+    other: Explanation | None = None
+    look: Callable[[int], str] | None = None
 
     @cached_property
     def facts(self) -> list[BlockFacts]:
         """What every block does, in numbers."""
         return [block_facts(block) for block in self.blocks.values()]
+
+    @cached_property
+    def worth(self) -> list[Worth]:
+        """What every replacement of gates does; empty without an ablation."""
+        return worth(self.ablation) if self.ablation else []
+
+    @cached_property
+    def clearest(self) -> BlockGates | None:
+        """The block whose gates tell classes apart most clearly; ``None`` if none does."""
+        name = clearest(self.facts)
+        return None if name is None else self.blocks[name]
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """How alike classes are in that block."""
+        return likeness(self.clearest) if self.clearest else None
+
+    @cached_property
+    def specific(self) -> list[Specific]:
+        """The most specific channels of every class in that block."""
+        return specific(self.clearest) if self.clearest else []
 
     @property
     def images(self) -> int:
@@ -134,7 +144,7 @@ def network(
     require_blocks(model)
     blocks = record(model, batches, len(classes), examples=EXAMPLES)
     found = Explanation(name or type(model).__name__, blocks, tuple(classes))
-    return Explanation(found.name, blocks, found.classes, _notes(found))
+    return replace(found, notes=_notes(found))
 
 
 def require_blocks(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,20 @@ class Changed:
         raised: channels whose gates exceed their mean over the data set most, as (channel, gate,
             mean), the most raised first.
         lowered: those that lie below it most, likewise.
+        apart: how far the gates lie from their means over the data set, in standard deviations,
+            as a root mean square over channels.
         silenced: probability of the network's answer with all gates of this block at 1.
+        instead: the answer that the network gives then.
+        probability: its probability.
     """
 
     name: str
     raised: tuple[tuple[int, float, float], ...]
     lowered: tuple[tuple[int, float, float], ...]
-    silenced: float | None
+    apart: float = 0.0
+    silenced: float | None = None
+    instead: int | None = None
+    probability: float | None = None
 
 
 @torch.no_grad()
@@ -60,14 +67,12 @@ def one_image(
         with recording(model, {path: model.get_submodule(path) for path in blocks}) as latest:
             p = model(x).float().softmax(1)[0]
         answer = int(p.argmax())
-        found = [
-            Changed(
-                path,
-                *_changes(latest[path].s[0].cpu().double(), block.overall),
-                None if block.why else _silenced(model, x, path, answer),
-            )
-            for path, block in blocks.items()
-        ]
+        found = []
+        for path, block in blocks.items():
+            s = latest[path].s[0].cpu().double()
+            raised, lowered = _changes(s, block.overall)
+            one = Changed(path, raised, lowered, _apart(s, block))
+            found.append(one if block.why else _silenced(one, model, x, answer))
     return answer, float(p[answer]), found
 
 
@@ -83,6 +88,15 @@ def _changes(
     )
 
 
-def _silenced(model: nn.Module, x: Tensor, path: str, answer: int) -> float:
-    with replacing(model, {path: lambda u: u.new_ones(u.shape[:2])}):
-        return float(model(x).float().softmax(1)[0, answer])
+def _apart(s: Tensor, block: BlockGates) -> float:
+    moves = block.deviation > ROUNDING
+    z = (s - block.overall)[moves] / block.deviation[moves]
+    return float(z.square().mean().sqrt()) if len(z) else 0.0
+
+
+def _silenced(one: Changed, model: nn.Module, x: Tensor, answer: int) -> Changed:
+    with replacing(model, {one.name: lambda u: u.new_ones(u.shape[:2])}):
+        p = model(x).float().softmax(1)[0]
+    return replace(
+        one, silenced=float(p[answer]), instead=int(p.argmax()), probability=float(p.max())
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -11,8 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 import senet
-from senet.explain import figures
-from senet.explain.blocks import BlockFacts, histograms
+from senet.explain import figures, sections
+from senet.explain.blocks import histograms
 from senet.explain.by_class import farthest, paper_blocks, shown_classes
 from senet.explain.messages import LANGUAGES, both, catalogue, text
 from senet.figures import gates as drawn
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from senet.explain.explanation import Explanation
 
 
-def page(found: Explanation, language: str | None = None, folder: bool = False) -> str:
+def page(found: Explanation, language: str | None = None, tables: Sequence[str] = ()) -> str:
     """Return the page as HTML.
 
     Args:
         found: what the page is about.
         language: one of :data:`.LANGUAGES`; by default the browser of the reader decides.
-        folder: whether files stand beside the page, which then names them.
+        tables: names of the tables that stand beside the page, which then names its files.
 
     Raises:
         ValueError: if there is no such language.
@@ -45,7 +45,7 @@ def page(found: Explanation, language: str | None = None, folder: bool = False) 
     environment.globals.update(t=both, light=style.COLOUR, dark=style.DARK)
     return environment.get_template("page.html.j2").render(
         _contents(found)
-        | {"language": language, "first": language or LANGUAGES[0], "folder": folder}
+        | {"language": language, "first": language or LANGUAGES[0], "tables": tables}
         | {"version": senet.__version__}
     )
 
@@ -65,7 +65,11 @@ def _contents(found: Explanation) -> dict[str, Any]:
         "figures": draw(found),
         "known": len(known),
         "informed": sum(bool(one.informed) for one in known),
-        "rows": [_row(one) for one in found.facts],
+        "rows": sections.block_rows(found),
+        "ablation": sections.ablation(found),
+        "classes": sections.classes(found),
+        "pictures": [sections.picture(found, i) for i in range(len(found.pictures))],
+        "beside": sections.other(found),
         "drawn": len(first.examples.s),
         "edges": edges.tolist(),
         "histogram": list(zip(found.blocks, counts.tolist(), strict=True)),
@@ -93,6 +97,15 @@ def draw(found: Explanation) -> dict[str, list[tuple[str, Figure]]]:
     found_by_name["histogram"] = [("", figures.distribution(list(found.blocks), counts, edges))]
     if any(one.informed is not None for one in found.facts):
         found_by_name["blocks"] = [("", figures.shares(found.facts))]
+    if found.worth:
+        found_by_name["ablation"] = [
+            ("", figures.worth(found.worth, what)) for what in ("accuracy", "loss")
+        ]
+    if found.likeness is not None:
+        found_by_name["similarity"] = [("", figures.similarity(found.likeness, found.classes))]
+    for i, picture in enumerate(found.pictures):
+        if picture.road is not None:
+            found_by_name[f"road-{i}"] = [("", figures.road(picture.road, picture.file))]
     return found_by_name
 
 
@@ -100,25 +113,6 @@ def _two(found: Explanation) -> list[int]:
     """Return the two classes for the figures within classes, or fewer where there are fewer."""
     blocks = list(found.blocks.values())
     return farthest(blocks[-1], shown_classes(blocks, drawn.COLOURS))
-
-
-def _row(one: BlockFacts) -> Mapping[str, Any]:
-    """Return the row of a block in the table."""
-
-    def percent(share: float | None) -> str:
-        return "–" if share is None else f"{100 * share:.1f} %"
-
-    says = {True: "says_yes", False: "says_no", None: "says_unknown"}[one.informed]
-    return {
-        "name": one.name,
-        "numbers": [
-            f"{one.channels:,}",
-            f"{one.mean:.3f}",
-            f"{one.variation:.3f}",
-            *map(percent, (one.open, one.closed, one.share, one.drawn, one.level)),
-        ],
-        "says": both(says),
-    }
 
 
 _WORDS = {one["en"]: key for key, one in catalogue().items() if key.startswith("axis_")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,8 @@ import matplotlib
 import numpy as np
 
 from senet import files
-from senet.explain.blocks import BlockFacts, histograms
-from senet.explain.by_class import paper_blocks, shown_classes
 from senet.explain.page import draw, page
-from senet.figures import gates as drawn
+from senet.explain.tables import Table, tables
 from senet.figures.style import STYLE
 from senet.paths import expanded
 
@@ -39,15 +37,13 @@ def require_new(folder: str | os.PathLike[str]) -> Path:
 def save(found: Explanation, folder: str | os.PathLike[str], language: str | None) -> Path:
     """Write an explanation into a new folder, the page last: see :meth:`.Explanation.save`."""
     path = require_new(folder)
-    html = page(found, language, folder=True)
+    every = tables(found)
+    html = page(found, language, list(every))
     (path / "figures").mkdir(parents=True, exist_ok=True)
-    blocks = list(found.blocks.values())
-    files.write_text(path / "gates.csv", _csv(_GATES, _gates(found)))
-    files.write_text(path / "blocks.csv", _csv(_FACTS, map(_fact, found.facts)))
-    counts, edges = histograms(blocks)
-    columns = ["block", *(f"from_{edge:.3f}" for edge in edges[:-1])]
-    rows = ([name, *own] for name, own in zip(found.blocks, counts.tolist(), strict=True))
-    files.write_text(path / "histogram.csv", _csv(columns, rows))
+    for name, table in every.items():
+        files.write_text(path / f"{name}.csv", _csv(table))
+        if find_spec("pyarrow") is not None:
+            _write_parquet(path / f"{name}.parquet", table)
     with files.whole(path / "gates.npz") as aside:
         np.savez_compressed(aside, allow_pickle=False, **_arrays(found))
     for section, figures in draw(found).items():
@@ -60,40 +56,24 @@ def save(found: Explanation, folder: str | os.PathLike[str], language: str | Non
     return path / PAGE
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _csv(table: Table) -> str:
+    columns, rows = table
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow([f"{one:.8g}" if isinstance(one, float) else one for one in row])
     return stream.getvalue()
 
 
-_GATES = ("block", "class", "channel", "mean", "std")
+def _write_parquet(path: Path, table: Table) -> None:
+    import pyarrow
+    from pyarrow import parquet
 
-
-def _gates(found: Explanation) -> Iterator[Sequence[object]]:
-    """Yield every point of the figures by class; the mean over all images has an empty class."""
-    blocks = paper_blocks(list(found.blocks.values()))
-    for block in blocks:
-        for k in shown_classes(blocks, drawn.COLOURS):
-            pairs = zip(block.mean[k].tolist(), block.std[k].tolist(), strict=True)
-            for channel, (mean, std) in enumerate(pairs):
-                yield block.name, found.classes[k], channel, f"{mean:.6g}", f"{std:.6g}"
-        for channel, mean in enumerate(block.overall.tolist()):
-            yield block.name, "", channel, f"{mean:.6g}", ""
-
-
-_FACTS = (
-    *("block", "channels", "mean", "variation", "open", "closed"),
-    *("by_class", "by_class_drawn", "shuffled", "better_than_chance", "why"),
-)
-
-
-def _fact(one: BlockFacts) -> Sequence[object]:
-    return (
-        *(one.name, one.channels, one.mean, one.variation, one.open, one.closed),
-        *(one.share, one.drawn, one.level, one.informed, one.why),
-    )
+    columns, rows = table
+    arrays = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    with files.whole(path) as aside:
+        parquet.write_table(pyarrow.table(arrays), aside)
 
 
 def _arrays(found: Explanation) -> dict[str, np.ndarray]:

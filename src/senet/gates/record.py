@@ -66,7 +66,8 @@ def record(
                 sums[path].add(seen, labels, places)
     if not draw.seen:
         raise ValueError("no images: the gates of a network show only on images")
-    return {path: sums[path].result(path, draw) for path in blocks if path in sums}
+    # The sums of a block go when its result is there, so that there are never both of all blocks.
+    return {path: sums.pop(path).result(path, draw) for path in blocks if path in sums}
 
 
 def _labelled(batch: Tensor | tuple[Tensor, Tensor], classes: int) -> tuple[Tensor, Tensor]:
@@ -214,7 +215,7 @@ class _Sums:
         self.open = self.closed = 0
         self.why = ""
 
-    def add(self, seen: Seen, labels: Tensor, places: Mapping[int, int]) -> None:
+    def add(self, seen: Seen, labels: Tensor, places: tuple[Tensor, Tensor]) -> None:
         z, s = seen.z.cpu(), seen.s.cpu()
         self.z.add(z, labels)
         self.s.add(s, labels)
@@ -223,8 +224,8 @@ class _Sums:
         self.why = (
             self.why or seen.why or ("" if s.isfinite().all() else "its gates are not finite")
         )
-        for place, row in places.items():
-            self.kept[0][place], self.kept[1][place] = z[row], s[row]
+        place, row = places
+        self.kept[0][place], self.kept[1][place] = z[row].float(), s[row].float()
 
     def result(self, path: str, draw: _Draw) -> BlockGates:
         gates = float(self.s.images.sum()) * self.s.mean.shape[1]
@@ -254,13 +255,13 @@ class _Draw:
         self.labels, self.images = (torch.zeros(wanted, dtype=torch.int64) for _ in range(2))
         self._random = random.Random(0)
 
-    def places(self, labels: Tensor) -> dict[int, int]:
+    def places(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the examples that change, and the rows of the batch that they become."""
-        found = {}
+        found: dict[int, int] = {}
         for row, label in enumerate(labels.tolist()):
             place = self.seen if self.seen < self.wanted else self._random.randrange(self.seen + 1)
             if place < self.wanted:
                 found[place] = row
                 self.labels[place], self.images[place] = label, self.seen
             self.seen += 1
-        return found
+        return torch.tensor([*found], dtype=torch.int64), torch.tensor([*found.values()]).long()

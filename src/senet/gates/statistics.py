@@ -43,6 +43,15 @@ class Moments:
         self._mean = torch.zeros(classes, channels, dtype=torch.float64)
         self._squares = torch.zeros(classes, channels, dtype=torch.float64)
 
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor, images: Tensor) -> Moments:
+        """Return the moments of numbers of which these are known, ``[classes, C]``."""
+        moments = cls(*mean.shape)
+        moments.images = images.clone()
+        moments._mean = mean.nan_to_num()
+        moments._squares = (std.square() * images[:, None]).nan_to_num()
+        return moments
+
     def add(self, x: Tensor, labels: Tensor) -> None:
         """Add the numbers ``[B, C]`` of a batch with its labels ``[B]``, both on the CPU."""
         x = x.double()
@@ -139,6 +148,11 @@ class BlockGates:
         return (self.images[seen, None] * self.mean[seen]).sum(0) / self.images.sum()
 
     @property
+    def deviation(self) -> Tensor:
+        """The standard deviation of every channel's gate over all images, ``[C]``."""
+        return self._variances_by_channel().sum(0).sqrt()
+
+    @property
     def class_dependence(self) -> float:
         """The variance between classes over the total variance, summed over channels: η², 0 … 1.
 
@@ -160,11 +174,16 @@ class BlockGates:
 
     def _variances(self) -> tuple[float, float]:
         """Return the variance between classes and within them, summed over channels."""
+        between, within = self._variances_by_channel().sum(1).tolist()
+        return between, within
+
+    def _variances_by_channel(self) -> Tensor:
+        """Return the variance between classes and within them, ``[2, C]``."""
         seen = self.images > 0
         weights = self.images[seen, None] / self.images.sum()
-        between = (weights * (self.mean[seen] - self.overall).square()).sum()
-        within = (weights * self.std[seen].square()).sum()
-        return float(between), float(within)
+        between = (weights * (self.mean[seen] - self.overall).square()).sum(0)
+        within = (weights * self.std[seen].square()).sum(0)
+        return torch.stack([between, within])
 
     @property
     def stage(self) -> str:

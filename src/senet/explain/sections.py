@@ -1,0 +1,245 @@
+"""What the sections of the page show, as values for their templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from senet.explain.ablation import FORMS, Change, Worth
+from senet.explain.beside import beside
+from senet.explain.blocks import BlockFacts
+from senet.explain.by_class import shown_classes
+from senet.explain.figures import FORM_COLOURS
+from senet.explain.likeness import Specific, extremes
+from senet.explain.messages import both
+from senet.explain.picture import Picture
+from senet.figures import gates as drawn
+
+if TYPE_CHECKING:
+    from senet.explain.explanation import Explanation
+
+PAIRS = 10
+"""Pairs of classes that the page names, the most alike and the least alike."""
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent, or a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a change with its sign.
+
+    Example:
+        >>> signed(-1.24), signed(0.5), signed(-0.01)
+        ('−1.2', '+0.5', '0.0')
+    """
+    number = round(value, digits)
+    return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
+
+
+def block_rows(found: Explanation) -> list[dict[str, Any]]:
+    """Return the rows of the table of the blocks."""
+    return [
+        {
+            "name": one.name,
+            "says": says(one),
+            "numbers": [
+                f"{one.channels:,}",
+                f"{one.mean:.3f}",
+                f"{one.variation:.3f}",
+                *map(percent, (one.open, one.closed, one.share, one.drawn, one.level)),
+            ],
+        }
+        for one in found.facts
+    ]
+
+
+def says(one: BlockFacts | None) -> Markup:
+    """Return whether gates tell classes apart, in words."""
+    known = {True: "says_yes", False: "says_no", None: "says_unknown"}
+    return both(known[one.informed if one else None])
+
+
+def ablation(found: Explanation) -> dict[str, Any] | None:
+    """Return the exact ablation: a sentence, a legend, and the rows of its table."""
+    if found.ablation is None:
+        return None
+    of = found.ablation
+    return {
+        "own": of.own,
+        "n": of.images,
+        "sentence": _squeeze_worth(found),
+        "forms": [(FORM_COLOURS[form], both(f"form_{form}")) for form in FORMS],
+        "rows": [_worth_row(one) for one in found.worth],
+        "sampled": of.images < found.images,
+    }
+
+
+def _squeeze_worth(found: Explanation) -> Markup:
+    assert found.ablation is not None
+    of, all_at_mean = found.ablation, _all_at_mean(found)
+    intact = float(of.intact_right.mean())
+    change = all_at_mean.accuracy
+    return both(
+        "squeeze_own" if of.own else "squeeze_worth",
+        right=percent(intact + change.value),
+        n=of.images,
+        intact=percent(intact),
+        change=signed(100 * change.value),
+        low=signed(100 * change.low),
+        high=signed(100 * change.high),
+    )
+
+
+def _all_at_mean(found: Explanation) -> Worth:
+    return next(one for one in found.worth if not one.block and one.form == "mean")
+
+
+def _worth_row(one: Worth) -> dict[str, Any]:
+    def ends(change: Change, scale: float, digits: int) -> str:
+        value, low, high = (
+            signed(scale * end, digits) for end in (change.value, change.low, change.high)
+        )
+        return f"{value} ({low} … {high})"
+
+    return {
+        "block": one.block or both("all_at_once"),
+        "form": both(f"form_{one.form}"),
+        "numbers": [
+            ends(one.accuracy, 100, 1),
+            ends(one.loss, 1, 3),
+            f"{one.lost:,}",
+            f"{one.won:,}",
+            f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001",
+        ],
+    }
+
+
+def classes(found: Explanation) -> dict[str, Any] | None:
+    """Return the similarity of classes and the channels of each shown class."""
+    like, block = found.likeness, found.clearest
+    if like is None or block is None or block.examples is None:
+        return None
+    named = [(found.classes[a], found.classes[b], signed(r, 2)) for a, b, r in like.pairs()]
+    shown = shown_classes([block], drawn.COLOURS)
+    return {
+        "block": like.block,
+        "alike": named[:PAIRS],
+        "apart": named[::-1][: min(PAIRS, max(len(named) - PAIRS, 0))],
+        "drawn": len(block.examples.s),
+        "looked": found.look is not None,
+        "specific": [_specific(found, one) for one in found.specific if one.label in shown],
+    }
+
+
+def _specific(found: Explanation, one: Specific) -> dict[str, Any]:
+    block = found.blocks[one.block]
+    assert block.examples is not None
+    first = (*one.opened, *one.closed)[:1]
+    opening, closing = extremes(block, first[0][0]) if first else ([], [])
+    positions = block.examples.images
+    return {
+        "label": found.classes[one.label],
+        "first": first[0][0] if first else "–",
+        "opened": [_channel(*channel) for channel in one.opened],
+        "closed": [_channel(*channel) for channel in one.closed],
+        "openers": images(found, positions[opening].tolist()),
+        "closers": images(found, positions[closing].tolist()),
+    }
+
+
+def _channel(channel: int, own: float, mean: float, distance: float) -> str:
+    far = f"{abs(distance):.1f} σ" if abs(distance) < 1e3 else "∞ σ"
+    return f"{channel}: {own:.3f} ({mean:.3f}), {far}"
+
+
+def images(found: Explanation, positions: Sequence[int]) -> list[tuple[str, str]]:
+    """Return images of the data set as data URIs, each with the name of its class."""
+    first = next(iter(found.blocks.values())).examples
+    if found.look is None or first is None:
+        return []
+    labels = dict(zip(first.images.tolist(), first.labels.tolist(), strict=True))
+    looked = ((found.look(at), found.classes[labels[at]]) for at in positions)
+    return [one for one in looked if one[0]]
+
+
+def picture(found: Explanation, number: int) -> dict[str, Any]:
+    """Return what the page shows of a single image, by its number."""
+    one = found.pictures[number]
+    apart = next(each.apart for each, _ in one.changed if each.name == one.focus)
+    maps = [
+        {
+            "caption": both(
+                "map_raised" if each.raised else "map_lowered",
+                channel=each.channel,
+                gate=each.gate,
+                mean=each.mean,
+            ),
+            "over": each.over,
+            "openers": images(found, each.openers),
+        }
+        for each in one.maps
+    ]
+    figure = f"road-{number}"
+    return {"of": one, "apart": apart, "maps": maps, "road": _road(one), "figure": figure}
+
+
+def _road(one: Picture) -> dict[str, Any] | None:
+    if one.road is None:
+        return None
+    road = one.road
+    curves = {
+        "road_most": road.most,
+        "road_least": road.least,
+        "road_random": road.random.mean(0),
+    }
+    return {
+        "n": len(road.random),
+        "says": both(
+            "believed" if road.believed else "disbelieved",
+            n=len(road.random),
+            most=float(road.most.mean()),
+            random=float(road.random.mean()),
+        ),
+        "shares": [f"{100 * share:.0f} %" for share in road.shares],
+        "rows": [(both(key), [f"{p:.3f}" for p in own]) for key, own in curves.items()],
+    }
+
+
+def other(found: Explanation) -> dict[str, Any] | None:
+    """Return what the page shows of a second network."""
+    if found.other is None:
+        return None
+    mine, theirs = ({one.name: one for one in each.facts} for each in (found, found.other))
+    rows = []
+    for pair in beside(found.blocks, found.other.blocks):
+        a, b = mine.get(pair.name or ""), theirs.get(pair.other or "")
+        same = pair.name == pair.other
+        rows.append(
+            {
+                "name": pair.name if same else f"{pair.name or '–'} / {pair.other or '–'}",
+                "says": (says(a), says(b)),
+                "numbers": [
+                    _two("mean", a, b, lambda mean: "–" if mean is None else f"{mean:.3f}"),
+                    _two("drawn", a, b, percent),
+                    "–" if pair.r is None else f"{pair.r:.3f}",
+                    "–" if pair.moved is None else f"{pair.moved:.3f}",
+                ],
+            }
+        )
+    return {"name": found.other.name, "rows": rows, "worth": _other_worth(found.other)}
+
+
+def _two(name: str, a: BlockFacts | None, b: BlockFacts | None, form: Any) -> str:
+    return " / ".join(form(getattr(one, name) if one else None) for one in (a, b))
+
+
+def _other_worth(other: Explanation) -> Mapping[str, str] | None:
+    if other.ablation is None:
+        return None
+    change = _all_at_mean(other).accuracy
+    ends = {"change": change.value, "low": change.low, "high": change.high}
+    return {key: signed(100 * value) for key, value in ends.items()}
