@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,21 @@ class ImageError(ValueError):
         # One required argument, as a DataLoader needs it to raise a worker's error again.
         super().__init__(message)
         self.reason = reason or message
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an image file is written.
+
+    Attributes:
+        format: its format, such as ``"JPEG"``.
+        frames: pages or frames in it, of which the first is used.
+        transparent: whether it has transparency, which is laid on white.
+    """
+
+    format: str
+    frames: int = 1
+    transparent: bool = False
 
 
 class Picture:
@@ -164,6 +180,17 @@ def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") ->
             return JpegPicture(data, channels, image.height, image.width, _orientation(image), name)
         image.load()  # a TIFF turns itself here, and takes the tag away
         return Picture(upright(_pixels(image, channels), _orientation(image)))
+
+
+def form_of(file: str | Path) -> Form:
+    """Return how an image file is written, from its header. Raise as :func:`open_picture`."""
+    from PIL import Image
+
+    with _naming(str(file), file), Image.open(file, formats=_formats()) as image:
+        if image.format in ("JPEG", "MPO"):  # the second picture of a phone is no page
+            return Form("JPEG")
+        frames = getattr(image, "n_frames", 1)
+        return Form(image.format or "", frames, image.has_transparency_data)
 
 
 def is_image(file: str | Path) -> bool:

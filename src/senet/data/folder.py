@@ -108,8 +108,9 @@ def open_folder(
     """
     root = expanded(path)
     _require_folder(root)
+    skipped: dict[str, str] = {}
     if record is None:
-        classes, splits, verdicts = _divided(
+        classes, splits, verdicts, skipped = _divided(
             root, val_share, test_share, seed, limit, preprocessing.channels
         )
     else:
@@ -131,6 +132,7 @@ def open_folder(
         record=_record(classes, dict(zip(NAMES, (train, val, test), strict=True))),
         path=str(root.resolve()),
         extent=_extent(verdicts[file] for split in used for file in split.files),
+        left_out=_left_out(verdicts, skipped),
     )
 
 
@@ -266,9 +268,12 @@ def _scan(root: Path, classes: Classes, channels: int) -> _Scan:
 def _divided(
     root: Path, val_share: float, test_share: float, seed: int, limit: int | None, channels: int
 ) -> tuple[
-    tuple[str, ...], tuple[FolderSplit, FolderSplit | None, FolderSplit], dict[str, Verdict]
+    tuple[str, ...],
+    tuple[FolderSplit, FolderSplit | None, FolderSplit],
+    dict[str, Verdict],
+    dict[str, str],
 ]:
-    """Return classes, train, validation and test, and the verdict on every file."""
+    """Return classes, the three splits, the verdict on every image, and other files."""
     layout = find_layout(root)
     if "train" not in layout.parts:
         raise ValueError(
@@ -296,6 +301,7 @@ def _divided(
         classes,
         (train.judged(verdicts), val and val.judged(verdicts), test.judged(verdicts)),
         verdicts,
+        skipped,
     )
 
 
@@ -368,8 +374,7 @@ def _numbered(scan: _Scan, classes: tuple[str, ...]) -> FolderSplit:
 
 def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> None:
     """Name the files that are left out."""
-    bad = {file: verdict.reason for file, verdict in verdicts.items() if verdict.reason}
-    bad = dict(sorted({**bad, **skipped}.items()))
+    bad = _left_out(verdicts, skipped)
     if not bad:
         return
     lines = [f"  {file}: {reason}" for file, reason in list(bad.items())[:SHOWN]]
@@ -381,6 +386,11 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
         f" since they cannot be read:\n{listing}",
         stacklevel=4,
     )
+
+
+def _left_out(verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> dict[str, str]:
+    bad = {file: verdict.reason for file, verdict in verdicts.items() if verdict.reason}
+    return dict(sorted({**bad, **skipped}.items()))
 
 
 def _record(classes: tuple[str, ...], splits: Mapping[str, FolderSplit | None]) -> dict[str, Any]:
