@@ -86,8 +86,8 @@ def copy(one_seed, tmp_path):
 
 
 EVERYTHING = [
-    "what", "accuracy", "curves", "cost", "classes", "confusion", "gates", "examples", "how",
-    "methods",
+    "what", "accuracy", "curves", "cost", "classes", "confusion", "gates", "examples", "doubts",
+    "how", "methods",
 ]  # fmt: skip
 
 
@@ -219,9 +219,9 @@ def test_the_command_of_a_single_run(monkeypatch, tmp_path, source):
 def test_a_single_run_with_se(tmp_path, source):
     write_run(tmp_path / "run", source, SE)
     page = written(tmp_path / "run")
-    assert page.sections == [s for s in EVERYTHING if s != "cost"]
+    assert page.sections == [s for s in EVERYTHING if s not in ("cost", "examples")]
     assert f"{SE} was right on " in page.text
-    assert "Its most confident mistakes" in page.text
+    assert "The labels that it doubts most" in page.text
     assert "McNemar" not in page.text
 
 

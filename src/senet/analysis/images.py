@@ -18,12 +18,12 @@ BATCH = 64
 
 
 class TestImages:
-    """The test split of a run, in the order of its predictions."""
+    """The test split of a run, in the order of its predictions; and its validation split."""
 
     __test__ = False  # pytest would collect a class of this name
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+    def __init__(self, split: Split, val: Split | None = None) -> None:
+        self.split, self.val = split, val
 
     def spread(self, most: int) -> np.ndarray:
         """Return the indices of at most ``most`` images, evenly spaced."""
@@ -60,4 +60,4 @@ def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImage
             f"the test images of {source.name} are no longer those of this run (their labels "
             "differ from predictions.npz)."
         )
-    return TestImages(source.test)
+    return TestImages(source.test, source.val)
