@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from senet import known
-from senet.paths import expanded, is_place, no_folder
+from senet.paths import expanded, is_place, no_folder, table_of
 
 
 def require_training(
@@ -30,7 +30,7 @@ def require_training(
     _not_both(resume, out, recipe)
     if recipe is not None:
         recipes.recipe(recipe)
-    if data is not None and is_place(data) and not expanded(data).exists():
+    if data is not None and is_place(data) and not _is_there(data):
         raise ValueError(no_folder(data))
     if out is None and resume is None:
         return
@@ -40,6 +40,11 @@ def require_training(
         RunFolder(out).require_unused()
     if resume is not None:
         read_json(resume / record)
+
+
+def _is_there(data: str) -> bool:
+    table = table_of(expanded(data))
+    return (table[0] if table else expanded(data)).exists()
 
 
 def require_whole_torchvision() -> None:

@@ -27,9 +27,10 @@ from senet.data.layout import (
     require_classes,
 )
 from senet.data.partition import divide, limited
+from senet.data.place import images_folder
 from senet.data.source import Extent, Source, Split
-from senet.data.walk import walk
-from senet.paths import expanded, no_folder
+from senet.data.walk import Walk, walk
+from senet.paths import ARCHIVES, expanded, is_images, no_folder, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
@@ -106,12 +107,13 @@ def open_folder(
         ValueError: if there is no such folder, no class folder, only one class with images, or if
             validation or test have a class that train lacks. The message names them.
     """
-    root = expanded(path)
-    _require_folder(root)
+    place = expanded(path)
+    _require_there(place)
+    root = images_folder(place)
     skipped: dict[str, str] = {}
     if record is None:
         classes, splits, verdicts, skipped = _divided(
-            root, val_share, test_share, seed, limit, preprocessing.channels
+            place, root, val_share, test_share, seed, limit, preprocessing.channels
         )
     else:
         classes = tuple(record["classes"])
@@ -123,14 +125,14 @@ def open_folder(
     _require_images(root, classes, train, test)
     used = [split for split in (train, val, test) if split]
     return Source(
-        name=root.resolve().name,
+        name=_name(place),
         classes=classes,
         train=train,
         val=val or None,
         test=test,
         preprocessing=preprocessing,
         record=_record(classes, dict(zip(NAMES, (train, val, test), strict=True))),
-        path=str(root.resolve()),
+        path=str(place.resolve()),
         extent=_extent(verdicts[file] for split in used for file in split.files),
         left_out=_left_out(verdicts, skipped),
     )
@@ -144,21 +146,23 @@ def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) ->
 
 
 def open_recorded(
-    root: Path, record: Mapping[str, Any], part: str, channels: int = 3
+    place: Path, record: Mapping[str, Any], part: str, channels: int = 3
 ) -> FolderSplit:
     """Return a split of a record without the images lost or damaged since, which are named."""
+    root = images_folder(place)
     split = recorded(root, record, part, channels)
     verdicts = examine(root, split.files)
     _say_bad(root, verdicts, {})
     return split.judged(verdicts)
 
 
-def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
-    """Return the images in class folders that were added since a record was made."""
+def open_new(place: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
+    """Return the images that were added to class folders or a table since a record was made."""
+    root = images_folder(place)
     old = {file for part in NAMES for files in record[part].values() for file in files}
     number = number_of(record["classes"])
     files: dict[str, int] = {}
-    for own in find_layout(root).parts.values():
+    for own in find_layout(place).parts.values():
         scan = _scan(root, own, channels)
         pairs = zip(scan.split.files, scan.names, strict=True)
         files |= {file: number[name] for file, name in pairs if name in number and file not in old}
@@ -186,16 +190,18 @@ def open_labelled(
         ValueError: if there is no such folder or split, no class folder in it, or a class that the
             network does not have. The message names them.
     """
-    root = expanded(path)
-    _require_folder(root)
-    part, found = _part_to_score(find_layout(root), split)
+    place = expanded(path)
+    _require_there(place)
+    root = images_folder(place)
+    part, found = _part_to_score(find_layout(place), split)
     require_classes(found)
     scan = _scan(root, found, channels)
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
         raise ValueError(
-            f"the network knows {len(classes):,} classes ({listed(classes)}), but {root.name} has"
-            f" others: {listed(strange)}. Rename their folders, or leave them out"
+            f"the network knows {len(classes):,} classes ({listed(classes)}), but"
+            f" {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
+            " out"
         )
     if not scan.split.files:
         raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
@@ -256,17 +262,28 @@ def _scan(root: Path, classes: Classes, channels: int) -> _Scan:
     skipped: dict[str, str] = {}
     for name, places in classes.by_name.items():
         for place in places:
-            below = walk(place)
-            found += [(name, Path(file).relative_to(root).as_posix()) for file in below.files]
-            for file, reason in below.skipped.items():
-                skipped[Path(file).relative_to(root).as_posix()] = reason
+            below = walk(place) if place.is_dir() else Walk([str(place)])
+            found += [(name, _relative(file, root)) for file in below.files]
+            skipped |= {_relative(file, root): why for file, why in below.skipped.items()}
     found.sort()
     split = FolderSplit(root, [file for _, file in found], np.zeros(len(found)), channels)
     return _Scan(split, [name for name, _ in found], skipped)
 
 
+def _relative(file: str, root: Path) -> str:
+    """Return a file relative to the folder, if it is in it."""
+    path = Path(file)
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def _divided(
-    root: Path, val_share: float, test_share: float, seed: int, limit: int | None, channels: int
+    place: Path,
+    root: Path,
+    val_share: float,
+    test_share: float,
+    seed: int,
+    limit: int | None,
+    channels: int,
 ) -> tuple[
     tuple[str, ...],
     tuple[FolderSplit, FolderSplit | None, FolderSplit],
@@ -274,7 +291,7 @@ def _divided(
     dict[str, str],
 ]:
     """Return classes, the three splits, the verdict on every image, and other files."""
-    layout = find_layout(root)
+    layout = find_layout(place)
     if "train" not in layout.parts:
         raise ValueError(
             f"{root}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
@@ -432,10 +449,19 @@ def _require_images(
         raise ValueError(f"{root}: no readable image is left to test on")
 
 
-def _require_folder(root: Path) -> None:
-    if not root.exists():
-        raise ValueError(no_folder(root))
-    if not root.is_dir():
-        raise ValueError(
-            f"{str(root)!r} is a file; give the folder that holds one folder of images per class"
-        )
+def _name(place: Path) -> str:
+    table = table_of(place)
+    return (table[0] if table else place).resolve().name
+
+
+def _require_there(place: Path) -> None:
+    if is_images(place) or place.is_dir():
+        return
+    if table := table_of(place):
+        raise ValueError(f"there is no table {str(table[0])!r}")
+    if not place.exists():
+        raise ValueError(no_folder(place))
+    raise ValueError(
+        f"{str(place)!r} is a file; give the folder that holds one folder of images per class, or a"
+        f" table of images (.csv), or an archive ({', '.join(ARCHIVES)})"
+    )
