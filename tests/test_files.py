@@ -146,7 +146,12 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
         (aside / "cat" / "1.jpg").write_text("x")
         assert not (tmp_path / "photos").exists()
     assert (tmp_path / "photos" / "cat" / "1.jpg").is_file()
-    with pytest.raises(KeyboardInterrupt), files.whole_folder(tmp_path / "more") as aside:
-        (aside / "1.jpg").write_text("x")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with files.whole_folder(tmp_path / "more") as aside:
+            (aside / "1.jpg").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -28,6 +28,7 @@ from senet.data.layout import (
 )
 from senet.data.partition import divide, limited
 from senet.data.place import images_folder
+from senet.data.shrunk import shrunk
 from senet.data.source import Extent, Source, Split
 from senet.data.walk import Walk, walk
 from senet.paths import ARCHIVES, expanded, is_images, no_folder, table_of
@@ -37,7 +38,13 @@ NAMES = ("train", "val", "test")
 
 
 class FolderSplit(Split):
-    """Image files below a folder, decoded when they are asked for."""
+    """Image files below a folder, decoded when they are asked for.
+
+    Attributes:
+        shrink: length of the shorter side of copies to read instead; see :mod:`senet.data.shrunk`.
+    """
+
+    shrink: int | None = None
 
     def __init__(
         self, root: Path, files: Sequence[str], labels: Sequence[int] | np.ndarray, channels: int
@@ -48,12 +55,16 @@ class FolderSplit(Split):
         self.digests = ["" for _ in self.files]
 
     def picture(self, index: int) -> Picture:
+        if self.shrink and self.digests[index]:
+            file = self.root / self.files[index]
+            return shrunk(file, self.channels, self.shrink, self.digests[index])
         return open_picture(self.root / self.files[index], self.channels)
 
     def subset(self, indices: np.ndarray) -> Self:
         files = [self.files[i] for i in indices.tolist()]
         split = type(self)(self.root, files, self.labels[indices], self.channels)
         split.digests = [self.digests[i] for i in indices.tolist()]
+        split.shrink = self.shrink
         return split
 
     def keys(self) -> list[str]:
@@ -78,6 +89,7 @@ def open_folder(
     limit: int | None = None,
     preprocessing: Preprocessing = IMAGENET,
     record: dict[str, Any] | None = None,
+    shrink: int | None = None,
 ) -> Source:
     """Return the images below ``path``: class folders, or train, val and test folders of those.
 
@@ -102,6 +114,8 @@ def open_folder(
         record: the ``record`` of an earlier :class:`Source` of this folder: the same images go into
             the same splits, images that were added since are left out, and neither the shares nor
             the limit apply.
+        shrink: length of the shorter side of copies that are kept in the cache and read instead of
+            the images, for slow disks; see :mod:`senet.data.shrunk`.
 
     Raises:
         ValueError: if there is no such folder, no class folder, only one class with images, or if
@@ -124,6 +138,8 @@ def open_folder(
     train, val, test = splits
     _require_images(root, classes, train, test)
     used = [split for split in (train, val, test) if split]
+    for split in used:
+        split.shrink = shrink
     return Source(
         name=_name(place),
         classes=classes,

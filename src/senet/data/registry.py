@@ -38,6 +38,7 @@ def open_source(
     limit: int | None = None,
     preprocessing: Preprocessing | None = None,
     record: dict[str, Any] | None = None,
+    shrink: int | None = None,
 ) -> Source:
     """Return labelled images by their name or place.
 
@@ -55,6 +56,8 @@ def open_source(
         preprocessing: what the network expects, if that is known already (a checkpoint's): images
             are then decoded to its number of channels. Otherwise the source suggests one.
         record: for a folder, the ``record`` of the source of an earlier run, for the same splits.
+        shrink: for photos in files, the length of the shorter side of copies that are kept in the
+            cache and read instead; see :mod:`senet.data.shrunk`.
 
     Raises:
         ValueError: if the name is unknown, or what it names cannot be used. The message says why.
@@ -77,7 +80,7 @@ def open_source(
         return open_mosaic(path, val_share, **settings)
     if path.exists() or table_of(path):
         settings["preprocessing"] = preprocessing or IMAGENET
-        return open_folder(path, val_share, test_share, **settings, record=record)
+        return open_folder(path, val_share, test_share, **settings, record=record, shrink=shrink)
     _require_plausible(name)
     try:
         return open_hub(name, val_share, test_share, **settings)

@@ -64,6 +64,7 @@ def opened(
         limit=config.get("limit"),
         preprocessing=Preprocessing(**given) if given else None,
         record=data.get("record"),
+        shrink=config.get("shrink"),
     )
 
 
