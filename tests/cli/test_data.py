@@ -1,6 +1,7 @@
 """`senet data`."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,6 +45,17 @@ def test_the_same_image_in_two_classes_is_named(photos):
     text = said(senet("data", "photos", code=1))
     assert "cat/3.png (cat, " in text
     assert "dog/copy.png (dog, " in text
+
+
+def test_tables_and_archives(photos, tmp_path):
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in photos.rglob("*.png")]
+    (tmp_path / "labels.csv").write_text("\n".join(["photo,species", *rows]))
+    words = json.loads(senet("data", "./labels.csv:file=photo,label=species", "--json").stdout)
+    shutil.make_archive("photos", "zip", photos)
+    zipped = json.loads(senet("data", "photos.zip", "--json").stdout)
+    assert words["images"] == zipped["images"] == 20
+    assert list(words["classes"]) == list(zipped["classes"]) == ["cat", "dog"]
+    assert "there is no table 'label.csv'" in said(senet("data", "./label.csv", code=1))
 
 
 def test_errors_name_what_is_wrong(photos, tmp_path):

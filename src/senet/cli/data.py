@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from senet.cli.app import FAILED
+from senet.cli.early import require_data
 from senet.cli.options import where
 from senet.cli.show import Cell, name, number, say, show, show_details, show_json, show_table
-from senet.paths import expanded, is_place, no_folder
 
 if TYPE_CHECKING:
     from senet.survey import Survey
@@ -48,8 +48,7 @@ def data(
       senet data photos --json > photos.json
       senet data photos && senet train --data photos
     """
-    if is_place(images) and not expanded(images).exists():
-        raise ValueError(no_folder(images))
+    require_data(images)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         from senet.data import open_source

@@ -30,8 +30,8 @@ def require_training(
     _not_both(resume, out, recipe)
     if recipe is not None:
         recipes.recipe(recipe)
-    if data is not None and is_place(data) and not _is_there(data):
-        raise ValueError(no_folder(data))
+    if data is not None:
+        require_data(data)
     if out is None and resume is None:
         return
     from senet.runs.folder import RunFolder, read_json
@@ -42,9 +42,11 @@ def require_training(
         read_json(resume / record)
 
 
-def _is_there(data: str) -> bool:
+def require_data(data: str) -> None:
+    """Refuse a path of images that does not exist; a name without a folder may be a data set."""
     table = table_of(expanded(data))
-    return (table[0] if table else expanded(data)).exists()
+    if is_place(data) and not (table[0] if table else expanded(data)).exists():
+        raise ValueError(f"there is no table {str(table[0])!r}" if table else no_folder(data))
 
 
 def require_whole_torchvision() -> None:
