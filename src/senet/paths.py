@@ -84,9 +84,9 @@ def table_of(place: str | os.PathLike[str]) -> tuple[Path, dict[str, str]] | Non
 def is_images(place: Path) -> bool:
     """Return whether a path holds images in files: a folder of them, an archive, or a table."""
     table = table_of(place)
-    if table is not None or is_archive(place):
-        return (table[0] if table else place).is_file()
-    return place.is_dir() and not is_mosaic(place)
+    if table is not None:
+        return table[0].is_file()
+    return not is_mosaic(place) if place.is_dir() else is_archive(place) and place.is_file()
 
 
 def no_folder(name: str | os.PathLike[str]) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from senet.data import open_source
 from senet.data.archive import SPARE, extracted
+from senet.paths import is_images
 from tests.data.conftest import encode, picture
 from tests.data.test_folder import files
 
@@ -153,6 +154,26 @@ def test_a_damaged_archive_is_named(photos, tmp_path, maker):
     archive.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"cannot be unpacked: \w"):
         open_source(archive)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_flipped_byte_is_damage_too(photos, tmp_path, kind):
+    archive = tmp_path / f"photos.tar.{kind}"
+    with tarfile.open(archive, f"w:{kind}") as file:
+        file.add(photos, "photos")
+    data = bytearray(archive.read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + 50):
+        data[at] ^= 255
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match=r"cannot be unpacked: \w"):
+        open_source(archive)
+    assert nothing_is_left()
+
+
+def test_a_folder_may_be_named_like_an_archive(photos):
+    folder = photos.rename(photos.with_name("photos.zip"))
+    assert open_source(folder).counts == {"train": 42, "val": 6, "test": 12}
+    assert is_images(folder)
 
 
 def test_an_interruption_leaves_nothing(photos, tmp_path, monkeypatch):

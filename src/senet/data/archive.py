@@ -94,10 +94,11 @@ def _extract(archive: Path, folder: Path) -> None:
                         f"{RATIO} times its size. If it is genuine, unpack it yourself and name "
                         "the folder"
                     )
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{archive} cannot be unpacked: {error or type(error).__name__}"
-        ) from error
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; damaged gzip and bzip2 have no number
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{archive} cannot be unpacked: {reason}") from error
 
 
 def _write(place: Path, content: IO[bytes], budget: int) -> int:
@@ -134,6 +135,8 @@ def _members(archive: Path, stream: BinaryIO) -> Iterator[tuple[str, IO[bytes]]]
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None:
                     yield member.name, content
+            while tar.fileobj is not None and tar.fileobj.read(CHUNK):
+                pass  # what is behind the last file has the checksum of them all
 
 
 @contextmanager

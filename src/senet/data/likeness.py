@@ -71,10 +71,9 @@ def alike(copies: np.ndarray, least: float = LEAST) -> list[tuple[int, int, floa
     Returns:
         ``(i, j, correlation)`` with i < j. Images without any detail are like no other.
     """
-    details = _details(copies)
     pairs = []
     for one, other in _candidates(hashes(copies)):
-        likeness = np.einsum("nd,nd->n", details[one], details[other])
+        likeness = np.einsum("nd,nd->n", _details(copies[one]), _details(copies[other]))
         for k in np.flatnonzero(likeness >= least).tolist():
             pairs.append((int(one[k]), int(other[k]), min(1.0, float(likeness[k]))))
     return sorted(pairs, key=lambda pair: (-pair[2], *pair[:2]))
