@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "senet"
 
 CREATE = "senet.models.create"
 
-# A package may import those of lower rank, and none of its own rank: none of the five applications
+# A package may import those of lower rank, and none of its own rank: none of the applications
 # imports the insides of another.
 RANK = {
     "files": -2,
@@ -44,6 +44,7 @@ RANK = {
     "export": 6,
     "serving": 6,
     "explain": 6,
+    "survey": 6,
     "doctor": 6,
     "foreign": 4,
     "cli": 7,

@@ -138,3 +138,20 @@ def test_what_is_continued_stays_until_it_is_whole(tmp_path):
 
 def test_the_checksum_of_a_file(old):
     assert files.sha256(old) == hashlib.sha256(b"old").hexdigest()
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with files.whole_folder(tmp_path / "photos") as aside:
+        (aside / "cat").mkdir()
+        (aside / "cat" / "1.jpg").write_text("x")
+        assert not (tmp_path / "photos").exists()
+    assert (tmp_path / "photos" / "cat" / "1.jpg").is_file()
+
+    def interrupted():
+        with files.whole_folder(tmp_path / "more") as aside:
+            (aside / "1.jpg").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -76,7 +76,11 @@ def _machine() -> Iterator[Check]:
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)\s*(?:>=(?P<least>[\w.]+))?[^;]*(?:;.*extra == \W(?P<extra>\w+))?"
 )
-_FOR = {"hub": "`--data cifar10` and other data sets of the Hugging Face hub", "triton": "GPUs"}
+_FOR = {
+    "hub": "`--data cifar10` and other data sets of the Hugging Face hub",
+    "triton": "GPUs",
+    "heif": "photos in HEIC, as phones write them",
+}
 
 
 def _packages() -> Iterator[Check]:

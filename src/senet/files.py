@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,25 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` to fill, which takes its place in the end.
+
+    On an error it is removed. There must be nothing at ``path``.
+
+    Raises:
+        OSError: if it cannot be made, or something is at ``path``.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+    try:
+        aside.mkdir()
+        yield aside
+        os.replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

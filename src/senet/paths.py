@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from senet.near import near
 
 LABELS = "labels.npz"
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+COLUMNS = ("file", "label", "split")
+_TABLE = re.compile(r"(.*\.(?:csv|tsv))(?::(.*=.*))?", re.IGNORECASE | re.DOTALL)
 
 
 def expanded(place: str | os.PathLike[str]) -> Path:
@@ -37,6 +41,52 @@ def is_place(name: str) -> bool:
 def is_mosaic(path: Path) -> bool:
     """Return whether a folder holds images in mosaics, as :mod:`senet.data.mosaic` reads them."""
     return (path / LABELS).is_file()
+
+
+def is_archive(place: str | os.PathLike[str]) -> bool:
+    """Return whether a path is that of a zip or tar file, by its name.
+
+    Example:
+        >>> is_archive("photos.tar.gz"), is_archive("photos/cat.jpg")
+        (True, False)
+    """
+    return os.fspath(place).lower().endswith(ARCHIVES)
+
+
+def table_of(place: str | os.PathLike[str]) -> tuple[Path, dict[str, str]] | None:
+    """Return the file of a table of images, and the columns that are named after it.
+
+    Returns:
+        ``None`` if the path is not that of a table.
+
+    Raises:
+        ValueError: if a column is named for something that a table does not have.
+
+    Example:
+        >>> table_of("labels.csv:file=photo,label=species")
+        (PosixPath('labels.csv'), {'file': 'photo', 'label': 'species'})
+    """
+    match = _TABLE.fullmatch(os.fspath(place))
+    if match is None:
+        return None
+    columns: dict[str, str] = {}
+    for pair in filter(None, (match[2] or "").split(",")):
+        what, _, columns[what] = pair.partition("=")
+    for what, column in columns.items():
+        if what not in COLUMNS or not column:
+            raise ValueError(
+                f"{place}: columns are named as in labels.csv:file=COLUMN,label=COLUMN,split="
+                f"COLUMN.{near(what, COLUMNS)}"
+            )
+    return Path(match[1]), columns
+
+
+def is_images(place: Path) -> bool:
+    """Return whether a path holds images in files: a folder of them, an archive, or a table."""
+    table = table_of(place)
+    if table is not None:
+        return table[0].is_file()
+    return not is_mosaic(place) if place.is_dir() else is_archive(place) and place.is_file()
 
 
 def no_folder(name: str | os.PathLike[str]) -> str:

@@ -19,7 +19,7 @@ from senet.training.recipes import RECIPES
 from tests.cli.command import said, senet
 
 COMMANDS = [
-    *("compare", "train", "evaluate", "predict", "embed", "report", "explain"),
+    *("data", "compare", "train", "evaluate", "predict", "embed", "report", "explain"),
     *("accelerate", "insert", "fold"),
     *("models", "weights", "summary", "doctor"),
 ]
@@ -59,7 +59,7 @@ def test_every_command_teaches_with_examples_that_parse(command):
     assert examples or command == "doctor"
     parser = get_command(app).commands[command]
     for example in examples:
-        words = re.sub(r" > .*", "", example).replace("'", "").split()
+        words = re.sub(r" (>|&&) .*", "", example).replace("'", "").split()
         parser.make_context(command, words)  # an unknown option would be an error
 
 

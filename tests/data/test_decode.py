@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from senet.data.decode import ImageError, decode, open_picture
+from senet.data.decode import ImageError, _formats, decode, form_of, open_picture
 from tests.data.conftest import encode, picture
 
 
@@ -98,6 +99,15 @@ def test_transparency_lies_on_white():
         assert image[:, 1, 1].tolist() == [255, 255, 255]
 
 
+def test_a_palette_with_a_transparency_for_each_colour_lies_on_white():
+    image = Image.new("P", (3, 1))
+    image.putpalette([0, 0, 0, 10, 20, 30, 200, 100, 0])
+    for x in range(3):
+        image.putpixel((x, 0), x)
+    found = decode(encode(image, "PNG", transparency=bytes([0, 128, 255])))[:, 0].T.tolist()
+    assert found == [[255, 255, 255], [132, 137, 142], [200, 100, 0]]
+
+
 def test_transparent_palette_and_colour_key_lie_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 10, 20, 30])
@@ -115,6 +125,50 @@ def test_grey_of_16_bits_keeps_its_range(format):
     values = np.array([[0, 257, 128 * 257, 65535, 128, 129]], np.uint16)
     image = decode(encode(Image.fromarray(values), format), 1)
     assert image.flatten().tolist() == [0, 1, 128, 255, 0, 1]
+
+
+def test_grey_of_16_bits_may_be_white_at_zero_or_big_endian():
+    values = np.array([[0, 65535, 257]], np.uint16)
+    white_at_zero = encode(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
+    assert decode(white_at_zero, 1).flatten().tolist() == [255, 0, 254]
+    big = b"MM\x00\x2a" + struct.pack(">I", 14) + values.astype(">u2").tobytes()
+    tags = {256: 3, 257: 1, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
+    entries = [struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items()]
+    data = big + struct.pack(">H", len(tags)) + b"".join(entries) + bytes(4)
+    assert decode(data, 1).flatten().tolist() == [0, 255, 1]
+
+
+@pytest.mark.parametrize("colours", [3, 4])
+def test_colours_of_16_bits_keep_their_range(colours):
+    """A TIFF of one strip, written by hand: Pillow writes none with 16 bits per colour."""
+    values = np.array([[[0, 65535, 32896], [257, 256, 65280]]], "<u2")
+    values = np.concatenate([values, np.full((1, 2, 1), 65535, "<u2")], 2)[..., :colours]
+    pixels = values.tobytes()
+    bits = struct.pack("<" + "H" * colours, *[16] * colours)
+    at = 8 + len(pixels)
+    entries = {256: (3, 1, 2), 257: (3, 1, 1), 258: (3, colours, at), 259: (3, 1, 1),
+               262: (3, 1, 2), 273: (4, 1, 8), 277: (3, 1, colours), 278: (3, 1, 1),
+               279: (4, 1, len(pixels)), **({338: (3, 1, 2)} if colours == 4 else {})}  # fmt: skip
+    body = b"".join(struct.pack("<HHII", tag, *entry) for tag, entry in entries.items())
+    start = at + len(bits)
+    data = b"II\x2a\x00" + struct.pack("<I", start) + pixels + bits
+    image = decode(data + struct.pack("<H", len(entries)) + body + bytes(4))
+    assert (image[:, 0, 0].int() - torch.tensor([0, 255, 128])).abs().max() <= 1
+    assert (image[:, 0, 1].int() - torch.tensor([1, 1, 254])).abs().max() <= 1
+
+
+def test_transparent_grey_of_16_bits_lies_on_white():
+    values = np.array([[1000, 65535, 0]], np.uint16)
+    data = encode(Image.fromarray(values), "PNG", transparency=1000)
+    assert decode(data, 1).flatten().tolist() == [255, 255, 0]
+
+
+def test_of_several_pages_the_first_and_their_number(tmp_path):
+    pages = [Image.new("I;16", (8, 8), value) for value in (257 * 10, 257 * 20, 257 * 30)]
+    file = tmp_path / "scan.tif"
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    assert decode(file, 1).flatten().tolist() == [10] * 64
+    assert (form_of(file).format, form_of(file).frames) == ("TIFF", 3)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
@@ -192,9 +246,35 @@ def test_not_an_image(tmp_path):
         decode(tmp_path)
 
 
-def test_heic_says_what_to_do():
-    with pytest.raises(ImageError, match="convert it to JPEG"):
-        decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64))
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
+
+
+def test_heic_without_the_extra_says_what_to_do(monkeypatch):
+    without = tuple(name for name in _formats() if name != "HEIF")
+    monkeypatch.setattr(sys.modules[ImageError.__module__], "_formats", lambda: without)
+    with pytest.raises(ImageError, match=r"pip install 'senet\[heif\]'; or convert it to JPEG"):
+        decode(HEIC)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heic_is_upright(orientation):
+    pytest.importorskip("pillow_heif")
+    image = Image.fromarray(picture(48, 80))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    assert "HEIF" in _formats()  # which registers the plugin
+    data = encode(image, "HEIF", exif=exif.tobytes(), quality=95)
+    opened = open_picture(data)
+    assert (opened.height, opened.width) == ((48, 80) if orientation < 5 else (80, 48))
+    want = as_pillow(encode(image, "PNG", exif=exif))
+    assert (decode(data).float() - want.float()).abs().mean() < 3
+    assert decode(data, 1).shape[0] == 1
+
+
+def test_damaged_heic_is_named():
+    pytest.importorskip("pillow_heif")
+    with pytest.raises(ImageError, match=r"an image: ."):
+        decode(HEIC)
 
 
 def test_postscript_is_not_run():

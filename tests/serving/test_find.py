@@ -1,4 +1,5 @@
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,17 @@ def test_what_is_no_model_is_told_what_it_is(tmp_path):
         Path(tmp_path / name / "model.safetensors").touch()
     with pytest.raises(FileNotFoundError, match=r"several models, name one: .*one, .*two"):
         find_model(tmp_path)
+
+
+def test_of_an_archive_the_images_in_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for name in ("b/2.jpg", "a/1.png", "notes.txt"):
+            file.writestr(name, b"x")
+    found = find_images([tmp_path / "photos.zip"])
+    assert [one.file.split("/")[-2:] for one in found if not one.skipped] == [
+        ["a", "1.png"], ["b", "2.jpg"],
+    ]  # fmt: skip
+    (tmp_path / "torn.zip").write_bytes(b"PK")
+    (torn,) = find_images([tmp_path / "torn.zip"])
+    assert "cannot be unpacked" in torn.error

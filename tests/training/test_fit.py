@@ -59,7 +59,7 @@ def test_a_run_learns_and_leaves_what_it_promises(config, source, tmp_path):
     assert result.test_accuracy > 0.75  # by chance 0.25
     assert {p.name for p in run.iterdir()} == {
         "config.json", "metrics.csv", "checkpoints", "tensorboard", "model.safetensors",
-        "predictions.npz", "result.json",
+        "predictions.npz", "predictions-val.npz", "result.json",
     }  # fmt: skip
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
@@ -73,6 +73,10 @@ def test_a_run_learns_and_leaves_what_it_promises(config, source, tmp_path):
     with np.load(run / "predictions.npz") as file:
         labels, logits = file["labels"], file["logits"]
     assert np.array_equal(labels, source.test.labels)
+    with np.load(run / "predictions-val.npz") as file:
+        assert np.array_equal(file["labels"], source.val.labels)
+        right = float((file["logits"].argmax(1) == file["labels"]).mean())
+    assert right == pytest.approx(float(RunFolder(run).read_table()[-1]["val_accuracy"]), abs=0.02)
     assert (logits.argmax(1) == labels).mean() == result.test_accuracy
 
     model, record = load_model(run / "model.safetensors")

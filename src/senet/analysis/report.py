@@ -16,6 +16,7 @@ from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import (
     classes,
     cost,
+    doubts,
     examples,
     gates,
     learning,
@@ -116,6 +117,7 @@ def _of_networks(subject: Subject) -> dict[str, Any]:
         ("confusion", "Confusion", page["confusion"]),
         ("gates", "Gates", page["gates"]),
         ("examples", "Images", page["examples"]),
+        ("doubts", "Doubts", page["doubts"]),
         ("how", "How it was run", True),
         ("methods", "Methods", True),
     )
@@ -163,14 +165,15 @@ def _missing(subject: Subject) -> dict[str, Any] | None:
 
 def _with_images(subject: Subject) -> dict[str, Any]:
     """Return the sections that need the test images, and why one is missing."""
-    parts: dict[str, Any] = {"gates": None, "examples": None, "unseen": []}
+    parts: dict[str, Any] = {"gates": None, "examples": None, "doubts": None, "unseen": []}
     if not subject.seeds:
         return parts
     images = open_test_images(subject.any_run.config, subject.labels)
     if isinstance(images, str):
         parts["unseen"].append(f"Gates and test images are not shown: {images}")
         return parts
-    parts["examples"] = examples.examples(subject, images)
+    parts["examples"] = examples.examples(subject, images) if subject.two else None
+    parts["doubts"] = doubts.doubts(subject, images)
     if "se" in subject.names:
         parts["gates"] = _gates(subject, images)
     return parts

@@ -10,6 +10,7 @@
 ``results.py``          tables of the results of trainings and trained networks
 ``train.py``            ``compare``, ``train``
 ``use.py``              ``evaluate``, ``predict``, ``embed``, ``report``
+``data.py``             ``data``
 ``explain.py``          ``explain``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``
 ``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
@@ -19,13 +20,14 @@ A command imports what it needs when it runs, and checks its arguments first, so
 ``senet --help`` nor the report of a mistyped word waits for PyTorch.
 """
 
-from senet.cli import explain, look, operate, train, use
+from senet.cli import data, explain, look, operate, train, use
 from senet.cli.app import app
 from senet.cli.options import LOOK, MAIN, OPERATE
 
 for command, panel in (
     (train.compare, MAIN),
     (train.train, MAIN),
+    (data.data, MAIN),
     (use.evaluate, MAIN),
     (use.predict, MAIN),
     (use.embed, MAIN),

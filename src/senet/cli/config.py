@@ -16,7 +16,7 @@ import typer
 
 from senet import known
 from senet.near import near
-from senet.paths import expanded, is_mosaic
+from senet.paths import expanded, is_images
 
 if TYPE_CHECKING:
     from senet.training.config import TrainConfig
@@ -92,7 +92,7 @@ def recipe(name: str | None, data: str | None, weights: str | None = None) -> Tr
     from senet.training import recipes
 
     place = expanded(data) if data is not None else None
-    folder = place is not None and place.is_dir() and not is_mosaic(place)
+    folder = place is not None and is_images(place)
     return recipes.recipe(name or ("finetune" if weights else "photos" if folder else "quick"))
 
 

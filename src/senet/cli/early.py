@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from senet import known
-from senet.paths import expanded, is_place, no_folder
+from senet.paths import expanded, is_place, no_folder, table_of
 
 
 def require_training(
@@ -30,8 +30,8 @@ def require_training(
     _not_both(resume, out, recipe)
     if recipe is not None:
         recipes.recipe(recipe)
-    if data is not None and is_place(data) and not expanded(data).exists():
-        raise ValueError(no_folder(data))
+    if data is not None:
+        require_data(data)
     if out is None and resume is None:
         return
     from senet.runs.folder import RunFolder, read_json
@@ -40,6 +40,13 @@ def require_training(
         RunFolder(out).require_unused()
     if resume is not None:
         read_json(resume / record)
+
+
+def require_data(data: str) -> None:
+    """Refuse a path of images that does not exist; a name without a folder may be a data set."""
+    table = table_of(expanded(data))
+    if is_place(data) and not (table[0] if table else expanded(data)).exists():
+        raise ValueError(f"there is no table {str(table[0])!r}" if table else no_folder(data))
 
 
 def require_whole_torchvision() -> None:

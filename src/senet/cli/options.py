@@ -37,8 +37,9 @@ Data = Annotated[
     typer.Option(
         metavar="DATA",
         help="A folder with one folder of images for each class (or with train, val and test "
-        "folders of those), fashion-mnist (bundled), cifar10, cifar100, or a data set of the "
-        "Hugging Face hub.",
+        "folders of those), a zip or tar file of that, a table (labels.csv, or "
+        "labels.csv:file=COLUMN,label=COLUMN), fashion-mnist (bundled), cifar10, cifar100, or a "
+        "data set of the Hugging Face hub.",
     ),
 ]
 Seed = Annotated[int | None, _how("Seed of initial weights, image order and augmentation.")]

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from senet.cache import cache_folder
@@ -122,7 +123,12 @@ def _cache_file(root: Path) -> Path:
 
 def _decoders() -> str:
     """Return the versions of the decoders, on which the verdicts depend."""
-    return " ".join(f"{name} {version(name)}" for name in ("pillow", "simplejpeg"))
+    names = [name for name in ("pillow", "simplejpeg", "pillow-heif") if _installed(name)]
+    return " ".join(f"{name} {version(name)}" for name in names)
+
+
+def _installed(name: str) -> bool:
+    return find_spec({"pillow": "PIL"}.get(name, name.replace("-", "_"))) is not None
 
 
 def _load(cache: Path) -> dict[str, tuple[Stamp, Verdict]]:

@@ -6,14 +6,16 @@ Pillow's time, and can come at 1/2, 1/4 or 1/8 of their size for less.
 
 Whatever the file holds, the result is ``[C, H, W]`` in 0 … 255, upright as the camera was held,
 with ``C`` 1 (grey) or 3 (RGB): palettes are looked up, CMYK is converted, 16-bit grey is divided by
-257, transparency is blended with white, and only the first frame of an animation is used.
+257, transparency is blended with white, and only the first frame of an animation or page of a TIFF
+is used. HEIF, as phones write it, needs pillow-heif: ``senet[heif]``.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
 
 # Formats that are named in their first bytes and decoded without a helper program (EPS
 # would start Ghostscript). MPO is what phones write for a JPEG with a second picture behind it.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "HEIF")
 
 # Messages of libjpeg about lost picture data. Its other complaints (stray bytes between segments,
 # odd but readable headers) leave a picture that every viewer shows, and so does Pillow.
 DAMAGE = ("premature end", "bad huffman code", "bad arithmetic code", "inconsistent progression")
 
 ORIENTATION = 0x0112  # the EXIF tag
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # the TIFF tag, and one of its values
 
 
 class ImageError(ValueError):
@@ -44,13 +47,28 @@ class ImageError(ValueError):
         ...     decode(b"GIF8, but then nothing of the kind")
         ... except ImageError as error:
         ...     print(error.reason)
-        not an image in a format known here (JPEG, PNG, WEBP, AVIF, GIF, BMP, TIFF, JPEG2000, PPM)
+        not an image in a format known here (JPEG, PNG, WEBP, AVIF, GIF, BMP, TIFF, JPEG2000...)
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
         # One required argument, as a DataLoader needs it to raise a worker's error again.
         super().__init__(message)
         self.reason = reason or message
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an image file is written.
+
+    Attributes:
+        format: its format, such as ``"JPEG"``.
+        frames: pages or frames in it, of which the first is used.
+        transparent: whether it has transparency, which is laid on white.
+    """
+
+    format: str
+    frames: int = 1
+    transparent: bool = False
 
 
 class Picture:
@@ -166,6 +184,17 @@ def open_picture(file: str | Path | bytes, channels: int = 3, name: str = "") ->
         return Picture(upright(_pixels(image, channels), _orientation(image)))
 
 
+def form_of(file: str | Path) -> Form:
+    """Return how an image file is written, from its header. Raise as :func:`open_picture`."""
+    from PIL import Image
+
+    with _naming(str(file), file), Image.open(file, formats=_formats()) as image:
+        if image.format in ("JPEG", "MPO"):  # the second picture of a phone is no page
+            return Form("JPEG")
+        frames = getattr(image, "n_frames", 1)
+        return Form(image.format or "", frames, image.has_transparency_data)
+
+
 def is_image(file: str | Path) -> bool:
     """Return whether the first bytes of a file are those of an image, whatever its name.
 
@@ -231,14 +260,22 @@ def _pixels(image: Image.Image, channels: int) -> Tensor:
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Return grey of 16 bits as grey of 8, rounded; Pillow itself would clip it at 255."""
+    """Return grey of 16 bits as grey of 8, rounded; Pillow itself would clip it at 255.
+
+    It also ignores, for 16 bits, that a TIFF may be white at zero and a PNG clear at one value.
+    """
     values = np.asarray(image)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             f"grey of 32 bits (Pillow's mode {image.mode!r}) has no agreed black and white;"
             " save it with 8 or 16 bits per pixel"
         )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        grey = 255 - grey
+    if isinstance(clear := image.info.get("transparency"), int):
+        grey[values == clear] = 255
+    return grey
 
 
 @functools.cache
@@ -246,6 +283,10 @@ def _formats() -> tuple[str, ...]:
     from PIL import Image
 
     Image.init()
+    with suppress(ImportError):  # the extra senet[heif]
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is not in every Pillow
 
 
@@ -289,7 +330,14 @@ def _unidentified(file: str | Path | bytes) -> str:
             start = stream.read(12)
     if not start:
         return "the file is empty"
-    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        return "HEIC, as Apple's cameras write it, cannot be read here; convert it to JPEG"
+    if (
+        "HEIF" not in _formats()
+        and start[4:8] == b"ftyp"
+        and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+    ):
+        return (
+            "HEIC, as phones write it, needs one more library: pip install 'senet[heif]'; or"
+            " convert it to JPEG"
+        )
     known = ", ".join(name for name in _formats() if name != "MPO")
     return f"not an image in a format known here ({known})"

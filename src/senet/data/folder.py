@@ -27,16 +27,24 @@ from senet.data.layout import (
     require_classes,
 )
 from senet.data.partition import divide, limited
+from senet.data.place import images_folder
+from senet.data.shrunk import shrunk
 from senet.data.source import Extent, Source, Split
-from senet.data.walk import walk
-from senet.paths import expanded, no_folder
+from senet.data.walk import Walk, walk
+from senet.paths import ARCHIVES, expanded, is_images, no_folder, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
 
 
 class FolderSplit(Split):
-    """Image files below a folder, decoded when they are asked for."""
+    """Image files below a folder, decoded when they are asked for.
+
+    Attributes:
+        shrink: length of the shorter side of copies to read instead; see :mod:`senet.data.shrunk`.
+    """
+
+    shrink: int | None = None
 
     def __init__(
         self, root: Path, files: Sequence[str], labels: Sequence[int] | np.ndarray, channels: int
@@ -47,12 +55,16 @@ class FolderSplit(Split):
         self.digests = ["" for _ in self.files]
 
     def picture(self, index: int) -> Picture:
+        if self.shrink and self.digests[index]:
+            file = self.root / self.files[index]
+            return shrunk(file, self.channels, self.shrink, self.digests[index])
         return open_picture(self.root / self.files[index], self.channels)
 
     def subset(self, indices: np.ndarray) -> Self:
         files = [self.files[i] for i in indices.tolist()]
         split = type(self)(self.root, files, self.labels[indices], self.channels)
         split.digests = [self.digests[i] for i in indices.tolist()]
+        split.shrink = self.shrink
         return split
 
     def keys(self) -> list[str]:
@@ -77,6 +89,7 @@ def open_folder(
     limit: int | None = None,
     preprocessing: Preprocessing = IMAGENET,
     record: dict[str, Any] | None = None,
+    shrink: int | None = None,
 ) -> Source:
     """Return the images below ``path``: class folders, or train, val and test folders of those.
 
@@ -101,16 +114,20 @@ def open_folder(
         record: the ``record`` of an earlier :class:`Source` of this folder: the same images go into
             the same splits, images that were added since are left out, and neither the shares nor
             the limit apply.
+        shrink: length of the shorter side of copies that are kept in the cache and read instead of
+            the images, for slow disks; see :mod:`senet.data.shrunk`.
 
     Raises:
         ValueError: if there is no such folder, no class folder, only one class with images, or if
             validation or test have a class that train lacks. The message names them.
     """
-    root = expanded(path)
-    _require_folder(root)
+    place = expanded(path)
+    _require_there(place)
+    root = images_folder(place)
+    skipped: dict[str, str] = {}
     if record is None:
-        classes, splits, verdicts = _divided(
-            root, val_share, test_share, seed, limit, preprocessing.channels
+        classes, splits, verdicts, skipped = _divided(
+            place, root, val_share, test_share, seed, limit, preprocessing.channels
         )
     else:
         classes = tuple(record["classes"])
@@ -121,16 +138,19 @@ def open_folder(
     train, val, test = splits
     _require_images(root, classes, train, test)
     used = [split for split in (train, val, test) if split]
+    for split in used:
+        split.shrink = shrink
     return Source(
-        name=root.resolve().name,
+        name=_name(place),
         classes=classes,
         train=train,
         val=val or None,
         test=test,
         preprocessing=preprocessing,
         record=_record(classes, dict(zip(NAMES, (train, val, test), strict=True))),
-        path=str(root.resolve()),
+        path=str(place.resolve()),
         extent=_extent(verdicts[file] for split in used for file in split.files),
+        left_out=_left_out(verdicts, skipped),
     )
 
 
@@ -142,21 +162,23 @@ def recorded(root: Path, record: Mapping[str, Any], part: str, channels: int) ->
 
 
 def open_recorded(
-    root: Path, record: Mapping[str, Any], part: str, channels: int = 3
+    place: Path, record: Mapping[str, Any], part: str, channels: int = 3
 ) -> FolderSplit:
     """Return a split of a record without the images lost or damaged since, which are named."""
+    root = images_folder(place)
     split = recorded(root, record, part, channels)
     verdicts = examine(root, split.files)
     _say_bad(root, verdicts, {})
     return split.judged(verdicts)
 
 
-def open_new(root: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
-    """Return the images in class folders that were added since a record was made."""
+def open_new(place: Path, record: Mapping[str, Any], channels: int = 3) -> FolderSplit:
+    """Return the images that were added to class folders or a table since a record was made."""
+    root = images_folder(place)
     old = {file for part in NAMES for files in record[part].values() for file in files}
     number = number_of(record["classes"])
     files: dict[str, int] = {}
-    for own in find_layout(root).parts.values():
+    for own in find_layout(place).parts.values():
         scan = _scan(root, own, channels)
         pairs = zip(scan.split.files, scan.names, strict=True)
         files |= {file: number[name] for file, name in pairs if name in number and file not in old}
@@ -184,16 +206,18 @@ def open_labelled(
         ValueError: if there is no such folder or split, no class folder in it, or a class that the
             network does not have. The message names them.
     """
-    root = expanded(path)
-    _require_folder(root)
-    part, found = _part_to_score(find_layout(root), split)
+    place = expanded(path)
+    _require_there(place)
+    root = images_folder(place)
+    part, found = _part_to_score(find_layout(place), split)
     require_classes(found)
     scan = _scan(root, found, channels)
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
         raise ValueError(
-            f"the network knows {len(classes):,} classes ({listed(classes)}), but {root.name} has"
-            f" others: {listed(strange)}. Rename their folders, or leave them out"
+            f"the network knows {len(classes):,} classes ({listed(classes)}), but"
+            f" {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
+            " out"
         )
     if not scan.split.files:
         raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
@@ -254,22 +278,36 @@ def _scan(root: Path, classes: Classes, channels: int) -> _Scan:
     skipped: dict[str, str] = {}
     for name, places in classes.by_name.items():
         for place in places:
-            below = walk(place)
-            found += [(name, Path(file).relative_to(root).as_posix()) for file in below.files]
-            for file, reason in below.skipped.items():
-                skipped[Path(file).relative_to(root).as_posix()] = reason
+            below = walk(place) if place.is_dir() else Walk([str(place)])
+            found += [(name, _relative(file, root)) for file in below.files]
+            skipped |= {_relative(file, root): why for file, why in below.skipped.items()}
     found.sort()
     split = FolderSplit(root, [file for _, file in found], np.zeros(len(found)), channels)
     return _Scan(split, [name for name, _ in found], skipped)
 
 
+def _relative(file: str, root: Path) -> str:
+    """Return a file relative to the folder, if it is in it."""
+    path = Path(file)
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
 def _divided(
-    root: Path, val_share: float, test_share: float, seed: int, limit: int | None, channels: int
+    place: Path,
+    root: Path,
+    val_share: float,
+    test_share: float,
+    seed: int,
+    limit: int | None,
+    channels: int,
 ) -> tuple[
-    tuple[str, ...], tuple[FolderSplit, FolderSplit | None, FolderSplit], dict[str, Verdict]
+    tuple[str, ...],
+    tuple[FolderSplit, FolderSplit | None, FolderSplit],
+    dict[str, Verdict],
+    dict[str, str],
 ]:
-    """Return classes, train, validation and test, and the verdict on every file."""
-    layout = find_layout(root)
+    """Return classes, the three splits, the verdict on every image, and other files."""
+    layout = find_layout(place)
     if "train" not in layout.parts:
         raise ValueError(
             f"{root}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
@@ -296,6 +334,7 @@ def _divided(
         classes,
         (train.judged(verdicts), val and val.judged(verdicts), test.judged(verdicts)),
         verdicts,
+        skipped,
     )
 
 
@@ -368,8 +407,7 @@ def _numbered(scan: _Scan, classes: tuple[str, ...]) -> FolderSplit:
 
 def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> None:
     """Name the files that are left out."""
-    bad = {file: verdict.reason for file, verdict in verdicts.items() if verdict.reason}
-    bad = dict(sorted({**bad, **skipped}.items()))
+    bad = _left_out(verdicts, skipped)
     if not bad:
         return
     lines = [f"  {file}: {reason}" for file, reason in list(bad.items())[:SHOWN]]
@@ -381,6 +419,11 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
         f" since they cannot be read:\n{listing}",
         stacklevel=4,
     )
+
+
+def _left_out(verdicts: Mapping[str, Verdict], skipped: Mapping[str, str]) -> dict[str, str]:
+    bad = {file: verdict.reason for file, verdict in verdicts.items() if verdict.reason}
+    return dict(sorted({**bad, **skipped}.items()))
 
 
 def _record(classes: tuple[str, ...], splits: Mapping[str, FolderSplit | None]) -> dict[str, Any]:
@@ -422,10 +465,19 @@ def _require_images(
         raise ValueError(f"{root}: no readable image is left to test on")
 
 
-def _require_folder(root: Path) -> None:
-    if not root.exists():
-        raise ValueError(no_folder(root))
-    if not root.is_dir():
-        raise ValueError(
-            f"{str(root)!r} is a file; give the folder that holds one folder of images per class"
-        )
+def _name(place: Path) -> str:
+    table = table_of(place)
+    return (table[0] if table else place).resolve().name
+
+
+def _require_there(place: Path) -> None:
+    if is_images(place) or place.is_dir():
+        return
+    if table := table_of(place):
+        raise ValueError(f"there is no table {str(table[0])!r}")
+    if not place.exists():
+        raise ValueError(no_folder(place))
+    raise ValueError(
+        f"{str(place)!r} is a file; give the folder that holds one folder of images per class, or a"
+        f" table of images (.csv), or an archive ({', '.join(ARCHIVES)})"
+    )

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from senet.data.partition import PARTS
+from senet.data.place import images_folder
+from senet.data.table import read_table
 from senet.data.walk import folders, walk, wanted
+from senet.paths import table_of
 
 SHOWN = 10  # how many names a message lists
 
@@ -33,9 +36,10 @@ class Classes:
     """The class folders of one split.
 
     Attributes:
-        folder: the folder that holds them.
-        by_name: the folders of every class, in the order of the names. A class can have two, if
-            its name is written in two ways (é as one character, and as e with an accent).
+        folder: the folder that holds them, or the table.
+        by_name: the folders of every class, or its files as a table names them, in the order of the
+            names. A class can have two folders, if its name is written in two ways (é as one
+            character, and as e with an accent).
     """
 
     folder: Path
@@ -48,12 +52,15 @@ class Classes:
 
 
 def find_layout(root: Path) -> Layout:
-    """Return the layout of a folder.
+    """Return the layout of a folder, of what an archive holds, or of a table.
 
     Raises:
         ValueError: if there is no such folder, it cannot be read, or some of the folders in it are
             splits and others are not.
     """
+    if table := table_of(root):
+        return _of_table(*table)
+    root = images_folder(root)
     inside = folders(root)
     parts = [(PARTS[f.name.lower()], f) for f in inside if f.name.lower() in PARTS]
     names = {part for part, _ in parts}
@@ -65,6 +72,23 @@ def find_layout(root: Path) -> Layout:
             " val, test, and train must be there) nor one folder per class"
         )
     return Layout(root, {"train": _classes(root)}, divided=False)
+
+
+def _of_table(path: Path, columns: dict[str, str]) -> Layout:
+    rows, divided = read_table(path, columns)
+    found: dict[str, dict[str, list[Path]]] = {}
+    for row in rows:
+        by_name = found.setdefault(row.part, {})
+        by_name.setdefault(same_name(row.label), []).append(path.parent / row.file)
+    parts = {p: Classes(path, dict(sorted(own.items(), key=_order))) for p, own in found.items()}
+    return Layout(path, parts, divided)
+
+
+def _order(item: tuple[str, list[Path]]) -> tuple[bool, int, str]:
+    """Return a sort key of classes: by name, and numbers by value."""
+    name = item[0]
+    number = name.isascii() and name.isdecimal()
+    return (not number, int(name) if number else 0, name)
 
 
 def require_classes(classes: Classes) -> None:

@@ -11,7 +11,7 @@ from senet.data.folder import open_folder
 from senet.data.hub import open_hub
 from senet.data.mosaic import open_mosaic
 from senet.data.source import Source
-from senet.paths import expanded, is_mosaic, is_place, no_folder
+from senet.paths import expanded, is_mosaic, is_place, no_folder, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 BUNDLED = "fashion-mnist"
@@ -25,7 +25,7 @@ FORMS = (
     f"What can be given: {BUNDLED!r} (bundled), {', '.join(map(repr, HUB))}, the name of an image"
     " data set of the Hugging Face hub such as 'food101' or 'owner/name', or a folder: with one"
     " folder of images per class, with train, val and test folders of those, or with mosaics and"
-    " labels.npz"
+    " labels.npz; a zip or tar file of such folders; or a table with the columns file and label"
 )
 
 
@@ -38,14 +38,16 @@ def open_source(
     limit: int | None = None,
     preprocessing: Preprocessing | None = None,
     record: dict[str, Any] | None = None,
+    shrink: int | None = None,
 ) -> Source:
     """Return labelled images by their name or place.
 
     Args:
         name: ``"fashion-mnist"`` (bundled with the package: 10,000 images to train and 2,000 to
             test), ``"cifar10"``, ``"cifar100"``, any image data set of the Hugging Face hub, or a
-            folder of images or of mosaics. A bundled or short name takes precedence over a folder
-            of the same name; write ``./cifar10`` for the folder.
+            folder of images or of mosaics; a zip or tar file of folders; or a table,
+            ``"labels.csv"`` or ``"labels.csv:file=COLUMN,label=COLUMN"``. A bundled or short name
+            takes precedence over a folder of the same name; write ``./cifar10`` for the folder.
         val_share: share of the training images to hold out for validation, if the source has no
             validation images of its own; every class gives its share.
         test_share: likewise for test.
@@ -54,6 +56,8 @@ def open_source(
         preprocessing: what the network expects, if that is known already (a checkpoint's): images
             are then decoded to its number of channels. Otherwise the source suggests one.
         record: for a folder, the ``record`` of the source of an earlier run, for the same splits.
+        shrink: for photos in files, the length of the shorter side of copies that are kept in the
+            cache and read instead; see :mod:`senet.data.shrunk`.
 
     Raises:
         ValueError: if the name is unknown, or what it names cannot be used. The message says why.
@@ -74,9 +78,9 @@ def open_source(
     path = expanded(name)
     if path.is_dir() and is_mosaic(path):
         return open_mosaic(path, val_share, **settings)
-    if path.exists():
+    if path.exists() or table_of(path):
         settings["preprocessing"] = preprocessing or IMAGENET
-        return open_folder(path, val_share, test_share, **settings, record=record)
+        return open_folder(path, val_share, test_share, **settings, record=record, shrink=shrink)
     _require_plausible(name)
     try:
         return open_hub(name, val_share, test_share, **settings)

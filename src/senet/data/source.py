@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -75,6 +75,7 @@ class Source:
             with it :func:`~senet.data.folder.open_folder` gives the same splits. Else ``None``.
         path: for a folder, its path. Else ``None``.
         extent: how large its images are, if they are of many sizes.
+        left_out: files in class folders that are in no split, with the reason for each.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Source:
     record: dict[str, Any] | None = None
     path: str | None = None
     extent: Extent | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from senet.data.decode import is_image
 
-# HEIC cannot be read, but users who have such photos are told so.
+# HEIC needs an extra: users who have such photos and not the extra are told so.
 SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp"),

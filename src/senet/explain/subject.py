@@ -17,7 +17,7 @@ from senet.explain.explanation import Explanation, Note, require_blocks
 from senet.foreign import find_network
 from senet.models import create_model, entry, list_models
 from senet.models.weights.record import Record
-from senet.paths import expanded, is_mosaic
+from senet.paths import expanded, is_images
 from senet.preprocessing import IMAGENET, Preprocessing
 from senet.runs.scored import images_to_score, open_scored
 
@@ -118,7 +118,7 @@ def _of_library(name: str, data: str | None, split: str | None) -> Subject:
     p = entry(name).preprocessing if known else replace(IMAGENET, size=side)
     data = _required(name, data)
     place = expanded(data)
-    if place.is_dir() and not is_mosaic(place):
+    if is_images(place):
         parts = find_layout(place).parts.values()
         classes = tuple(sorted({one for part in parts for one in part.by_name}))
         images, _ = open_labelled(place, classes, split, channels=p.channels)

@@ -12,6 +12,7 @@ A training leaves one run folder; a comparison leaves a folder of them:
 ``tensorboard/``         the same figures as the table, for TensorBoard
 ``model.safetensors``    the final weights, averaged if ``ema`` is on
 ``predictions.npz``      ``labels`` ``[n]`` and ``logits`` ``[n, K]`` of the test images
+``predictions-val.npz``  the same of the validation images, where there are any
 ``result.json``          written last: a run that has it is finished
 ``report.html``          the page that ``senet report`` writes
 ``comparison.json``      in a comparison: its networks, its seeds and the folder of each run

@@ -116,6 +116,10 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def val_predictions_file(self) -> Path:
+        return self.path / "predictions-val.npz"
+
+    @property
     def result_file(self) -> Path:
         return self.path / "result.json"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from senet.data import Source, open_source
 from senet.data.folder import NAMES, digests_of
+from senet.data.place import images_folder
+from senet.paths import is_images
 from senet.preprocessing import Preprocessing
 from senet.runs.folder import RunFolder
 
@@ -62,6 +64,7 @@ def opened(
         limit=config.get("limit"),
         preprocessing=Preprocessing(**given) if given else None,
         record=data.get("record"),
+        shrink=config.get("shrink"),
     )
 
 
@@ -129,12 +132,13 @@ def require_any(run: RunFolder, place: Path) -> None:
     """
     record = run.read_data()["record"]
     files = [file for part in NAMES for own in record[part].values() for file in own]
-    if not place.is_dir():
+    if not is_images(place):
         raise ValueError(
             f"the images of this run were in {place}, which no longer exists: say with --data"
             " where they are now"
         )
-    if not any((place / file).exists() for file in files):
+    folder = images_folder(place)
+    if not any((folder / file).exists() for file in files):
         raise ValueError(
             f"{place} holds none of the {len(files):,} images of this run, such as {files[0]}: say"
             " with --data where they are now"

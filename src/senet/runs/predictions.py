@@ -1,4 +1,4 @@
-"""The predictions of a run: what its network says about the test images."""
+"""The predictions of a run: what its network says about images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from senet import files
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about the test images, in the order of the split.
+    """What a network says about the test or validation images, in the order of the split.
 
     Attributes:
         labels: the right classes, ``[n]``.
@@ -25,7 +25,7 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Read ``predictions.npz``, unchecked.
+        """Read what :meth:`write` wrote, unchecked.
 
         Raises:
             FileNotFoundError: if it is not there.
@@ -46,6 +46,12 @@ class Predictions:
     @property
     def right(self) -> np.ndarray:
         return self.predicted == self.labels
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The probabilities of all classes, ``[n, K]``."""
+        shares = np.exp(self.logits - self.logits.max(1, keepdims=True))
+        return shares / shares.sum(1, keepdims=True)
 
     @property
     def confidence(self) -> np.ndarray:

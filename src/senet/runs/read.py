@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Run:
     metrics: Mapping[str, np.ndarray]
     result: Mapping[str, Any] | None
     predictions: Predictions | None
+    val_predictions: Predictions | None = None
 
     @property
     def finished(self) -> bool:
@@ -148,9 +149,14 @@ def read_run(folder: Path) -> Run:
         _metrics(place.table_file),
         _json(place.result_file),
         _predictions(place.predictions_file),
+        _predictions(place.val_predictions_file),
     )
-    if run.predictions is not None:
-        _check_classes(run)
+    for found, file in (
+        (run.predictions, place.predictions_file),
+        (run.val_predictions, place.val_predictions_file),
+    ):
+        if found is not None:
+            _check_classes(found, file, run.classes)
     return run
 
 
@@ -179,14 +185,13 @@ def _read_family(place: ComparisonFolder) -> Twins | Variation:
     return family
 
 
-def _check_classes(run: Run) -> None:
-    assert run.predictions is not None
-    path, (n, k) = RunFolder(run.folder).predictions_file, run.predictions.logits.shape
-    if k != len(run.classes):
-        raise _damaged(path, f"it has {k} classes, and config.json names {len(run.classes)}")
-    if run.predictions.labels.shape != (n,) or n == 0:
-        raise _damaged(path, f"{run.predictions.labels.size} labels for {n} predictions")
-    if run.predictions.labels.min() < 0 or run.predictions.labels.max() >= k:
+def _check_classes(found: Predictions, path: Path, classes: Sequence[str]) -> None:
+    n, k = found.logits.shape
+    if k != len(classes):
+        raise _damaged(path, f"it has {k} classes, and config.json names {len(classes)}")
+    if found.labels.shape != (n,) or n == 0:
+        raise _damaged(path, f"{found.labels.size} labels for {n} predictions")
+    if found.labels.min() < 0 or found.labels.max() >= k:
         raise _damaged(path, f"a label is not one of the {k} classes")
 
 

@@ -13,10 +13,11 @@ from torch import nn
 
 from senet.data import Source, Split, open_source
 from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
-from senet.data.layout import listed, number_of, same_name
+from senet.data.layout import find_layout, listed, number_of, same_name
+from senet.data.place import images_folder
 from senet.models.weights.imagenet import class_names, wordnet_ids
 from senet.models.weights.record import Record
-from senet.paths import expanded, is_mosaic
+from senet.paths import expanded, is_images, table_of
 from senet.runs.folder import RunFolder
 from senet.runs.images import recorded_source, require_any
 from senet.runs.trained import open_trained
@@ -96,7 +97,7 @@ def images_to_score(
     run = RunFolder(file.parent) if file is not None else None
     begun = run.read_data() if run and run.begun else None
     place = expanded(data) if data else None
-    if place is not None and place.is_dir() and not is_mosaic(place):
+    if place is not None and is_images(place):
         if begun is None or not _is_own(place, begun):
             return _other_folder(place, begun, record, split)
     elif data is not None:
@@ -117,7 +118,8 @@ def _is_own(place: Path, begun: Mapping[str, Any]) -> bool:
     if place.resolve() == Path(begun["path"]):
         return True
     files = [f for part in NAMES for own in begun["record"][part].values() for f in own]
-    return not os.path.exists(begun["path"]) and all((place / file).is_file() for file in files)
+    gone = not is_images(Path(begun["path"]))
+    return gone and all((images_folder(place) / file).is_file() for file in files)
 
 
 def _own_folder(
@@ -146,7 +148,11 @@ def _names_in(place: Path, record: Record) -> tuple[str, ...]:
     """Return the names that the network's classes have in a folder: WordNet ids are found there."""
     if record.classes != class_names():
         return record.classes
-    levels = (place, *(place / part for part in NAMES))
+    if table_of(place):
+        known = set(find_layout(place).parts["train"].by_name)
+        return wordnet_ids() if known & set(wordnet_ids()) else record.classes
+    folder = images_folder(place)
+    levels = (folder, *(folder / part for part in NAMES))
     ids = any((level / id).is_dir() for level in levels for id in wordnet_ids())
     return wordnet_ids() if ids else record.classes
 

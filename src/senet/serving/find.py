@@ -6,8 +6,9 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from senet.paths import expanded
+from senet.paths import expanded, is_archive
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
 
 
 def _expand(name: str) -> Iterator[Found]:
-    if os.path.isfile(name):
+    if is_archive(name) and os.path.isfile(name):
+        yield from _of_archive(name)
+    elif os.path.isfile(name):
         yield Found(name)
     elif os.path.isdir(name):
         yield from _of_folder(name)
@@ -52,6 +55,15 @@ def _expand(name: str) -> Iterator[Found]:
             yield from _expand(match)
     else:
         yield Found(name, "there is no such file")
+
+
+def _of_archive(name: str) -> Iterator[Found]:
+    from senet.data.archive import extracted  # imports PyTorch
+
+    try:
+        yield from _of_folder(str(extracted(Path(name))))
+    except (ValueError, OSError) as error:
+        yield Found(name, str(error))
 
 
 def _of_folder(name: str) -> Iterator[Found]:

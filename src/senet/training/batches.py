@@ -45,10 +45,18 @@ def training_images(
         source = recorded_source(resumed, place)
     elif source is None:
         source = open_source(
-            config.data, limit=config.limit, preprocessing=_preprocessing_of_weights(config)
+            config.data,
+            limit=config.limit,
+            preprocessing=_preprocessing_of_weights(config),
+            shrink=config.shrink,
         )
     asked = {k: v for k in ("size", "crop") if (v := getattr(config, k)) is not None}
     source = replace(source, preprocessing=replace(source.preprocessing, **asked))
+    if config.shrink is not None and config.shrink < source.preprocessing.size:
+        raise ValueError(
+            f"shrink={config.shrink} is less than the {source.preprocessing.size} pixels that the "
+            "network takes: copies would have to be enlarged again"
+        )
     return source
 
 

@@ -65,6 +65,9 @@ class TrainConfig:
         stage_decay: learning rate of each stage as a share of that of the stage after it; the
             classifier has ``lr``.
         freeze: parts of the network that are not trained: names of modules, or patterns of them.
+        shrink: for photos on a slow disk, keep copies whose shorter side has so many pixels in the
+            cache, and read those; ``None`` to read the photos. Random crops of little area need
+            copies larger than the network's input.
         accelerate: whether the network runs its tails on the fast passes, see
             :func:`senet.accelerate`: the same results up to rounding, in less time.
 
@@ -115,6 +118,7 @@ class TrainConfig:
     norms: str = "auto"
     stage_decay: float = 1.0
     freeze: tuple[str, ...] = ()
+    shrink: int | None = None
     accelerate: bool = True
 
     def __post_init__(self) -> None:
@@ -128,7 +132,7 @@ class TrainConfig:
             _check_choice(name, getattr(self, name), known)
         if self.crop is not None:
             _check_number("crop", self.crop, float, 0, 1, "(]")
-        for name, least in ("limit", 1), ("size", 1), ("workers", 0):
+        for name, least in ("limit", 1), ("size", 1), ("shrink", 1), ("workers", 0):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), int, least, _INF, "[)")
         for name in ("flip", "balance", "probe", "accelerate"):

@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from senet.data import ImageError, Source
+from senet.data import ImageError, Source, Split
 from senet.data.shared_memory import SharedMemoryError
 from senet.device import find_device
 from senet.models import Network
@@ -102,8 +103,8 @@ def fit(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     result = fit(config, folder, progress=False)
         ...     sorted(path.name for path in result.folder.iterdir())
-        ['checkpoints', 'config.json', 'metrics.csv', 'model.safetensors', 'predictions.npz',
-         'result.json', 'tensorboard']
+        ['checkpoints', 'config.json', 'metrics.csv', 'model.safetensors', 'predictions-val.npz',
+         'predictions.npz', 'result.json', 'tensorboard']
     """
     folder = RunFolder(expanded(run_dir))
     find_device(config.device)  # refuses a missing device before anything is written
@@ -322,16 +323,11 @@ def _finish(
     kept = _kept(folder, rows, say)
     # Under `state_dict` Lightning keeps the averaged weights if there are any.
     load_state(model, read_state(kept), kept)
-    labels, logits = predict_split(
-        model,
-        source.test,
-        source.preprocessing,
-        batch_size=config.batch_size,
-        device=config.device,
-        workers=config.workers,
-    )
+    labels, logits = _predicted(module, source.test, source)
     found = metrics(labels, logits, source.classes)
     Predictions(labels, logits).write(folder.predictions_file)
+    if source.val:
+        Predictions(*_predicted(module, source.val, source)).write(folder.val_predictions_file)
     figures = {"test_accuracy": found["accuracy"], "test_loss": found["loss"]}
     record = Record(model.architecture, source.preprocessing, source.classes, figures)  # type: ignore[arg-type]
     save_model(folder.model_file, model, record)
@@ -358,6 +354,19 @@ def _finish(
     )
     folder.write_result(result)
     return result
+
+
+def _predicted(module: Classifier, split: Split, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a split, and the logits of its images."""
+    config = module.config
+    return predict_split(
+        module.module,
+        split,
+        source.preprocessing,
+        batch_size=config.batch_size,
+        device=config.device,
+        workers=config.workers,
+    )
 
 
 def _kept(folder: RunFolder, rows: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> Path:

@@ -1,4 +1,4 @@
-"""Test images that were misclassified."""
+"""Test images that just one of two networks got right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES = 12
 
 
 def examples(subject: Subject, images: TestImages) -> Section:
-    """Return test images that just one network got right, or a single network's worst mistakes."""
+    """Return test images that just one network got right."""
     said = {role: subject.predictions(role)[0] for role in subject.names}
     right = {role: p.right for role, p in said.items()}
     seed = f" of seed {subject.seeds[0]}" if len(subject.seeds) > 1 else ""
@@ -30,26 +30,16 @@ def examples(subject: Subject, images: TestImages) -> Section:
         }
 
     def says(role: str, index: int) -> str:
-        who = {"se": "SE ", "plain": "plain "}[role] * subject.two
+        who = {"se": "SE ", "plain": "plain "}[role]
         name = "✓" if right[role][index] else subject.classes[said[role].predicted[index]]
         return f"{who}{name} {percent(float(said[role].confidence[index]), 0)}"
 
     def group(name: str, shown: np.ndarray, found: np.ndarray) -> Section:
-        text = f"{len(shown)} of {len(found):,}"
         return {
-            "name": f"{name}: {text}" if name else text,
+            "name": f"{name}: {len(shown)} of {len(found):,}",
             "images": [show(int(i)) for i in shown],
         }
 
-    if not subject.two:
-        ((role, answers),) = said.items()
-        wrong = np.flatnonzero(~right[role])
-        surest = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][: 2 * EXAMPLES]
-        return {
-            "groups": [group("", surest, wrong)],
-            "caption": "Bold is the label in the data; below it is the network's answer, with its "
-            "probability. Some of these may be mistakes in the data.",
-        }
     only_se = np.flatnonzero(right["se"] & ~right["plain"])
     only_plain = np.flatnonzero(right["plain"] & ~right["se"])
     return {
