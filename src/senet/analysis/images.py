@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from senet.data import Split, loader
 from senet.data.transforms import CentreCrop, normalise
+from senet.figures.thumbnail import SIDE, thumbnail
 from senet.preprocessing import Preprocessing
 from senet.runs.images import opened
 
 BATCH = 64
-SIDE = 96
-"""Longest side of an image on the page, in pixels."""
 
 
 class TestImages:
@@ -43,17 +39,8 @@ class TestImages:
             yield normalise(images, preprocessing.mean, preprocessing.std), labels
 
     def thumbnail(self, index: int) -> tuple[str, bool]:
-        """Return a small PNG as a data URI, and whether it is small enough to show its pixels.
-
-        Photos are scaled down; images that are small already stay exactly as they are.
-        """
-        pixels = self.split.picture(index).pixels(SIDE, SIDE).permute(1, 2, 0).numpy()
-        picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-        picture.thumbnail((SIDE, SIDE))
-        file = io.BytesIO()
-        picture.save(file, "png", optimize=True)
-        uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-        return uri, max(pixels.shape) < SIDE
+        """Return a small copy as :func:`~senet.figures.thumbnail.thumbnail` does."""
+        return thumbnail(self.split.picture(index).pixels(SIDE, SIDE).permute(1, 2, 0).numpy())
 
 
 def open_test_images(config: Mapping[str, Any], labels: np.ndarray) -> TestImages | str:

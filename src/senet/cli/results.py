@@ -135,8 +135,16 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
         )
 
 
+def say_asked(preprocessing: Mapping[str, Any]) -> None:
+    """Say how images are taken, where a user has said it."""
+    from senet.preprocessing import Preprocessing
+
+    say("", f"images with {Preprocessing(**preprocessing)}, as --preprocessing says")
+
+
 def show_predictions(answers: Sequence[Prediction]) -> None:
     """Print a row per image: class, probability, the next best ones, any error."""
+    from senet.serving.formats import answer as said
     from senet.serving.formats import percent as probable
 
     more = max((len(answer.guesses) for answer in answers), default=0) > 1
@@ -151,7 +159,7 @@ def show_predictions(answers: Sequence[Prediction]) -> None:
     rows: list[list[Cell]] = []
     for answer in answers:
         best, *rest = answer.guesses or (("", 0.0),)
-        cells: list[Cell] = [answer.file, best[0], probable(best[1]) if answer.guesses else ""]
+        cells: list[Cell] = [answer.file, said(answer), probable(best[1]) if answer.guesses else ""]
         cells += ["\n".join(f"{guess} {probable(p)}" for guess, p in rest)] if more else []
         rows.append([*cells, answer.error] if failed else cells)
     show_table(columns, rows, more="the same with --format csv, or --out FILE.txt")

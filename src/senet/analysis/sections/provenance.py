@@ -79,6 +79,8 @@ def facts(subject: Subject) -> list[Section]:
             f"{100 * share:.1f} % of the validation images" for share in probes
         )
         run["kept"] = ", ".join(r["kept"] for r in results)
+    if diverged := [r["diverged"] for r in results if r.get("diverged")]:
+        run["diverged"] = ", ".join(diverged)
     left_out = ("classes", "preprocessing", "record")
     data = {k: v for k, v in config["data"].items() if k not in left_out}
     data |= {"classes": ", ".join(subject.classes[:50]) + ", …" * (len(subject.classes) > 50)}
