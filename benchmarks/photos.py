@@ -119,17 +119,18 @@ def run(setting: Setting) -> dict[str, Any]:
     return row
 
 
-def regression() -> dict[str, Any] | None:
+def regression() -> list[dict[str, Any]]:
     """Return scikit-learn's logistic regression on the features of the probe, C of the best val.
 
-    ``None`` without scikit-learn, which senet does not need.
+    It needs the run of the probe, and nothing is returned without scikit-learn, which senet does
+    not need.
     """
     try:
         linear: Any = importlib.import_module("sklearn.linear_model")
         scaling: Any = importlib.import_module("sklearn.preprocessing")
     except ImportError:
         print("scikit-learn is not here: its row is left out")
-        return None
+        return []
     from senet.serving.embed import Embedder
 
     probe = RunFolder(FOLDER / FIGURES[0].name)
@@ -151,7 +152,14 @@ def regression() -> dict[str, Any] | None:
         }
     best = max(right, key=lambda c: right[c])
     accuracy = fits[best].score(scale.transform(found.features), labels)
-    return {"C": best, "val": right[best], "test": accuracy, "photos": 10 * EACH["train"]}
+    return [{"C": best, "val": right[best], "test": accuracy, "photos": 10 * EACH["train"]}]
+
+
+PARTS = {
+    "crops": lambda: [run(setting) for setting in CHOICE],
+    "figures": lambda: [run(setting) for setting in FIGURES],
+    "regression": regression,
+}
 
 
 def main() -> None:
@@ -159,6 +167,7 @@ def main() -> None:
         prog="python -m benchmarks.photos",
         description="How the recipe `finetune` was chosen, and what it reaches.",
     )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--make", type=Path, metavar="FOLDER", help="only write photos to train on")
     parser.add_argument("--draw", type=int, choices=DRAWS, default=3, help="which of them")
     options = parser.parse_args()
@@ -167,12 +176,10 @@ def main() -> None:
     if options.make:
         print(make(options.make, options.draw))
         return
-    environment = record.environment()
-    tables: dict[str, Any] = {"crops": [run(setting) for setting in CHOICE]}
-    tables["photos"] = [run(setting) for setting in FIGURES]
-    if found := regression():
-        tables["regression"] = [found]
-    print(record.write("cpu-photos", tables, environment))
+    for part in options.parts or PARTS:
+        environment = record.environment()
+        if rows := PARTS[part]():
+            print(record.write(f"cpu-photos-{part}", {f"photos-{part}": rows}, environment))
 
 
 if __name__ == "__main__":

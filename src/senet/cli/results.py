@@ -70,21 +70,22 @@ def _compared(subject: Subject) -> tuple[list[Column], list[list[Cell]]]:
 
     varied = subject.variation
     seeds = len(subject.seeds)
+    found = variation.rows(subject)
+    unequal = any(row.balanced is not None for row in found)
     columns = [
         name(varied.option if varied else "network"),
         number("test\naccuracy"),
         number("95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds", drop=2),
+        *([number("balanced\naccuracy", drop=1)] if unequal else []),
         *([number("minus\nplain", drop=1), number("95 %\ninterval", drop=3)] if varied else []),
         number("params", drop=4),
         *([] if varied else [number("mult-adds", drop=6)]),
         number("ms a step", drop=5),
     ]
-    return columns, [
-        _compared_row(row, seeds, varied is not None) for row in variation.rows(subject)
-    ]
+    return columns, [_compared_row(row, seeds, varied is not None, unequal) for row in found]
 
 
-def _compared_row(row: Row, seeds: int, varied: bool) -> list[Cell]:
+def _compared_row(row: Row, seeds: int, varied: bool, unequal: bool) -> list[Cell]:
     from senet.analysis import statistics
 
     low, high = row.spread.low, row.spread.high
@@ -94,6 +95,8 @@ def _compared_row(row: Row, seeds: int, varied: bool) -> list[Cell]:
         f"{percent(row.accuracy)} %",
         percent(low, high) if seeds == 1 else f"± {percent((high - low) / 2)}",
     ]
+    if unequal:
+        cells.append("" if row.balanced is None else f"{percent(row.balanced)} %")
     if varied:
         cells.append(statistics.signed(difference.value) if difference else "")
         cells.append(statistics.interval(difference) if difference else "")

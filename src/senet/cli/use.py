@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -134,24 +136,103 @@ def embed(
 
 def report(
     run: Annotated[
-        Path,
+        str,
         typer.Argument(
-            parser=expanded, metavar="RUN", help="A folder of `senet compare` or `senet train`."
+            metavar="RUN",
+            help="A folder of `senet compare` or `senet train`. With --data also a model file or "
+            "published weights, as `senet evaluate` takes them.",
         ),
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Report what the network says about these images, of some or all of its classes.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="With --data: test (the default), val or train, if there.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded, metavar="FILE", help="With --data: file to write (a new one here)."
+        ),
+    ] = None,
+    network: Network = None,
+    preprocessing: Preprocessing = None,
+    device: DeviceHere = "auto",
 ) -> None:
-    """Write report.html into a run folder.
+    """Write a report: one page that opens offline.
 
-    One page that opens offline: accuracy, curves, costs, mistakes and gates.
+    Of a run, report.html in its folder: accuracy, curves, costs, mistakes and
+    gates. With --data, of any trained network on these images: accuracy, classes,
+    mistakes and gates.
 
     Examples:
       senet report runs/photos
+      senet report se_resnet50.timm_a1_in1k --data imagenet/val
+      senet report w.pth --model se_resnet50 --data photos --out report.html
     """
+    if data is not None:
+        show(str(_report_on(run, data, split, out, network, preprocessing, device)))
+        return
+    for given, option in (
+        (split, "--split"),
+        (out, "--out"),
+        (network, "--model"),
+        (preprocessing, "--preprocessing"),
+    ):
+        if given is not None:
+            raise typer.BadParameter(f"{option} is for a report on other images: add --data")
+    if not expanded(run).is_dir():
+        require_trained(run, network)  # or it is nothing at all
+        raise ValueError(
+            f"{run} has no images of its own to report on: name images with their labels, --data"
+        )
     from senet.runs.read import read
 
-    read(run)  # refuses a folder that is not a run folder
+    read(expanded(run))  # refuses a folder that is not a run folder
     from senet.analysis import report as analysis
 
     with working("writing the report"):
-        page = analysis.write(run)
+        page = analysis.write(expanded(run))
     show(str(page))
+
+
+def _report_on(
+    word: str,
+    data: str,
+    split: str | None,
+    out: Path | None,
+    network: str | None,
+    preprocessing: str | None,
+    device: str,
+) -> Path:
+    """Write the report of a trained network on images that are not its run's."""
+    require_preprocessing(preprocessing)
+    found = require_trained(word, network)
+    out = out or Path(re.sub(r"[^\w.-]+", "-", f"{word}-on-{data}").strip("-.") + ".html")
+    from senet.serving.formats import require_new
+
+    require_new(out)
+    from senet.analysis import report as analysis
+    from senet.analysis.evaluation import Evaluation
+    from senet.runs.predictions import Predictions
+    from senet.runs.scored import open_scored
+    from senet.training.evaluate import predict_split
+
+    with working("evaluating"):
+        model, record, scored = open_scored(
+            found, data, split, network=network, preprocessing=preprocessing
+        )
+        labels, logits = predict_split(model, scored.images, record.preprocessing, device=device)
+    if len(labels) < len(scored.images):
+        raise ValueError(f"some images of {data} cannot be read: take them out first")
+    given = (("--split", split), ("--model", network), ("--preprocessing", preprocessing))
+    pieces = [f"senet report {shlex.quote(word)}", f"--data {shlex.quote(data)}"]
+    pieces += [f"{option} {shlex.quote(value)}" for option, value in given if value]
+    answers = Predictions(labels, logits)
+    evaluation = Evaluation(word, model.cpu(), record, data, scored.images, answers, pieces)
+    with working("writing the report"):
+        return analysis.write_evaluation(out, evaluation)

@@ -93,7 +93,7 @@ def test_a_network_computes_what_it_did_and_can_learn_se(network):
     assert len(new) == 4 * len(blocks)
     # The last layers are zero, so that at first no gradient comes past them.
     for key, largest in gradients(model, x, new).items():
-        assert (largest > 0) == (".fc2." in key), key
+        assert (largest > 0) == (".se.fc2." in key), key
     with torch.no_grad():
         for se in blocks:
             se.fc2.weight.normal_(0, 0.01)
