@@ -54,8 +54,8 @@ class Sheet:
             "small": small,
             "name": name,
             "probability": probability,
-            "percent": percent(probability),
-            "next": [f"{other} {percent(p)}" for other, p in prediction.guesses[1:]],
+            "percent": _unbroken(probability),
+            "next": [f"{other} {_unbroken(p)}" for other, p in prediction.guesses[1:]],
         }
         self._cells.setdefault("" if prediction.unsure else name, []).append(cell)
 
@@ -87,6 +87,10 @@ class Sheet:
         """Write the page, whole or not at all."""
         text = self.html().encode("utf-8", "backslashreplace")
         files.write_bytes(path, text)
+
+
+def _unbroken(share: float) -> str:
+    return percent(share).replace(" ", "\u202f")
 
 
 def _small_copy(prediction: Prediction) -> tuple[str, bool]:
