@@ -112,7 +112,7 @@ def run(setting: Setting) -> dict[str, Any]:
         "photos": 10 * EACH["train"],
         "probe val": result.probe_val_accuracy,
         "val": float(rows[-1]["val_accuracy"]) if rows else result.probe_val_accuracy,
-        "seconds": float(timed.read_text()),
+        "seconds": float(timed.read_text()) if timed.exists() else None,
     }
     row |= {"test": result.test_accuracy} if setting in FIGURES else {}
     print(row, flush=True)
