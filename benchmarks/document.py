@@ -220,6 +220,19 @@ def insertion() -> str:
     return markdown(head, body) + where
 
 
+def crops() -> str:
+    rows, environment, name = newest("photos-crops")
+    draws = sorted({row["draw"] for row in rows})
+    found = {(row["crop"], row["draw"]): row["val"] for row in rows}
+    body = [
+        (f"{crop:g}", *(f"{100 * found[crop, draw]:.1f}" for draw in draws))
+        for crop in sorted({row["crop"] for row in rows})
+    ]
+    head = ("`--set crop=`", *(f"validation of draw {draw}, %" for draw in draws))
+    where = f"\n{environment['device']}, {environment['date']}. Record: `{name}`.\n"
+    return markdown(head, body) + where
+
+
 # In older and newer records.
 _PASSES = ("moments", "affine", "grad_moments", "grad_scale", "grad_affine")
 
@@ -324,6 +337,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "surgery": surgery,
     "blocks": blocks,
     "insertion": insertion,
+    "photos-crops": crops,
     "counts": counts,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),

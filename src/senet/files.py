@@ -81,6 +81,30 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 @contextmanager
+def new(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` to write to, which becomes ``path`` in the end.
+
+    Like :func:`whole`, but what is at ``path`` by then stays.
+
+    Raises:
+        FileExistsError: if something is there.
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+    try:
+        yield aside
+        try:
+            os.link(aside, path, follow_symlinks=False)
+        except OSError:  # also where a file can have one name only, as on memory cards
+            if os.path.lexists(path):
+                raise FileExistsError(f"{path} already exists") from None
+            os.rename(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
 def continued(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield ``path.part`` to write to, which replaces ``path`` in the end.
 

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from senet.models import create_model, entry
+from senet.models.weights.timm import read_timm
 from senet.near import near
+from senet.preprocessing import Preprocessing
 
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
@@ -48,6 +50,26 @@ def _of_timm(name: str) -> tuple[nn.Module, int]:
         raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
     model = timm.create_model(name)
     return model, model.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+
+
+def timm_preprocessing(name: str) -> Preprocessing:
+    """Return how a network of timm takes its images, as timm says of its weights.
+
+    Args:
+        name: a network, such as ``resnet50``, or one of its sets of weights, ``resnet50.a1_in1k``.
+
+    Raises:
+        ValueError: if timm has no such network, does not say, or says what senet does not have.
+        ImportError: if timm is not installed, with the remedy.
+    """
+    timm: Any = imported("timm")
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
+    config = timm.get_pretrained_cfg(name)
+    found = config and read_timm({"architecture": name, "pretrained_cfg": config.to_dict()})
+    if not found:
+        raise ValueError(f"timm does not say how {name} takes its images")
+    return found.preprocessing
 
 
 def _of_torchvision(name: str) -> tuple[nn.Module, int]:

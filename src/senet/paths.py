@@ -38,6 +38,16 @@ def is_place(name: str) -> bool:
     return name.startswith((".", "~", "$")) or os.path.isabs(name)
 
 
+def is_url(word: str) -> bool:
+    """Return whether ``word`` is the address of a file on the web.
+
+    Example:
+        >>> is_url("https://example.org/a.pth"), is_url("timm/seresnet50.a1_in1k")
+        (True, False)
+    """
+    return word.startswith(("https://", "http://"))
+
+
 def is_mosaic(path: Path) -> bool:
     """Return whether a folder holds images in mosaics, as :mod:`senet.data.mosaic` reads them."""
     return (path / LABELS).is_file()

@@ -59,3 +59,28 @@ def test_images_are_needed_and_said(weights):
 def test_a_network_that_does_not_exist_is_refused_first(weights):
     output = said(senet("predict", "w.pth", "--model", "se_resnet9_cifar", "a.jpg", code=1))
     assert "no network 'se_resnet9_cifar'" in output
+
+
+def test_a_report_of_weights_on_images_is_one_page(weights, tmp_path):
+    photos(tmp_path / "val" / "n01443537", 3)  # goldfish
+    photos(tmp_path / "val" / "n01440764", 1)  # tench
+    out = senet("report", *weights, "--data", "val", "--out", "page.html").stdout
+    page = (tmp_path / "page.html").read_text()
+    assert out.strip() == "page.html"
+    assert "senet evaluation" in page
+    assert "se_resnet8_cifar on val" in page
+    assert "3 of the 4 test images" in page
+    assert "each class counted alike" in page
+    assert "senet report w.pth" in page
+    assert "--model se_resnet8_cifar" in page
+    assert 'id="gates"' in page
+    assert "tench" in page
+    assert not [word for word in ("trained for", "<script") if word in page]
+    again = senet("report", *weights, "--data", "val", "--out", "page.html", code=1)
+    assert "already exists" in said(again)
+
+
+def test_a_report_needs_images_and_says_so(weights, tmp_path):
+    assert "name images with their labels, --data" in said(senet("report", "w.pth", code=1))
+    assert "--data" in said(senet("report", "w.pth", "--out", "a.html", code=2))
+    assert "there is no run folder" in said(senet("report", "gone", code=1))

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from senet.models import create_model
+from senet.models.weights import pretrained
 from senet.models.weights.file import save_model
 from senet.models.weights.imagenet import class_names, wordnet_ids
 from senet.models.weights.record import Record
+from senet.runs import trained
 from senet.runs.find import find_trained
-from senet.runs.trained import open_trained
+from senet.runs.trained import open_body, open_trained
 
 
 @pytest.fixture
@@ -120,3 +122,51 @@ def test_what_is_here_is_no_repository(tmp_path, monkeypatch):
             find_trained(word)
     with pytest.raises(FileNotFoundError, match=r"nor such weights. Did you mean se_resnet50\.timm"):
         find_trained("se_resnet50.timm_a1_ink")
+
+
+def test_foreign_weights_are_read_once(bare, monkeypatch):
+    read = []
+    original = trained.read_state
+
+    def counted(path):
+        read.append(path)
+        return original(path)
+
+    for module in trained, pretrained:
+        monkeypatch.setattr(module, "read_state", counted)
+    open_trained(bare, "se_resnet8_cifar")
+    assert read == [bare]
+
+
+def test_a_guess_names_itself_and_the_option(bare):
+    with pytest.warns(UserWarning, match=r"guessed is mean=0\.4914.*add --preprocessing mean="):
+        open_trained(bare, "se_resnet8_cifar")
+
+
+def test_what_the_user_says_takes_the_place_of_the_guess(bare, recwarn):
+    asked = "mean=0.5,std=0.25,size=40"
+    for opened in (open_trained, open_body):
+        p = opened(bare, "se_resnet8_cifar", asked).record.preprocessing
+        assert (p.mean, p.std, p.size) == ((0.5,) * 3, (0.25,) * 3, 40)
+    assert not [w for w in recwarn if "guessed" in str(w.message)]
+    with pytest.raises(ValueError, match="mean has 2 values"):
+        open_trained(bare, "se_resnet8_cifar", "mean=0.5,0.5,std=0.25")
+
+
+def test_what_is_recorded_cannot_be_contradicted(model, tmp_path):
+    model.classes = ("a", "b", "c")
+    save_model(tmp_path / "model.safetensors", model, Record.of(model))
+    with pytest.raises(ValueError, match=r"records how its images are taken \(mean=0\.4914.*leave"):
+        open_trained(tmp_path, preprocessing="mean=0.5,std=0.5")
+    p = model.preprocessing
+    mean, std = (",".join(map(str, values)) for values in (p.mean, p.std))
+    assert open_trained(tmp_path, preprocessing=f"mean={mean},std={std}").record.classes[0] == "a"
+
+
+def test_timm_says_how_its_networks_take_images(world, bare):
+    asked = "timm:tf_mobilenetv3_small_100"
+    p = open_trained(bare, "se_resnet8_cifar", asked).record.preprocessing
+    assert (p.mean, p.std, p.size, p.crop) == ((0.5,) * 3, (0.5,) * 3, 224, 0.875)
+    assert p.interpolation == "bilinear"
+    with pytest.raises(ValueError, match="timm has no network 'seresnet5'"):
+        open_trained(bare, "se_resnet8_cifar", "timm:seresnet5")

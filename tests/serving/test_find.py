@@ -1,3 +1,4 @@
+import io
 import os
 import zipfile
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from senet.serving import Found, find_images, find_model
+from senet.serving.find import images_as_they_come
 
 
 @pytest.fixture
@@ -135,3 +137,48 @@ def test_of_an_archive_the_images_in_it(tmp_path, monkeypatch):
     (tmp_path / "torn.zip").write_bytes(b"PK")
     (torn,) = find_images([tmp_path / "torn.zip"])
     assert "cannot be unpacked" in torn.error
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """``listed(*lines)``: standard input with these lines, as bytes."""
+
+    def give(*lines):
+        raw = io.BytesIO(b"".join(line + b"\n" for line in lines))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(raw))
+
+    return give
+
+
+def test_addresses_of_the_web_are_taken_and_others_refused():
+    found = find_images(["https://a.b//c.jpg?x=1", "ftp://a/b.jpg", "file:///a.jpg"])
+    assert found[0] == Found("https://a.b//c.jpg?x=1")
+    assert {one.error for one in found[1:]} == {"only http and https addresses can be fetched"}
+
+
+def test_a_list_on_standard_input_is_a_list_of_names(listed, tmp_path):
+    (tmp_path / "a b.jpg").touch()
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    open(odd, "wb").close()
+    listed(os.fsencode(tmp_path / "a b.jpg") + b"\r", b"", odd, b"https://a.b/c.jpg", b"-")
+    found = find_images(["-"])
+    files = [str(tmp_path / "a b.jpg"), os.fsdecode(odd), "https://a.b/c.jpg", "-"]
+    assert [one.file for one in found] == files
+    assert [bool(one.error) for one in found] == [False, False, False, True]
+
+
+def test_a_list_is_answered_while_it_grows(monkeypatch, tmp_path):
+    for name in "abc":
+        (tmp_path / name).touch()
+    reading, writing = os.pipe()
+    monkeypatch.setattr("sys.stdin", os.fdopen(reading))
+    with os.fdopen(writing, "w") as stream:
+        stream.write(f"{tmp_path}/a\n{tmp_path}/b\n{tmp_path}/a\n")
+        stream.flush()
+        found = images_as_they_come(["-", str(tmp_path / "c")])
+        first = []
+        while (one := next(found)) is not None or not first:
+            first += [one] if one else []
+        assert [os.path.basename(one.file) for one in first][:1] == ["a"]
+    rest = [one for one in found if one]
+    assert [os.path.basename(one.file) for one in (*first, *rest)] == ["a", "b", "c"]

@@ -104,6 +104,29 @@ def test_names_that_are_no_text_make_no_file_that_is_no_text(tmp_path):
 @pytest.mark.parametrize("name", ["p.xlsx", "p.jsn", "p.tar.gz"])
 def test_a_format_that_is_not_known_is_refused_with_those_that_are(name):
     with pytest.raises(
-        ValueError, match=r"cannot be written as \.\w+, only as \.csv, \.json, \.txt"
+        ValueError, match=r"cannot be written as \.\w+, only as \.csv, \.json, \.jsonl, \.txt"
     ):
         formats.of_file(Path(name))
+
+
+def test_json_lines_are_the_same_objects_one_a_line():
+    lines = formats.as_text("jsonl", ANSWERS).splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(formats.as_json(ANSWERS))
+
+
+JUDGED = [
+    Prediction("a.jpg", (("cat", 0.4),), unsure=True),
+    Prediction("b.jpg", (("cat", 0.9),), unsure=False),
+    Prediction("bad.jpg", error="the file is empty"),
+]
+
+
+def test_what_is_unsure_is_said_in_every_format():
+    rows = json.loads(formats.as_json(JUDGED))
+    assert [row.get("unsure") for row in rows] == [True, False, None]
+    assert rows[0]["class"] == "cat"
+    rows = list(csv.DictReader(io.StringIO(formats.as_csv(JUDGED))))
+    assert list(rows[0]) == ["file", "class", "probability", "unsure", "error"]
+    assert [row["unsure"] for row in rows] == ["true", "false", ""]
+    assert rows[2]["error"] == "the file is empty"
+    assert "unsure: cat" in table(JUDGED)

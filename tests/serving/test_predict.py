@@ -10,6 +10,7 @@ from senet.models import Preprocessing, create_model
 from senet.models.weights.file import save_model
 from senet.models.weights.record import Record
 from senet.serving import Found, Predictor
+from senet.serving import predict as predicting
 
 CLASSES = ("bird", "cat", "dog", "newt")
 PREPROCESSING = Preprocessing(
@@ -133,3 +134,58 @@ def test_many_images_are_predicted_by_an_exported_network(photos, monkeypatch):
         assert [name for name, _ in one.guesses] == [name for name, _ in other.guesses]
         for (_, p), (_, q) in zip(one.guesses, other.guesses, strict=True):
             assert p == pytest.approx(q, abs=1e-5)
+
+
+def test_below_the_threshold_the_network_is_unsure(photos):
+    predictor = predictor_of()
+    (answer,) = predictor.predict([photos[0]])
+    assert answer.unsure is None
+    best = answer.guesses[0][1]
+    for threshold, unsure in ((best + 1e-4, True), (best - 1e-4, False), (0.0, False)):
+        (answer,) = predictor.predict([photos[0]], threshold=min(threshold, 1.0))
+        assert answer.unsure is (unsure if threshold <= 1 else answer.unsure)
+    (failed,) = predictor.predict([photos[1]], threshold=0.5)
+    assert failed.unsure is None
+    with pytest.raises(ValueError, match=r"threshold must be a probability in \[0, 1\], got 1.5"):
+        next(predictor.predict([photos[0]], threshold=1.5))
+
+
+def test_where_nothing_more_has_come_what_is_there_is_answered(photos):
+    asked = []
+
+    def files():
+        for i, file in enumerate(photos[:6]):
+            if i in (1, 4):
+                asked.append(None)
+                yield None
+            asked.append(file)
+            yield Found(file)
+
+    answers = predictor_of().predict(files(), batch_size=2)
+    assert next(answers).file == photos[0]
+    assert asked == [photos[0], None]
+    assert [answer.file for answer in answers] == photos[1:6]
+
+
+def test_images_that_nobody_has_counted_are_many_after_a_while(photos, monkeypatch):
+    monkeypatch.setattr(predicting, "MANY", 4)
+    monkeypatch.setattr(worth, "WORTH", 1)
+    predictor = predictor_of()
+    answers = predictor.predict(iter(photos), top=4, batch_size=2)
+    found = [next(answers) for _ in range(4)]
+    assert predictor._run is predictor.model
+    found += answers
+    assert isinstance(predictor._run, Frozen)
+    assert [answer.file for answer in found] == photos
+
+
+def test_an_image_of_the_web_is_fetched_and_its_bytes_are_kept(photos, monkeypatch):
+    with open(photos[0], "rb") as file:
+        content = file.read()
+    web = {"https://a.b/c.jpg": content, "https://a.b/empty.jpg": b""}
+    monkeypatch.setattr(predicting, "fetch", web.__getitem__)
+    predictor = predictor_of()
+    here, there, empty = predictor.predict([photos[0], *web])
+    assert there.guesses == here.guesses
+    assert (there.content, here.content) == (content, None)
+    assert "empty" in empty.error

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from senet.analysis import report
+from senet.cli.results import show_comparison
 from senet.training.batches import class_weights
-from senet.training.evaluate import metrics
+from senet.training.compare import compare
+from senet.training.evaluate import evaluate, metrics
 from senet.training.fit import fit
 from senet.training.found import found_images
 from senet.training.linear import fit_linear
+from tests.training.photos import photo_folder
 
 
 def test_each_class_counts_the_same():
@@ -66,3 +70,70 @@ def test_a_balanced_training_is_another_and_says_how_good_it_is(config, source, 
     for result in results:
         shares = [share for share in result.class_accuracy.values() if share is not None]
         assert result.balanced_accuracy == pytest.approx(np.mean(shares))
+
+
+# --- end to end -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_photos(config):
+    """``of_photos(folder, **changes)``: a training on a folder of small photos in colour."""
+
+    def make(folder, **changes):
+        return replace(config, data=str(folder), size=16, workers=0, **{"epochs": 2, **changes})
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_class_of_a_hundredth_is_trained_evaluated_and_reported(of_photos, tmp_path, capsys):
+    photos = photo_folder(tmp_path / "photos", many=300, few=3)
+    results = {}
+    for balance in (False, True):
+        config = of_photos(photos, balance=balance, lr=0.02)
+        results[balance] = fit(config, tmp_path / str(balance))
+        assert "classes are unequal" in capsys.readouterr().out
+    result = results[True]
+    assert set(result.class_accuracy) == {"few", "many"}
+    assert result.balanced_accuracy == pytest.approx(np.mean(list(result.class_accuracy.values())))
+    found = evaluate(result.folder)
+    assert found["balanced_accuracy"] == result.balanced_accuracy
+    page = report.write(result.folder).read_text()
+    assert f"Balanced accuracy: {100 * result.balanced_accuracy:.1f}" in page.replace(
+        chr(0x202F), ""
+    )
+    assert results[False].test_loss != result.test_loss
+
+
+@pytest.mark.slow
+def test_a_class_of_three_images_gives_one_to_each_split(of_photos, tmp_path, capsys):
+    photos = photo_folder(tmp_path / "photos", dark=20, bright=20, rare=3)
+    result = fit(of_photos(photos, epochs=1), tmp_path / "run")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (rare,) = [row[1:] for row in rows if row[:1] == ["rare"]]
+    assert sum(map(int, rare)) == 3
+    assert int(rare[0]) >= 1
+    assert result.test_images > 0
+
+
+@pytest.mark.slow
+def test_fewer_images_than_a_batch_are_trained_probed_and_resumed(of_photos, tmp_path):
+    photos = photo_folder(tmp_path / "photos", dark=5, bright=5)
+    config = of_photos(photos, batch_size=64)
+    first = fit(config, tmp_path / "first", progress=False)
+    assert (first.steps, first.epochs) == (2, 2)
+    tuned = replace(config, weights=str(first.folder / "model.safetensors"))
+    second = fit(tuned, tmp_path / "second", progress=False)
+    assert second.kept in ("last", "probe")
+    again = fit(tuned, second.folder, resume=True, progress=False)
+    assert again.test_loss == second.test_loss
+
+
+@pytest.mark.slow
+def test_a_comparison_says_the_balanced_accuracy_of_unequal_classes(of_photos, tmp_path, capsys):
+    photos = photo_folder(tmp_path / "photos", dark=40, bright=10)
+    folder = compare(of_photos(photos), tmp_path / "run", progress=False)
+    show_comparison(folder)
+    assert "balanced" in capsys.readouterr().out
+    page = report.write(folder).read_text()
+    assert page.count("; balanced ") == 2

@@ -12,10 +12,11 @@ from senet.fuse import worth
 from senet.models import create_model
 from senet.models.weights.file import load_model, read_state
 from senet.runs.folder import RunFolder
-from senet.training import begin, features
+from senet.training import begin, features, kept
 from senet.training.config import TrainConfig
 from senet.training.evaluate import evaluate
 from senet.training.fit import Interrupted, fit
+from senet.training.module import Classifier
 from tests.training.photos import photo_folder
 
 pytestmark = pytest.mark.slow
@@ -120,10 +121,70 @@ def test_a_training_that_ends_below_the_probe_keeps_the_probe(
     result = fit(spoilt, tmp_path / "run", others)
     assert result.kept == "probe"
     assert "the weights of the probe are kept" in capsys.readouterr().out
-    probe, kept = (
+    probe, found = (
         read_state(result.folder / n) for n in ("probe.safetensors", "model.safetensors")
     )
-    assert all(torch.equal(kept[name], value) for name, value in probe.items())
+    assert all(torch.equal(found[name], value) for name, value in probe.items())
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """``poisoned(step)``: the images of this step, and of those after it, are not numbers."""
+    original = Classifier.augmented
+
+    def poison(first):
+        def augmented(self, images, labels, step):
+            x, t = original(self, images, labels, step)
+            return (x * float("nan") if step >= first else x), t
+
+        monkeypatch.setattr(Classifier, "augmented", augmented)
+
+    return poison
+
+
+def test_a_training_that_diverges_is_finished_with_the_probe(
+    with_weights, others, tmp_path, poisoned
+):
+    from senet.analysis import report
+
+    poisoned(2)
+    with pytest.warns(UserWarning, match="the weights of the probe are kept, with") as said:
+        result = fit(with_weights, tmp_path / "run", others, progress=False)
+    assert "the loss is nan at step 3 (epoch 1 of 3" in str(said[0].message)
+    assert "Try a lower learning rate (lr=" in str(said[0].message)
+    probe, found = (
+        read_state(result.folder / n) for n in ("probe.safetensors", "model.safetensors")
+    )
+    assert all(torch.equal(found[name], value) for name, value in probe.items())
+    assert (result.kept, result.steps) == ("probe", 0)
+    assert RunFolder(result.folder).read_result().diverged == result.diverged
+    assert "nan at step 3" in report.write(result.folder).read_text()
+    again = fit(with_weights, result.folder, others, resume=True, progress=False)
+    assert again.test_loss == result.test_loss
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_of_a_training_that_diverges_later_the_best_epoch_is_kept_if_it_is_better(
+    with_weights, others, tmp_path, poisoned, monkeypatch, better
+):
+    poisoned(9)  # in the third epoch
+    monkeypatch.setattr(kept, "probe_accuracy", lambda folder: 0.0 if better else 1.1)
+    with pytest.warns(UserWarning, match="the weights of epoch" if better else "of the probe are"):
+        result = fit(with_weights, tmp_path / "run", others, progress=False)
+    assert result.kept == ("best" if better else "probe")
+    if better:
+        state = read_state(result.folder / "checkpoints/best.ckpt")
+        found = read_state(result.folder / "model.safetensors")
+        assert all(torch.equal(found[name], state[name]) for name in found)
+
+
+def test_without_validation_images_a_training_that_diverges_keeps_the_probe(
+    with_weights, others, tmp_path, poisoned
+):
+    poisoned(9)
+    with pytest.warns(UserWarning, match="the weights of the probe are kept. Try"):
+        result = fit(with_weights, tmp_path / "run", replace(others, val=None), progress=False)
+    assert result.kept == "probe"
 
 
 def test_a_classifier_that_knows_the_classes_is_kept_if_it_is_as_good(
@@ -193,6 +254,40 @@ def test_parts_that_are_frozen_stay(with_weights, others, tmp_path):
 def test_without_weights_there_is_nothing_to_do_in_no_epoch():
     with pytest.raises(ValueError, match="epochs=0 leaves nothing to do"):
         TrainConfig(epochs=0)
+
+
+def test_a_preprocessing_that_the_user_says_is_kept_in_the_run(config, tmp_path, capsys):
+    model = create_model(config.model, **config.options)
+    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    photos = photo_folder(tmp_path / "photos", dark=12, bright=12)
+    changes = {"data": str(photos), "weights": str(tmp_path / "bare.pth"), "epochs": 0}
+    config = replace(config, **changes, size=16, workers=0)
+    with pytest.warns(UserWarning, match="guessed is mean=.*--preprocessing"):
+        guessed = fit(config, tmp_path / "guessed", progress=False)
+    asked = replace(config, preprocessing="mean=0.2,std=0.1")
+    result = fit(asked, tmp_path / "run")
+    assert "images with mean=0.2,0.2,0.2, std=0.1,0.1,0.1, size=16" in capsys.readouterr().out
+    _, record = load_model(result.folder / "model.safetensors")
+    assert record.preprocessing.mean == (0.2, 0.2, 0.2)
+    assert evaluate(result.folder)["preprocessing"]["std"] == (0.1, 0.1, 0.1)
+    assert result.test_loss != guessed.test_loss
+    again = fit(asked, result.folder, resume=True, progress=False)
+    assert again.test_loss == result.test_loss
+
+
+def test_a_preprocessing_is_refused_where_it_means_nothing(config):
+    with pytest.raises(ValueError, match="name weights, or leave it out"):
+        replace(config, preprocessing="mean=0.5,std=0.5")
+    with pytest.raises(ValueError, match="it needs mean and std"):
+        replace(config, weights="x.pth", preprocessing="mean=0.5")
+
+
+def test_a_preprocessing_that_is_not_the_recorded_one_is_refused(with_weights, tmp_path):
+    photos = photo_folder(tmp_path / "photos", dark=12, bright=12)
+    other = replace(with_weights, data=str(photos), preprocessing="mean=0.5,std=0.5", epochs=0)
+    with pytest.raises(ValueError, match="records how its images are taken"):
+        fit(other, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_photos_is_probed_evaluated_and_reported(with_weights, tmp_path):

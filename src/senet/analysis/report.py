@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from torch import nn
 
 import senet
 from senet import files
+from senet.analysis.evaluation import Evaluation
 from senet.analysis.images import TestImages, open_test_images
 from senet.analysis.sections import (
     classes,
@@ -28,6 +30,7 @@ from senet.analysis.subject import Subject
 from senet.figures import style
 from senet.gates import record
 from senet.models.weights.file import load_model
+from senet.preprocessing import Preprocessing
 from senet.runs.folder import RunFolder
 from senet.runs.read import read
 
@@ -91,7 +94,32 @@ def _common(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _of_networks(subject: Subject) -> dict[str, Any]:
+def write_evaluation(path: str | os.PathLike[str], evaluation: Evaluation) -> Path:
+    """Write the report of weights that no run has trained, on images with labels.
+
+    Args:
+        path: the file to write.
+        evaluation: what the weights say about the images.
+
+    Returns:
+        the path of the report.
+    """
+    subject = evaluation.subject
+    images = TestImages(evaluation.images)
+    page = _common(subject) | _of_networks(subject, images, evaluation.network)
+    page |= {
+        "eyebrow": "senet evaluation",
+        "command": list(evaluation.command),
+        "facts": evaluation.facts,
+    }
+    html = _environment().get_template("report.html.j2").render(page)
+    files.write_text(path, html)
+    return Path(path)
+
+
+def _of_networks(
+    subject: Subject, images: TestImages | None = None, network: nn.Module | None = None
+) -> dict[str, Any]:
     """Return the page of one network, or of a network and its plain twin."""
     names = list(subject.names.values())
     page: dict[str, Any] = {
@@ -107,7 +135,7 @@ def _of_networks(subject: Subject) -> dict[str, Any]:
         "classes": classes.classes(subject),
         "confusion": classes.confusion(subject),
     }  # fmt: skip
-    page |= _with_images(subject)
+    page |= _with_images(subject, images, network)
     page["sections"] = _there(
         ("what", "What it is", True),
         ("accuracy", "Accuracy", page["results"]),
@@ -163,25 +191,28 @@ def _missing(subject: Subject) -> dict[str, Any] | None:
     }
 
 
-def _with_images(subject: Subject) -> dict[str, Any]:
+def _with_images(
+    subject: Subject, given: TestImages | None, network: nn.Module | None
+) -> dict[str, Any]:
     """Return the sections that need the test images, and why one is missing."""
     parts: dict[str, Any] = {"gates": None, "examples": None, "doubts": None, "unseen": []}
     if not subject.seeds:
         return parts
-    images = open_test_images(subject.any_run.config, subject.labels)
+    images = given or open_test_images(subject.any_run.config, subject.labels)
     if isinstance(images, str):
         parts["unseen"].append(f"Gates and test images are not shown: {images}")
         return parts
     parts["examples"] = examples.examples(subject, images) if subject.two else None
     parts["doubts"] = doubts.doubts(subject, images)
     if "se" in subject.names:
-        parts["gates"] = _gates(subject, images)
+        parts["gates"] = _gates(subject, images, network)
     return parts
 
 
-def _gates(subject: Subject, images: TestImages) -> dict[str, Any]:
-    model, description = load_model(subject.finished["se"][0].model_file)
+def _gates(subject: Subject, images: TestImages, network: nn.Module | None) -> dict[str, Any]:
+    model = network or load_model(subject.finished["se"][0].model_file)[0]
     chosen = images.spread(GATE_IMAGES)
-    batches = images.batches(chosen, description.preprocessing)
+    preprocessing = Preprocessing(**subject.any_run.config["data"]["preprocessing"])
+    batches = images.batches(chosen, preprocessing)
     blocks = list(record(model, batches, len(subject.classes)).values())
     return gates.gates(subject, blocks, len(chosen))

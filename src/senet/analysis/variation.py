@@ -7,7 +7,7 @@ sentences here say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from senet.analysis import statistics
 from senet.analysis.statistics import CONFIDENCE, Comparison, Estimate, interval, points, signed
 from senet.analysis.subject import Subject
+from senet.runs.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Row:
             result yet.
         cost: its figures of ``cost.json``; empty if nothing was measured yet.
         right: for a single seed, how many test images it got right, and of how many.
+        balanced: the mean over seeds and classes, if the classes have unequally many test images.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Row:
     comparison: Comparison | None
     cost: Mapping[str, float]
     right: tuple[int, int] | None
+    balanced: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -67,7 +70,14 @@ def _row(subject: Subject, name: str) -> Row:
         subject.comparisons.get(name) if counts else None,
         (subject.cost or {}).get(subject.names[name], {}),
         counts[0] if len(counts) == 1 else None,
+        balanced(predictions),
     )
+
+
+def balanced(predictions: Sequence[Predictions]) -> float | None:
+    """Return the mean balanced accuracy of several seeds; ``None`` for classes of one size."""
+    found = [share for one in predictions if (share := one.balanced) is not None]
+    return float(np.mean(found)) if found else None
 
 
 def label(subject: Subject, name: str) -> str:

@@ -6,11 +6,13 @@
 ``config.py``           from the words of a command to a configuration
 ``early.py``            what can be refused before PyTorch is loaded
 ``show.py``             how text and tables are printed, at any width
+``progress.py``         the bar of a command that goes through many images
 ``tables.py``           tables of networks, weights, and this machine
 ``results.py``          tables of the results of trainings and trained networks
 ``train.py``            ``compare``, ``train``
-``use.py``              ``evaluate``, ``predict``, ``embed``, ``report``
 ``data.py``             ``data``
+``predict.py``          ``predict``
+``use.py``              ``evaluate``, ``embed``, ``report``
 ``explain.py``          ``explain``
 ``operate.py``          ``accelerate``, ``insert``, ``fold``
 ``look.py``             ``models``, ``weights``, ``summary``, ``doctor``
@@ -20,7 +22,7 @@ A command imports what it needs when it runs, and checks its arguments first, so
 ``senet --help`` nor the report of a mistyped word waits for PyTorch.
 """
 
-from senet.cli import data, explain, look, operate, train, use
+from senet.cli import data, explain, look, operate, predict, train, use
 from senet.cli.app import app
 from senet.cli.options import LOOK, MAIN, OPERATE
 
@@ -29,7 +31,7 @@ for command, panel in (
     (train.train, MAIN),
     (data.data, MAIN),
     (use.evaluate, MAIN),
-    (use.predict, MAIN),
+    (predict.predict, MAIN),
     (use.embed, MAIN),
     (use.report, MAIN),
     (explain.explain, MAIN),

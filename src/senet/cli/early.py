@@ -85,6 +85,14 @@ def require_trained(name: str, network: str | None) -> str:
     return find_trained(name, network)
 
 
+def require_preprocessing(text: str | None) -> None:
+    """Refuse a preprocessing that cannot be read."""
+    from senet.preprocessing import require_asked
+
+    if text is not None:
+        require_asked(text)
+
+
 def require_networks(names: list[str]) -> None:
     """Refuse names of networks that do not exist."""
     for name in names:

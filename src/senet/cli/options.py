@@ -132,6 +132,16 @@ Network = Annotated[
         "--model", metavar="NAME", help="The network of weights that do not name it themselves."
     ),
 ]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        metavar="HOW",
+        help="How images are taken, for weights that do not say it (a guess): "
+        "mean=0.5,std=0.5,size=224, of pixels in 0 … 1, with one value or one for each channel; or "
+        "timm:NAME, as that network of timm takes them.",
+    ),
+]
 Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),

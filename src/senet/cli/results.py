@@ -70,21 +70,22 @@ def _compared(subject: Subject) -> tuple[list[Column], list[list[Cell]]]:
 
     varied = subject.variation
     seeds = len(subject.seeds)
+    found = variation.rows(subject)
+    unequal = any(row.balanced is not None for row in found)
     columns = [
         name(varied.option if varied else "network"),
         number("test\naccuracy"),
         number("95 %\ninterval" if seeds == 1 else f"std of\n{seeds} seeds", drop=2),
+        *([number("balanced\naccuracy", drop=1)] if unequal else []),
         *([number("minus\nplain", drop=1), number("95 %\ninterval", drop=3)] if varied else []),
         number("params", drop=4),
         *([] if varied else [number("mult-adds", drop=6)]),
         number("ms a step", drop=5),
     ]
-    return columns, [
-        _compared_row(row, seeds, varied is not None) for row in variation.rows(subject)
-    ]
+    return columns, [_compared_row(row, seeds, varied is not None, unequal) for row in found]
 
 
-def _compared_row(row: Row, seeds: int, varied: bool) -> list[Cell]:
+def _compared_row(row: Row, seeds: int, varied: bool, unequal: bool) -> list[Cell]:
     from senet.analysis import statistics
 
     low, high = row.spread.low, row.spread.high
@@ -94,6 +95,8 @@ def _compared_row(row: Row, seeds: int, varied: bool) -> list[Cell]:
         f"{percent(row.accuracy)} %",
         percent(low, high) if seeds == 1 else f"± {percent((high - low) / 2)}",
     ]
+    if unequal:
+        cells.append("" if row.balanced is None else f"{percent(row.balanced)} %")
     if varied:
         cells.append(statistics.signed(difference.value) if difference else "")
         cells.append(statistics.interval(difference) if difference else "")
@@ -135,8 +138,16 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
         )
 
 
+def say_asked(preprocessing: Mapping[str, Any]) -> None:
+    """Say how images are taken, where a user has said it."""
+    from senet.preprocessing import Preprocessing
+
+    say("", f"images with {Preprocessing(**preprocessing)}, as --preprocessing says")
+
+
 def show_predictions(answers: Sequence[Prediction]) -> None:
     """Print a row per image: class, probability, the next best ones, any error."""
+    from senet.serving.formats import answer as said
     from senet.serving.formats import percent as probable
 
     more = max((len(answer.guesses) for answer in answers), default=0) > 1
@@ -151,7 +162,7 @@ def show_predictions(answers: Sequence[Prediction]) -> None:
     rows: list[list[Cell]] = []
     for answer in answers:
         best, *rest = answer.guesses or (("", 0.0),)
-        cells: list[Cell] = [answer.file, best[0], probable(best[1]) if answer.guesses else ""]
+        cells: list[Cell] = [answer.file, said(answer), probable(best[1]) if answer.guesses else ""]
         cells += ["\n".join(f"{guess} {probable(p)}" for guess, p in rest)] if more else []
         rows.append([*cells, answer.error] if failed else cells)
     show_table(columns, rows, more="the same with --format csv, or --out FILE.txt")

@@ -91,24 +91,6 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def progress(what: Iterable[Any], description: str, total: int) -> list[Any]:
-    """Collect an iterable, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return list(
-        track(
-            what,
-            description,
-            total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
-
-
 # --- tables ---------------------------------------------------------------------------------------
 
 GAP = 2

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from senet.cli import config, early, results
-from senet.cli.options import Changed, ChangedData, Data, How, Out, Resume, Seed, spread
+from senet.cli.options import (
+    Changed,
+    ChangedData,
+    Data,
+    How,
+    Out,
+    Preprocessing,
+    Resume,
+    Seed,
+    spread,
+)
 from senet.cli.show import show, suggest, working
 from senet.paths import expanded, is_place
 
@@ -123,6 +133,7 @@ def train(
             "too.",
         ),
     ] = None,
+    preprocessing: Preprocessing = None,
     seed: Seed = None,
     out: Out = None,
     resume: Resume = None,
@@ -137,13 +148,15 @@ def train(
     once, and a linear classifier is fitted to what comes out. That takes
     seconds to minutes, and is often good enough: --epochs 0 ends there.
     Otherwise all layers are trained from it, and if that ends below the probe
-    on validation, the probe is kept.
+    on validation, or diverges, the probe is kept: the run is finished, with
+    exit code 0, and a warning says so.
 
     Examples:
       senet train --data photos --weights timm/seresnet50.a1_in1k --epochs 0
       senet train --data photos --out runs/photos
       senet train --data photos --weights runs/other
       senet train --data photos --weights timm/seresnet50.a1_in1k
+      senet train --data photos --weights w.pth --model resnet50 --preprocessing mean=0.5,std=0.5
       senet train --weights runs/other --set freeze=conv1,layer1,layer2
       senet train --model se_resnet20_cifar --data cifar10 --recipe cifar
       senet train --set mixup=0.2 --set reduction=8
@@ -160,6 +173,7 @@ def train(
 
         weights = str(find_model(weights))  # of a run folder
     given = {"model": model, "data": data, "weights": weights, "seed": seed, **how.fields()}
+    given["preprocessing"] = preprocessing
     begun = config.begun(resume, "config.json")
     base = begun or config.recipe(recipe, data, weights)
     config.asked(base, how.settings, given)
@@ -179,6 +193,9 @@ def train(
 def _show_result(folder: Path, result: RunResult) -> None:
     right = round(result.test_accuracy * result.test_images)
     show(f"\ntest accuracy {results.accuracy(right, result.test_images)}", style="bold")
+    if result.epochs and result.kept != "last":
+        which = {"probe": "the probe", "best": f"epoch {result.best_epoch}"}[result.kept]
+        show(f"of the weights of {which}" + ", since the training diverged" * bool(result.diverged))
     if result.balanced_accuracy is not None:
         share = results.percent(result.balanced_accuracy)
         show(f"balanced accuracy {share} %, each class counted alike")

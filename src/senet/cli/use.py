@@ -1,18 +1,20 @@
-"""Commands that use a finished training: ``evaluate``, ``predict``, ``embed`` and ``report``."""
+"""Commands that use a finished training: ``evaluate``, ``embed`` and ``report``."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import re
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from senet.cli.app import FAILED
-from senet.cli.early import require_file, require_trained
-from senet.cli.options import BatchSize, DeviceHere, Images, Network, Trained
-from senet.cli.results import interval, show_evaluation, show_predictions
-from senet.cli.show import progress, say, show, show_json, working, write_result
+from senet.cli.early import require_file, require_preprocessing, require_trained
+from senet.cli.options import BatchSize, DeviceHere, Images, Network, Preprocessing, Trained
+from senet.cli.results import interval, say_asked, show_evaluation
+from senet.cli.show import say, show, show_json, working
 from senet.paths import expanded
 
 
@@ -29,6 +31,7 @@ def evaluate(
         str | None, typer.Option(help="test (the default), val or train, if there are splits.")
     ] = None,
     network: Network = None,
+    preprocessing: Preprocessing = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 256,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read images.")] = None,
     device: DeviceHere = "auto",
@@ -45,6 +48,7 @@ def evaluate(
       senet evaluate runs/photos --data other_photos --json
       senet evaluate se_resnet50.timm_a1_in1k --data imagenet/val
     """
+    require_preprocessing(preprocessing)
     found = require_trained(model, network)
     from senet.device import find_device
     from senet.training.evaluate import evaluate
@@ -58,91 +62,15 @@ def evaluate(
             device=find_device(device),
             workers=workers,
             network=network,
+            preprocessing=preprocessing,
         )
+    if preprocessing is not None:
+        say_asked(figures["preprocessing"])
     if as_json:
         right = round(figures["accuracy"] * figures["images"])
         show_json({**figures, "accuracy_95": interval(right, figures["images"])})
     else:
         show_evaluation(figures)
-
-
-class Format(StrEnum):
-    """The formats in which predictions are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-def predict(
-    model: Trained,
-    images: Images,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=expanded,
-            metavar="FILE",
-            help="File to write, in the format of its suffix: .csv, .json or .txt (table).",
-        ),
-    ] = None,
-    format: Annotated[Format | None, typer.Option(help="Output format (table).")] = None,
-    network: Network = None,
-    top: Annotated[int, typer.Option(min=1, help="Guesses per image.")] = 2,
-    batch_size: BatchSize = 32,
-    device: DeviceHere = "auto",
-) -> None:
-    """Classify images with a trained network, and give the probabilities.
-
-    The network is one of your own runs, or one that others have published:
-    then no training is needed. `senet weights` lists them.
-
-    An image that cannot be read is listed with the reason; the rest continue.
-
-    Examples:
-      senet predict se_resnet50.timm_a1_in1k cat.jpg
-      senet predict timm:efficientnet_b0 cat.jpg
-      senet predict downloaded.pth --model se_resnet50 cat.jpg
-      senet predict runs/photos holiday/ cat.jpg
-      senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
-      senet predict runs/photos new/ --top 5 --out classes.json
-    """
-    from senet.serving import formats
-
-    chosen = format.value if format else formats.of_file(out)
-    trained = require_trained(model, network)
-    if out is not None:
-        formats.require_new(out)
-    from senet.serving import Predictor, find_images
-
-    everything = find_images(images)
-    found = [one for one in everything if not one.skipped]
-    _say_skipped([one.file for one in everything if one.skipped])
-    predictor = Predictor.load(trained, device, network)
-    answers = progress(predictor.predict(found, top, batch_size), "predicting", len(found))
-    if out is not None:
-        formats.write(out, chosen, answers)
-    elif chosen == "table":
-        show_predictions(answers)
-    else:
-        write_result(formats.as_bytes(chosen, answers))
-    failed = sum(bool(answer.error) for answer in answers)
-    if out is not None:
-        show(f"{len(answers) - failed:,} of {len(answers):,} images predicted, written to {out}")
-    if failed == len(answers):
-        raise typer.Exit(FAILED)
-
-
-def _say_skipped(files: list[str]) -> None:
-    """Warn about files in folders that are not images."""
-    if files:
-        shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-        what = (
-            "a file is not an image, and was"
-            if len(files) == 1
-            else "files are not images, and were"
-        )
-        count = "" if len(files) == 1 else f"{len(files):,} "
-        say("warning", f"{count}{what} skipped: {shown}")
 
 
 def embed(
@@ -161,6 +89,7 @@ def embed(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Images that --like prints.")] = 10,
     network: Network = None,
+    preprocessing: Preprocessing = None,
     batch_size: BatchSize = 32,
     device: DeviceHere = "auto",
 ) -> None:
@@ -175,6 +104,7 @@ def embed(
     """
     if out is None and like is None:
         raise typer.BadParameter("say what for: --out FILE, --like IMAGE, or both")
+    require_preprocessing(preprocessing)
     trained = require_trained(model, network)
     if like is not None:
         require_file(like, "image")
@@ -183,7 +113,9 @@ def embed(
 
     if out is not None:
         embedding.require_writable(out)
-    embedder = embedding.Embedder.load(trained, device, network)
+    embedder = embedding.Embedder.load(trained, device, network, preprocessing)
+    if preprocessing is not None:
+        say_asked(asdict(embedder.record.preprocessing))
     one = embedder.embed([like]) if like is not None else None
     if one is not None and one.errors:
         raise ValueError(f"{like}: {one.errors[like or '']}")
@@ -204,24 +136,103 @@ def embed(
 
 def report(
     run: Annotated[
-        Path,
+        str,
         typer.Argument(
-            parser=expanded, metavar="RUN", help="A folder of `senet compare` or `senet train`."
+            metavar="RUN",
+            help="A folder of `senet compare` or `senet train`. With --data also a model file or "
+            "published weights, as `senet evaluate` takes them.",
         ),
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Report what the network says about these images, of some or all of its classes.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="With --data: test (the default), val or train, if there.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded, metavar="FILE", help="With --data: file to write (a new one here)."
+        ),
+    ] = None,
+    network: Network = None,
+    preprocessing: Preprocessing = None,
+    device: DeviceHere = "auto",
 ) -> None:
-    """Write report.html into a run folder.
+    """Write a report: one page that opens offline.
 
-    One page that opens offline: accuracy, curves, costs, mistakes and gates.
+    Of a run, report.html in its folder: accuracy, curves, costs, mistakes and
+    gates. With --data, of any trained network on these images: accuracy, classes,
+    mistakes and gates.
 
     Examples:
       senet report runs/photos
+      senet report se_resnet50.timm_a1_in1k --data imagenet/val
+      senet report w.pth --model se_resnet50 --data photos --out report.html
     """
+    if data is not None:
+        show(str(_report_on(run, data, split, out, network, preprocessing, device)))
+        return
+    for given, option in (
+        (split, "--split"),
+        (out, "--out"),
+        (network, "--model"),
+        (preprocessing, "--preprocessing"),
+    ):
+        if given is not None:
+            raise typer.BadParameter(f"{option} is for a report on other images: add --data")
+    if not expanded(run).is_dir():
+        require_trained(run, network)  # or it is nothing at all
+        raise ValueError(
+            f"{run} has no images of its own to report on: name images with their labels, --data"
+        )
     from senet.runs.read import read
 
-    read(run)  # refuses a folder that is not a run folder
+    read(expanded(run))  # refuses a folder that is not a run folder
     from senet.analysis import report as analysis
 
     with working("writing the report"):
-        page = analysis.write(run)
+        page = analysis.write(expanded(run))
     show(str(page))
+
+
+def _report_on(
+    word: str,
+    data: str,
+    split: str | None,
+    out: Path | None,
+    network: str | None,
+    preprocessing: str | None,
+    device: str,
+) -> Path:
+    """Write the report of a trained network on images that are not its run's."""
+    require_preprocessing(preprocessing)
+    found = require_trained(word, network)
+    out = out or Path(re.sub(r"[^\w.-]+", "-", f"{word}-on-{data}").strip("-.") + ".html")
+    from senet.serving.formats import require_new
+
+    require_new(out)
+    from senet.analysis import report as analysis
+    from senet.analysis.evaluation import Evaluation
+    from senet.runs.predictions import Predictions
+    from senet.runs.scored import open_scored
+    from senet.training.evaluate import predict_split
+
+    with working("evaluating"):
+        model, record, scored = open_scored(
+            found, data, split, network=network, preprocessing=preprocessing
+        )
+        labels, logits = predict_split(model, scored.images, record.preprocessing, device=device)
+    if len(labels) < len(scored.images):
+        raise ValueError(f"some images of {data} cannot be read: take them out first")
+    given = (("--split", split), ("--model", network), ("--preprocessing", preprocessing))
+    pieces = [f"senet report {shlex.quote(word)}", f"--data {shlex.quote(data)}"]
+    pieces += [f"{option} {shlex.quote(value)}" for option, value in given if value]
+    answers = Predictions(labels, logits)
+    evaluation = Evaluation(word, model.cpu(), record, data, scored.images, answers, pieces)
+    with working("writing the report"):
+        return analysis.write_evaluation(out, evaluation)

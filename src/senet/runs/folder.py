@@ -52,7 +52,9 @@ class RunResult:
         balanced_accuracy: the mean of the classes' accuracies, where they have test images.
         probe_val_accuracy: the accuracy, on the validation images, of the classifier on the
             features of the weights that the run began with; ``None`` without either.
-        kept: the weights that were kept: ``"last"``, or ``"probe"``.
+        kept: the weights that were kept: ``"last"``, ``"probe"``, or ``"best"``, those of the best
+            epoch of a training that diverged.
+        diverged: where the training diverged; ``None`` if it did not.
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class RunResult:
     balanced_accuracy: float | None = None
     probe_val_accuracy: float | None = None
     kept: str = "last"
+    diverged: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class RunFolder:
     @property
     def last(self) -> Path:
         return self.checkpoints / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
 
     @property
     def model_file(self) -> Path:

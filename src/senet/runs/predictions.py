@@ -54,6 +54,23 @@ class Predictions:
         return shares / shares.sum(1, keepdims=True)
 
     @property
+    def balanced(self) -> float | None:
+        """The mean of the classes' accuracies, if they have unequally many images; else ``None``.
+
+        Example:
+            >>> said = np.eye(2, dtype=np.float32)[[0, 0, 0, 0]]
+            >>> Predictions(np.array([0, 0, 0, 1]), said).balanced
+            0.5
+            >>> Predictions(np.array([0, 1, 0, 1]), said).balanced
+        """
+        counts = np.bincount(self.labels)
+        there = counts > 0
+        if np.ptp(counts[there]) == 0:
+            return None
+        right = np.bincount(self.labels, self.right)
+        return float((right[there] / counts[there]).mean())
+
+    @property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, ``[n]``."""
         shifted = self.logits - self.logits.max(1, keepdims=True)

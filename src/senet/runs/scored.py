@@ -48,6 +48,7 @@ def open_scored(
     split: str | None = None,
     usual: str = "test",
     network: str | None = None,
+    preprocessing: str | None = None,
 ) -> tuple[nn.Module, Record, Scored]:
     """Load a trained network and its record, and open the images to score it on.
 
@@ -59,12 +60,13 @@ def open_scored(
         split: the split, if there are any.
         usual: the split to take if none is named.
         network: name of the network, for weights that do not name it.
+        preprocessing: how its images are taken, for weights that do not say it.
 
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: as :func:`images_to_score`.
     """
-    found = open_trained(model, network)
+    found = open_trained(model, network, preprocessing)
     images = images_to_score(found.file, found.record, data, split, usual)
     return found.network, found.record, images
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 from torch import nn
 
 from senet.foreign import imported
-from senet.models import create_model, entry
+from senet.models import entry
 from senet.models.architecture import Architecture
 from senet.models.weights.file import load_model, read_state
 from senet.models.weights.find import Weights, find_weights
 from senet.models.weights.imagenet import class_names
+from senet.models.weights.pretrained import network_of
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
 from senet.near import near
 from senet.runs.find import find_trained
+from senet.runs.normalisation import asked_preprocessing, say_guessed
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,22 @@ class Trained:
     file: Path | None
 
 
-def open_body(word: str | os.PathLike[str], network: str | None = None) -> Trained:
+def open_body(
+    word: str | os.PathLike[str], network: str | None = None, preprocessing: str | None = None
+) -> Trained:
     """Load the network that ``word`` stands for, without its classifier: it returns features.
 
     Arguments and errors are those of :func:`open_trained`; a classifier is not needed.
     """
-    found = _open(word, network, with_classifier=False)
+    found = _open(word, network, preprocessing, with_classifier=False)
     body: Any = found.network
     body.reset_classifier(0)
     return replace(found, record=replace(found.record, classes=()))
 
 
-def open_trained(word: str | os.PathLike[str], network: str | None = None) -> Trained:
+def open_trained(
+    word: str | os.PathLike[str], network: str | None = None, preprocessing: str | None = None
+) -> Trained:
     """Load the network that ``word`` stands for.
 
     Args:
@@ -57,23 +62,34 @@ def open_trained(word: str | os.PathLike[str], network: str | None = None) -> Tr
             :func:`~senet.models.find_weights` takes them; or ``timm:NAME`` for a network of timm
             with its own weights.
         network: name of the network, for weights that do not name it.
+        preprocessing: how its images are taken, for weights that do not say it: see
+            :func:`~senet.runs.normalisation.asked_preprocessing`. By default it is guessed, with a
+            warning.
 
     Raises:
         FileNotFoundError: if there is no such thing.
         ValueError: if the weights cannot be reached, are damaged, do not fit, do not name their
-            network, or have no classifier.
+            network, or have no classifier; or if they record another preprocessing.
         ImportError: if timm is asked for and not installed.
     """
-    return _open(word, network, with_classifier=True)
+    return _open(word, network, preprocessing, with_classifier=True)
 
 
 def _open(
-    word: str | os.PathLike[str], network: str | None, *, with_classifier: bool
+    word: str | os.PathLike[str],
+    network: str | None,
+    preprocessing: str | None,
+    *,
+    with_classifier: bool,
 ) -> Trained:
     found = find_trained(word, network)
     if found.startswith("timm:"):
-        return _of_timm(found.removeprefix("timm:"))
+        made = _of_timm(found.removeprefix("timm:"))
+        _require_same(preprocessing, made.record, found)
+        return made
     weights = find_weights(found, network)
+    if weights.record is not None:
+        _require_same(preprocessing, weights.record, weights.name)
     if _is_ours(weights, network):
         return Trained(*load_model(weights.file), weights.file)
     name = network or (weights.record.architecture.name if weights.record else None)
@@ -82,21 +98,25 @@ def _open(
             f"{weights.name} holds weights but does not say of which network they are: add --model "
             "NAME, one of `senet models`"
         )
-    has_one = "fc.weight" in entry(name).family.translate(read_state(weights.file))
+    state = read_state(weights.file)
+    has_one = "fc.weight" in entry(name).family.translate(state)
     if with_classifier and not has_one:
         raise ValueError(
             f"{weights.name} has no classifier, so it cannot tell classes apart: train one, as in "
             f"`senet train --model {name} --weights {weights.name} --data DATA`"
         )
-    classes = None if has_one else 0
-    model = create_model(name, weights=found, num_classes=classes).eval()
-    if weights.record is None:
-        warnings.warn(
-            f"{weights.name} does not say how its images were normalized: they are taken as "
-            f"{name} usually takes them",
-            stacklevel=2,
-        )
+    model = network_of(weights, name, state, with_head=has_one).eval()
+    if weights.record is None and preprocessing is not None:
+        model.preprocessing = asked_preprocessing(preprocessing, model.preprocessing)
+    elif weights.record is None:
+        say_guessed(weights.name, model.preprocessing)
     return Trained(model, _named(Record.of(model), model.classes), weights.file)
+
+
+def _require_same(preprocessing: str | None, record: Record, name: str) -> None:
+    """Refuse a preprocessing that is not the recorded one."""
+    if preprocessing is not None:
+        asked_preprocessing(preprocessing, record.preprocessing, record.preprocessing, name)
 
 
 def _is_ours(weights: Weights, network: str | None) -> bool:

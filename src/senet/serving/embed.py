@@ -62,10 +62,14 @@ class Embedder(Predictor):
 
     @classmethod
     def load(
-        cls, word: str | os.PathLike[str], device: str = "auto", network: str | None = None
+        cls,
+        word: str | os.PathLike[str],
+        device: str = "auto",
+        network: str | None = None,
+        preprocessing: str | None = None,
     ) -> Embedder:
         """Load a network, as :func:`~senet.runs.trained.open_body` does."""
-        found = open_body(word, network)
+        found = open_body(word, network, preprocessing)
         return cls(found.network, found.record, device)
 
     def embed(self, images: Iterable[str | Found], batch_size: int = 32) -> Embedded:
@@ -74,11 +78,10 @@ class Embedder(Predictor):
         if isinstance(images, Sized):
             self.expect(len(images))
         for batch in self.batches(images, batch_size):
-            good = [(file, image) for file, image in batch if isinstance(image, torch.Tensor)]
-            errors |= {file: why for file, why in batch if isinstance(why, str)}
-            if good:
-                names += [file for file, _ in good]
-                parts.append(self.outputs(torch.stack([image for _, image in good])).numpy())
+            errors |= {one.file: one.error for one in batch if one.image is None}
+            names += [one.file for one in batch if one.image is not None]
+            if images_read := [one.image for one in batch if one.image is not None]:
+                parts.append(self.outputs(torch.stack(images_read)).numpy())
         features = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
         return Embedded(tuple(names), features, errors)
 

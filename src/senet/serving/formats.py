@@ -1,4 +1,4 @@
-"""Predictions as text: a table for readers, JSON and CSV for programs."""
+"""Predictions as text: a table for readers, JSON, JSON lines and CSV for programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -19,7 +19,7 @@ from senet import files
 if TYPE_CHECKING:
     from senet.serving.predict import Prediction
 
-FORMATS = {".csv": "csv", ".json": "json", ".txt": "table", "": "table"}
+FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".txt": "table", "": "table"}
 """The format by the suffix of a file."""
 
 
@@ -72,9 +72,11 @@ def as_bytes(format: str, predictions: Sequence[Prediction]) -> bytes:
 
 
 def as_text(format: str, predictions: Sequence[Prediction]) -> str:
-    """Return predictions in a format: ``"table"``, ``"json"`` or ``"csv"``."""
+    """Return predictions in a format: ``"table"``, ``"json"``, ``"jsonl"`` or ``"csv"``."""
     if format == "json":
         return as_json(predictions)
+    if format == "jsonl":
+        return "".join(map(as_json_line, predictions))
     if format == "csv":
         return as_csv(predictions)
     assert format == "table", format
@@ -98,7 +100,11 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
         table.add_column("error", overflow="fold", style="red")
     for prediction in predictions:
         best, *rest = prediction.guesses or (("", 0.0),)
-        cells = [prediction.file, best[0], percent(best[1]) if prediction.guesses else ""]
+        cells = [
+            prediction.file,
+            answer(prediction),
+            percent(best[1]) if prediction.guesses else "",
+        ]
         if more:
             cells.append("\n".join(f"{name} {percent(p)}" for name, p in rest))
         if failed:
@@ -111,26 +117,38 @@ def as_json(predictions: Sequence[Prediction]) -> str:
     """Return a list of objects: ``file``, ``class``, ``probability``, ``guesses``, ``error``.
 
     ``guesses`` includes the first one. For an image that could not be read, all but ``file`` and
-    ``error`` are ``null``; for any other, ``error`` is.
+    ``error`` are ``null``; for any other, ``error`` is. With a threshold there is ``unsure`` too,
+    true where ``probability`` is below it.
     """
-    rows = []
-    for prediction in predictions:
-        name, probability = prediction.guesses[0] if prediction.guesses else (None, None)
-        guesses = [{"class": name, "probability": p} for name, p in prediction.guesses]
-        rows.append(
-            {
-                "file": prediction.file,
-                "class": name,
-                "probability": probability,
-                "guesses": guesses or None,
-                "error": prediction.error or None,
-            }
-        )
+    rows = [_fields(prediction) for prediction in predictions]
     return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def as_json_line(prediction: Prediction) -> str:
+    """Return one prediction as one line, an object as in :func:`as_json`."""
+    return json.dumps(_fields(prediction), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _fields(prediction: Prediction) -> dict[str, Any]:
+    name, probability = prediction.guesses[0] if prediction.guesses else (None, None)
+    guesses = [{"class": name, "probability": p} for name, p in prediction.guesses]
+    unsure = {} if prediction.unsure is None else {"unsure": prediction.unsure}
+    return {
+        "file": prediction.file,
+        "class": name,
+        "probability": probability,
+        **unsure,
+        "guesses": guesses or None,
+        "error": prediction.error or None,
+    }
+
+
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """Return a header and a row per image: ``file,class,probability,class2,…,error``."""
+    """Return a header and a row per image: ``file,class,probability,class2,…,error``.
+
+    With a threshold there is ``unsure`` before ``error``: ``true`` or ``false``.
+    """
+    judged = any(p.unsure is not None for p in predictions)
     guesses = max((len(p.guesses) for p in predictions), default=1) or 1
     header = ["file"]
     for i in range(1, guesses + 1):
@@ -138,12 +156,27 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
         header += [f"class{number}", f"probability{number}"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, "error"])
+    writer.writerow([*header, *(["unsure"] if judged else []), "error"])
     for prediction in predictions:
         cells = [cell for name, p in prediction.guesses for cell in (name, f"{p:.6f}")]
         empty = [""] * (2 * guesses - len(cells))
-        writer.writerow([prediction.file, *cells, *empty, prediction.error])
+        unsure = {None: "", True: "true", False: "false"}[prediction.unsure]
+        judgement = [unsure] if judged else []
+        writer.writerow([prediction.file, *cells, *empty, *judgement, prediction.error])
     return text.getvalue()
+
+
+def answer(prediction: Prediction) -> str:
+    """Return the class for a reader: with a word before it where the network is unsure.
+
+    Example:
+        >>> from senet.serving import Prediction
+        >>> answer(Prediction("a.jpg", (("cat", 0.4),), unsure=True))
+        'unsure: cat'
+    """
+    if not prediction.guesses:
+        return ""
+    return f"unsure: {prediction.guesses[0][0]}" if prediction.unsure else prediction.guesses[0][0]
 
 
 def percent(share: float) -> str:

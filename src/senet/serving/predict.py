@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,13 @@ from senet.data.decode import open_picture
 from senet.device import find_device
 from senet.fuse.worth import fast_for
 from senet.models.weights.record import Record
+from senet.paths import is_url
 from senet.runs.trained import open_trained
+from senet.serving.fetch import fetch
 from senet.serving.find import Found
+
+MANY = 1000
+"""After so many images that nobody has counted, as many more are expected."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,29 @@ class Prediction:
     """What a network says about an image.
 
     Attributes:
-        file: the image.
+        file: the image: its file or address.
         guesses: classes and their probabilities, the most probable first; empty if there is an
             ``error``.
         error: why there is no prediction; empty if there is one.
+        unsure: whether the highest probability is below the threshold; ``None`` without one.
+        content: the bytes of an image from the web, which are nowhere else.
     """
 
     file: str
     guesses: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    unsure: bool | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Read:
+    """An image that was read, as the network takes it, or the reason why it cannot be read."""
+
+    file: str
+    image: Tensor | None = None
+    error: str = ""
+    content: bytes | None = field(default=None, repr=False)
 
 
 class Predictor:
@@ -65,13 +83,17 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, word: str | os.PathLike[str], device: str = "auto", network: str | None = None
+        cls,
+        word: str | os.PathLike[str],
+        device: str = "auto",
+        network: str | None = None,
+        preprocessing: str | None = None,
     ) -> Predictor:
         """Load the network of a run folder, a model file or other weights.
 
         The arguments and errors are those of :func:`~senet.runs.trained.open_trained`.
         """
-        found = open_trained(word, network)
+        found = open_trained(word, network, preprocessing)
         return cls(found.network, found.record, device)
 
     def image(self, file: str | os.PathLike[str] | bytes) -> Tensor:
@@ -104,54 +126,89 @@ class Predictor:
         self._run = fast_for(self.model, images, example)
 
     def predict(
-        self, files: Iterable[str | Found], top: int = 2, batch_size: int = 32
+        self,
+        files: Iterable[str | Found | None],
+        top: int = 2,
+        batch_size: int = 32,
+        threshold: float | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each file, in their order, also for those that cannot be read.
 
         The files of the next batch are read while the network computes this one.
 
         Args:
-            files: paths, or what :func:`find_images` found.
+            files: paths or addresses, or what :func:`find_images` found. ``None`` among them says
+                that nothing more has come for now: what is there is then answered at once.
             top: guesses per image, at most the number of classes.
             batch_size: images per batch.
+            threshold: probability below which the best guess is marked as unsure.
         """
         if top < 1 or batch_size < 1:
             raise ValueError(f"top={top} and batch_size={batch_size} must be at least 1")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be a probability in [0, 1], got {threshold}")
+        counted, seen = isinstance(files, Sized), 0
         if isinstance(files, Sized):
             self.expect(len(files))
         for batch in self.batches(files, batch_size):
-            yield from self._answer(batch, top)
+            yield from self._answer(batch, top, threshold)
+            seen += len(batch)
+            if not counted and seen >= MANY:
+                self.expect(MANY)
+                counted = True
 
-    def batches(
-        self, files: Iterable[str | Found], batch_size: int
-    ) -> Iterator[list[tuple[str, Tensor | str]]]:
-        """Yield each file with the network's input, or with the reason why it cannot be read."""
-        found = (Found(file) if isinstance(file, str) else file for file in files)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders release the GIL
-            reading = [pool.submit(self._read, one) for one in islice(found, batch_size)]
-            while reading:
-                following = [pool.submit(self._read, one) for one in islice(found, batch_size)]
-                yield [future.result() for future in reading]
+    def batches(self, files: Iterable[str | Found | None], batch_size: int) -> Iterator[list[Read]]:
+        """Yield the files, read, in batches of one step."""
+        with ThreadPoolExecutor() as pool:  # the decoders release the GIL
+            reading = []
+            for batch, more in _cut(files, batch_size):
+                following = [pool.submit(self._read, one) for one in batch]
+                if reading:
+                    yield [future.result() for future in reading]
                 reading = following
+                if not more and reading:
+                    yield [future.result() for future in reading]
+                    reading = []
 
-    def _read(self, found: Found) -> tuple[str, Tensor | str]:
+    def _read(self, found: Found) -> Read:
         if found.error:
-            return found.file, found.error
+            return Read(found.file, error=found.error)
         try:
-            return found.file, self.image(found.file)
+            content = fetch(found.file) if is_url(found.file) else None
+            image = self.image(found.file if content is None else content)
+            return Read(found.file, image, content=content)
         except ImageError as error:
-            return found.file, error.reason
+            return Read(found.file, error=error.reason)
 
-    def _answer(self, batch: Sequence[tuple[str, Tensor | str]], top: int) -> Iterator[Prediction]:
-        images = [image for _, image in batch if isinstance(image, Tensor)]
+    def _answer(
+        self, batch: Sequence[Read], top: int, threshold: float | None
+    ) -> Iterator[Prediction]:
+        images = [one.image for one in batch if one.image is not None]
         answers = iter(self.probabilities(torch.stack(images)) if images else ())
-        for file, image in batch:
-            if isinstance(image, Tensor):
-                yield Prediction(file, self._guesses(next(answers), top))
-            else:
-                yield Prediction(file, error=image)
+        for one in batch:
+            if one.image is None:
+                yield Prediction(one.file, error=one.error)
+                continue
+            guesses = self._guesses(next(answers), top)
+            unsure = None if threshold is None else guesses[0][1] < threshold
+            yield Prediction(one.file, guesses, unsure=unsure, content=one.content)
 
     def _guesses(self, probabilities: Tensor, top: int) -> tuple[tuple[str, float], ...]:
         best = probabilities.topk(min(top, len(self.record.classes)))
         names = [self.record.classes[i] for i in best.indices.tolist()]
         return tuple(zip(names, best.values.tolist(), strict=True))
+
+
+def _cut(files: Iterable[str | Found | None], size: int) -> Iterator[tuple[list[Found], bool]]:
+    """Yield batches, and whether more comes at once: then the next batch is read meanwhile."""
+    batch: list[Found] = []
+    for one in files:
+        if one is None:
+            yield batch, False
+            batch = []
+            continue
+        batch.append(Found(one) if isinstance(one, str) else one)
+        if len(batch) == size:
+            yield batch, True
+            batch = []
+    yield batch, False

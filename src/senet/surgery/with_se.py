@@ -23,9 +23,11 @@ class WithSE:
 
     Attributes:
         original: the class that the module had before.
+        last: whether the channels of its output are the last dimension, instead of the second.
     """
 
     original: type[nn.Module]
+    last: bool
     se: nn.Module
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -39,11 +41,13 @@ class WithSE:
         made = type(self)
         if "original" not in vars(made):  # other code has derived another class from it
             return object.__new__, (made,), self.__dict__
-        return _remade, (made.original,), self.__dict__
+        return _remade, (made.original, made.last), self.__dict__
 
 
-def put_se(module: nn.Module, se: nn.Module) -> None:
+def put_se(module: nn.Module, se: nn.Module, last: bool = False) -> None:
     """Let ``se`` rescale what ``module`` computes; its parameters become ``se.…`` of the module.
+
+    With ``last`` the module computes ``[B, *space, C]``, which ``se`` sees as ``[B, C, *space]``.
 
     Example:
         >>> import torch
@@ -58,7 +62,7 @@ def put_se(module: nn.Module, se: nn.Module) -> None:
     """
     assert getattr(module, "se", se) is se
     module.add_module("se", se)
-    module.__class__ = _with_se(type(module))
+    module.__class__ = _with_se(type(module), last)
 
 
 def take_se(module: nn.Module) -> nn.Module:
@@ -71,17 +75,18 @@ def take_se(module: nn.Module) -> nn.Module:
 
 
 @cache
-def _with_se(original: type[nn.Module]) -> type:
+def _with_se(original: type[nn.Module], last: bool) -> type:
     names = {
         "original": original,
-        "forward": _forward(original),
+        "last": last,
+        "forward": _forward(original, last),
         "__module__": original.__module__,
         "__doc__": original.__doc__,
     }
     return type(original.__name__, (WithSE, original), names)
 
 
-def _forward(original: type[nn.Module]) -> Callable[..., Tensor]:
+def _forward(original: type[nn.Module], last: bool) -> Callable[..., Tensor]:
     """Return the forward with SE; it takes, and says that it takes, what the original does.
 
     ``torch.export`` and trainers that pass arguments by name read the signature.
@@ -91,10 +96,16 @@ def _forward(original: type[nn.Module]) -> Callable[..., Tensor]:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Tensor:
         return self.se(original.forward(self, *args, **kwargs))
 
+    @wraps(original.forward)
+    def forward_last(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        u = original.forward(self, *args, **kwargs).movedim(-1, 1)
+        return self.se(u).movedim(1, -1)
+
+    forward = forward_last if last else forward
     forward.__signature__ = inspect.signature(original.forward)  # type: ignore[attr-defined]
     del forward.__wrapped__  # TorchScript would compile this in its place, without SE
     return forward
 
 
-def _remade(original: type[nn.Module]) -> Any:
-    return object.__new__(_with_se(original))
+def _remade(original: type[nn.Module], last: bool = False) -> Any:
+    return object.__new__(_with_se(original, last))

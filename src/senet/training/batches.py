@@ -17,6 +17,7 @@ from senet.models.weights.find import find_weights
 from senet.preprocessing import Preprocessing
 from senet.runs.folder import RunFolder
 from senet.runs.images import recorded_source, recorded_steps
+from senet.runs.normalisation import asked_preprocessing, say_guessed
 from senet.training.config import TrainConfig
 from senet.training.steps import Steps
 
@@ -43,13 +44,18 @@ def training_images(
     """
     if source is None and resumed is not None:
         source = recorded_source(resumed, place)
-    elif source is None:
-        source = open_source(
-            config.data,
-            limit=config.limit,
-            preprocessing=_preprocessing_of_weights(config),
-            shrink=config.shrink,
-        )
+    else:
+        recorded = _recorded(config)
+        if source is None:
+            source = open_source(
+                config.data, limit=config.limit, preprocessing=recorded, shrink=config.shrink
+            )
+            if config.weights and not (config.preprocessing or recorded):
+                say_guessed(config.weights, source.preprocessing)
+        if config.weights and config.preprocessing:
+            like = source.preprocessing
+            like = asked_preprocessing(config.preprocessing, like, recorded, config.weights)
+            source = replace(source, preprocessing=like)
     asked = {k: v for k in ("size", "crop") if (v := getattr(config, k)) is not None}
     source = replace(source, preprocessing=replace(source.preprocessing, **asked))
     if config.shrink is not None and config.shrink < source.preprocessing.size:
@@ -85,8 +91,8 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
     return torch.from_numpy(weights).float()
 
 
-def _preprocessing_of_weights(config: TrainConfig) -> Preprocessing | None:
-    """Return the preprocessing that the weights to fine-tune were trained with, if known."""
+def _recorded(config: TrainConfig) -> Preprocessing | None:
+    """Return the preprocessing that the weights to fine-tune were trained with, if they say it."""
     if config.weights is None:
         return None
     known = find_weights(config.weights, config.model).record

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from senet.near import near
+from senet.preprocessing import require_asked
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "onecycle")
@@ -55,6 +56,8 @@ class TrainConfig:
         weights: weights to fine-tune: a file, a published set, a URL or a repository of the Hugging
             Face hub, as ``find_weights`` takes them. Rows of their classifier go to the classes of
             the same name; other classes get new rows.
+        preprocessing: how the images of these weights are taken, where their file does not say it:
+            ``"mean=…,std=…,size=…"`` or ``"timm:NAME"``; ``None`` for what it says, or a guess.
         balance: whether images of rare classes count more in the loss, so that each class counts
             the same.
         probe: with weights, whether to begin with the linear classifier that suits the features of
@@ -112,6 +115,7 @@ class TrainConfig:
     workers: int | None = None
     device: str = "auto"
     weights: str | None = None
+    preprocessing: str | None = None
     balance: bool = False
     probe: bool = True
     views: int = 1
@@ -142,6 +146,13 @@ class TrainConfig:
 
     def _check_together(self) -> None:
         """Check what depends on more than one field."""
+        if self.preprocessing is not None:
+            if self.weights is None:
+                raise ValueError(
+                    "preprocessing says how the images of weights are taken: name weights, or "
+                    "leave it out"
+                )
+            require_asked(self.preprocessing)
         if not self.epochs and not (self.weights and self.probe):
             raise ValueError(
                 "epochs=0 leaves nothing to do but the probe of weights: name weights, or train at "

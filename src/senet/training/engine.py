@@ -67,7 +67,7 @@ def _callbacks(
         # to three times as long.
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     if source.val is not None:
-        callbacks.append(Kept(folder.checkpoints / "best.ckpt", highest="val_accuracy"))
+        callbacks.append(Kept(folder.best, highest="val_accuracy"))
     lines = [Lines(within=not bar)] if progress else []
     return [*callbacks, Kept(folder.last), *lines, stop]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def evaluate(
     device: torch.device | str = "auto",
     workers: int | None = None,
     network: str | None = None,
+    preprocessing: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run or other weights, by default on images that it was not trained on.
 
@@ -125,18 +127,23 @@ def evaluate(
         device: where to compute; ``"auto"`` takes a GPU if there is one.
         workers: processes that decode images; ``None`` for a suitable number.
         network: name of the network, for weights that do not name it.
+        preprocessing: how its images are taken, for weights that do not say it: see
+            :func:`~senet.runs.normalisation.asked_preprocessing`.
 
     Returns:
         the figures of :func:`metrics`; ``split``, which may be ``"all"``; ``new``, the same figures
-        for images that were added to the run's own folder since, or ``None``; and ``seen``, how
-        many images of another folder the network was trained on.
+        for images that were added to the run's own folder since, or ``None``; ``seen``, how many
+        images of another folder the network was trained on; and ``preprocessing``, how the images
+        were taken.
 
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: if the data have a class that the model does not know, a split is missing, or
             ``data`` is needed but not given.
     """
-    classifier, record, found = open_scored(model, data, split, network=network)
+    classifier, record, found = open_scored(
+        model, data, split, network=network, preprocessing=preprocessing
+    )
 
     def figures(images: Split) -> dict[str, Any]:
         labels, logits = predict_split(
@@ -153,4 +160,5 @@ def evaluate(
         "split": found.split,
         "new": figures(found.new) if found.new else None,
         "seen": found.seen,
+        "preprocessing": asdict(record.preprocessing),
     }

@@ -10,7 +10,8 @@ import errno
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from senet.data import ImageError, Source, Split
 from senet.data.shared_memory import SharedMemoryError
 from senet.device import find_device
 from senet.models import Network
-from senet.models.weights.file import load_state, read_record, read_state, save_model
+from senet.models.weights.file import load_state, read_state, save_model
 from senet.models.weights.find import find_weights
 from senet.models.weights.pretrained import needed_options
 from senet.models.weights.record import Record
@@ -40,6 +41,7 @@ from senet.training.evaluate import metrics, predict_split
 from senet.training.found import found_images, found_network, found_weights
 from senet.training.groups import freeze
 from senet.training.head import Head
+from senet.training.kept import probe_accuracy, weights_to_keep
 from senet.training.module import Classifier, NotFiniteError
 from senet.training.norms import frozen, norms_of
 from senet.training.schedule import learning_rate
@@ -91,7 +93,9 @@ def fit(
         ValueError: if the folder is taken, the configuration or the images are not those of the run
             to resume, or data, network and weights do not fit together.
         OSError: if the folder cannot be written to, or the disk is too small.
-        DivergenceError: if the loss becomes infinite or not a number.
+        DivergenceError: if the loss becomes infinite or not a number, and there is no probe. With
+            one, the run is finished with the better of the probe and the best epoch on the
+            validation images; a warning and ``diverged`` in the result say so.
         Interrupted: on Ctrl-C, SIGTERM or SIGHUP, with a checkpoint of the step it stopped after.
 
     Example:
@@ -156,9 +160,10 @@ def fit(
             at_rest,
             weights if config.balance else None,
         )
+        diverged = None
         if _steps_done(folder) < config.epochs * module.steps:
-            _train(module, source, folder, progress)
-        return _finish(module, source, folder, say)
+            diverged = _train(module, source, folder, progress)
+        return _finish(module, source, folder, say, diverged)
     except Interrupted:
         raise
     except KeyboardInterrupt:
@@ -290,13 +295,19 @@ def _space(model: Network, config: TrainConfig, source: Source) -> int:
     return needed + 1_000_000
 
 
-def _train(module: Classifier, source: Source, folder: RunFolder, progress: bool) -> None:
+def _train(
+    module: Classifier, source: Source, folder: RunFolder, progress: bool
+) -> NotFiniteError | None:
+    """Train to the last epoch, or return where the training diverged if there is a probe."""
     try:
         run_steps(module, source, folder, _steps_done(folder), progress)
     except NotFiniteError as error:
-        raise DivergenceError(_about_divergence(error, module, folder)) from None
+        if not folder.probe_file.exists():
+            raise DivergenceError(_about_divergence(error, module, folder)) from None
+        return error
     except Stopped as stop:
         raise Interrupted(_how_to_resume(folder), exit_code=128 + stop.signal) from None
+    return None
 
 
 def _introduce(
@@ -315,14 +326,26 @@ def _introduce(
 
 
 def _finish(
-    module: Classifier, source: Source, folder: RunFolder, say: Callable[[str], None]
+    module: Classifier,
+    source: Source,
+    folder: RunFolder,
+    say: Callable[[str], None],
+    diverged: NotFiniteError | None,
 ) -> RunResult:
     """Evaluate the weights to keep, and write the remaining files."""
     config, model = module.config, module.module
     rows = folder.read_table()
-    kept = _kept(folder, rows, say)
+    kept = weights_to_keep(folder, rows, diverged is not None)
+    if diverged:
+        warnings.warn(
+            f"{_where(diverged, module)}, so the training has stopped: {kept.why}. "
+            f"{_remedies(config)}",
+            stacklevel=3,
+        )
+    elif kept.why:
+        say(kept.why)
     # Under `state_dict` Lightning keeps the averaged weights if there are any.
-    load_state(model, read_state(kept), kept)
+    load_state(model, read_state(kept.file), kept.file)
     labels, logits = _predicted(module, source.test, source)
     found = metrics(labels, logits, source.classes)
     Predictions(labels, logits).write(folder.predictions_file)
@@ -348,8 +371,9 @@ def _finish(
         step_ms=statistics.median(float(r["step_ms"]) for r in rows) if rows else 0.0,
         best_epoch=int(best["epoch"]) if best else None,
         best_val_accuracy=float(best["val_accuracy"]) if best else None,
-        probe_val_accuracy=_probe_accuracy(folder),
-        kept="probe" if kept == folder.probe_file else "last",
+        probe_val_accuracy=probe_accuracy(folder),
+        kept=kept.name,
+        diverged=_where(diverged, module) if diverged else None,
         **figures,
     )
     folder.write_result(result)
@@ -367,27 +391,6 @@ def _predicted(module: Classifier, split: Split, source: Source) -> tuple[np.nda
         device=config.device,
         workers=config.workers,
     )
-
-
-def _kept(folder: RunFolder, rows: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> Path:
-    """Return the weights to keep: the last, or those of the probe if the last are worse."""
-    if not rows:
-        return folder.probe_file
-    probe, last = _probe_accuracy(folder), rows[-1]["val_accuracy"]
-    if probe is None or not last or float(last) >= probe:
-        return folder.last
-    say(
-        f"the last epoch has {float(last):.1%} of the validation images right, and the probe "
-        f"{probe:.1%}: the weights of the probe are kept"
-    )
-    return folder.probe_file
-
-
-def _probe_accuracy(folder: RunFolder) -> float | None:
-    """Return the validation accuracy of the probe, if there is one."""
-    if not folder.probe_file.exists():
-        return None
-    return read_record(folder.probe_file).metrics.get("val_accuracy")
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -415,22 +418,29 @@ def _how_to_resume(folder: RunFolder) -> str:
 
 
 def _about_divergence(error: NotFiniteError, module: Classifier, folder: RunFolder) -> str:
-    config = module.config
-    lr = learning_rate(config, error.step, module.steps)
     steps = _steps_done(folder)
     kept = f"{folder.last}, of step {steps}" if steps else "none, this is the first epoch"
-    if folder.probe_file.exists():
-        kept += f"; its probe: {folder.probe_file}"
+    return (
+        f"{_where(error, module)}, so the training has stopped. Last good checkpoint: {kept}. "
+        f"{_remedies(module.config)}"
+    )
+
+
+def _where(error: NotFiniteError, module: Classifier) -> str:
+    rate = learning_rate(module.config, error.step, module.steps)
+    return (
+        f"{error.what} at step {error.step + 1} (epoch {error.step // module.steps + 1} of "
+        f"{module.config.epochs}, learning rate {rate:.3g})"
+    )
+
+
+def _remedies(config: TrainConfig) -> str:
     remedies = [f"a lower learning rate (lr={config.lr / 3:.2g})"]
     if not config.warmup:
         remedies.append("a warm-up (warmup=1)")
     if config.precision != "32":
         remedies.append("precision='32'")
-    return (
-        f"{error.what} at step {error.step + 1} (epoch {error.step // module.steps + 1} of "
-        f"{config.epochs}, learning rate {lr:.3g}), so the training has stopped. Last good "
-        f"checkpoint: {kept}. Try {', '.join(remedies)}, in another folder."
-    )
+    return f"Try {', '.join(remedies)}, in another folder."
 
 
 def _about_images(error: ImageError, folder: RunFolder) -> str:

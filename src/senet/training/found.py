@@ -69,6 +69,8 @@ def found_network(
     where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
     epochs, name = config.epochs, config.model
     lines = [f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}"]
+    if config.preprocessing:
+        lines.append(f"images with {source.preprocessing}, as --preprocessing says")
     if not epochs:
         return [*lines, "no epoch: a linear classifier on the features of the weights"]
     how_many = f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}"

@@ -106,7 +106,7 @@ def finetune() -> TrainConfig:
     see edges and colours, change less than later ones.
 
     Validation and test see whole photos: what tells classes apart may be at the edge, and published
-    weights lose nothing by it (a probe of MobileNetV3-Small gains a point: docs/photos.md).
+    weights lose nothing by it. It was chosen on validation photos: docs/photos.md.
     """
     return TrainConfig(
         model="se_resnet50",

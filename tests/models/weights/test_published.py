@@ -7,10 +7,11 @@ import torch
 
 from senet import known
 from senet.models import create_model
-from senet.models.weights.download import hash_in_name, is_url
+from senet.models.weights.download import hash_in_name
 from senet.models.weights.hub import is_repository
 from senet.models.weights.published import find_published, list_weights, published, published_file
 from senet.models.weights.timm import NETWORKS, read_timm
+from senet.paths import is_url
 
 
 @pytest.mark.slow

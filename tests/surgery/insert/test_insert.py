@@ -350,3 +350,171 @@ def test_what_was_inserted_can_be_removed_again():
 def test_the_primitive_refuses_the_network_itself():
     with pytest.raises(ValueError, match="the network itself"):
         replace(nn.Linear(2, 2), lambda path, module: nn.Identity())
+
+
+# --- layer scales and dense layers ----------------------------------------------------------------
+
+
+class Scaled(nn.Module):
+    """A layer scale as a module, of any form that broadcasts."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full(shape, 0.1))
+
+    def forward(self, x):
+        return x * self.gamma
+
+
+class LastBlock(nn.Module):
+    """ConvNeXt's block: between the two permutations the channels are the last dimension."""
+
+    def __init__(self, channels: int, scale: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.fc1, self.act = nn.Linear(channels, 2 * channels), nn.GELU()
+        self.fc2, self.drop = nn.Linear(2 * channels, channels), nn.Dropout(0.1)
+        self.scale = scale
+        self.gamma = nn.Parameter(torch.full((channels,), 0.1))
+        self.after = Scaled(channels, 1, 1) if scale == "module" else nn.Identity()
+
+    def forward(self, x):
+        y = self.conv(x).permute(0, 2, 3, 1)
+        y = self.drop(self.fc2(self.act(self.fc1(self.norm(y)))))
+        y = self.gamma * y if self.scale == "last" else y
+        y = y.permute(0, 3, 1, 2)
+        y = y * self.gamma.reshape(1, -1, 1, 1) if self.scale == "first" else y
+        return x + self.after(y)
+
+
+@pytest.mark.parametrize("scale", ["first", "last", "module", "none"])
+def test_it_goes_before_a_layer_scale_where_channels_are_last(scale):
+    model, x = scrambled(nn.Sequential(LastBlock(16, scale))), torch.randn(2, 16, 6, 6)
+    before = model(x)
+    (found,) = insert_se(model, 4).changed
+    assert (found.path, found.found) == ("0.fc2", "residual branch, 16 channels")
+    torch.testing.assert_close(model(x), before, rtol=0, atol=1e-6)
+    assert not insert_se(model, 4).changed
+    se = model.get_submodule("0.fc2.se")
+    with torch.no_grad():
+        se.fc2.weight.normal_(0, 1)
+    seen = []
+    hook = se.register_forward_hook(lambda _, given, made: seen.append((given[0], made)))
+    after = model(x)
+    hook.remove()
+    ((u, rescaled),) = seen
+    assert u.shape == (2, 16, 6, 6)  # as SE takes it
+    torch.testing.assert_close(rescaled, u * se.gates(u)[:, :, None, None])
+    assert not torch.allclose(after, before)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(again.eval()(x), model(x), rtol=0, atol=0)
+    remove_se(model)
+    assert type(model[0].fc2) is nn.Linear
+    torch.testing.assert_close(model(x), before, rtol=0, atol=0)
+
+
+class ScaledBlock(Block):
+    """A residual block of convolutions with a layer scale."""
+
+    def __init__(self, channels: int, scale: nn.Module) -> None:
+        super().__init__(channels, channels)
+        self.scale = scale
+
+    def forward(self, x):
+        return x + self.scale(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class Gated(nn.Module):
+    """A product that looks like a layer scale, with numbers that depend on the image."""
+
+    def forward(self, x):
+        return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
+def test_a_layer_scale_is_known_by_what_it_does():
+    model = nn.Sequential(ScaledBlock(16, Scaled(16, 1, 1)), ScaledBlock(16, Scaled(1)))
+    assert [f.path for f in insert_se(model, 4).changed] == ["0.bn2", "1.bn2"]
+    for other in (Gated(), Squared()):
+        report = insert_se(nn.Sequential(ScaledBlock(16, other)), 4)
+        assert not report.changed, report
+
+
+class Dense(nn.Module):
+    """A dense layer; ``whole`` returns what it was given too, as many write it."""
+
+    def __init__(self, channels: int, growth: int, whole: bool, stride: int = 1) -> None:
+        super().__init__()
+        self.bn, self.whole = nn.BatchNorm2d(channels), whole
+        self.conv = nn.Conv2d(channels, growth, 3, stride, padding=1, bias=False)
+
+    def forward(self, x):
+        y = self.conv(F.relu(self.bn(x)))
+        return torch.cat([y, x], 1) if self.whole else y
+
+
+class DenseBlock(nn.Module):
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        seen = [x]
+        for layer in self.layers:
+            seen.append(layer(torch.cat(seen, 1)))
+        return torch.cat(seen, 1)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_it_goes_on_what_each_dense_layer_adds(whole):
+    layers: list[nn.Module] = [Dense(8 + 4 * i, 4, whole) for i in range(3)]
+    block = nn.Sequential(*layers) if whole else DenseBlock(layers)
+    model = scrambled(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), block))
+    x = torch.randn(2, 3, 8, 8)
+    before = model(x)
+    report = insert_se(model, 2)
+    assert [f.path.rpartition(".")[2] for f in report.changed] == ["conv"] * 3, report
+    assert {f.found for f in report.changed} == {"dense layer, 4 channels"}
+    assert not report.left_alone, report
+    torch.testing.assert_close(model(x), before, rtol=0, atol=1e-6)
+
+
+class Chain(nn.Module):
+    """Each map is computed from the one before it alone, as in VoVNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        seen = [x]
+        for conv in self.convs:
+            seen.append(conv(seen[-1]))
+        return torch.cat(seen, 1)
+
+
+class Skip(nn.Module):
+    """One level of a U-Net: down, and up again."""
+
+    def __init__(self, up: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(8, 8, 3, 2, padding=1), up
+
+    def forward(self, x):
+        return torch.cat([self.up(self.conv(x)), x], 1)
+
+
+@pytest.mark.parametrize("kind", ["chain", "transposed", "upsampled"])
+def test_other_concatenations_are_no_dense_layers(kind):
+    other = {
+        "chain": Chain(),
+        "transposed": Skip(nn.ConvTranspose2d(8, 8, 2, 2)),
+        "upsampled": Skip(nn.Upsample(None, 2)),
+    }[kind]
+    report = insert_se(nn.Sequential(nn.Conv2d(3, 8, 3), other), 2)
+    assert not [f for f in report.changed if "dense" in f.found], report

@@ -79,19 +79,21 @@ def facts(subject: Subject) -> list[Section]:
             f"{100 * share:.1f} % of the validation images" for share in probes
         )
         run["kept"] = ", ".join(r["kept"] for r in results)
+    if diverged := [r["diverged"] for r in results if r.get("diverged")]:
+        run["diverged"] = ", ".join(diverged)
     left_out = ("classes", "preprocessing", "record")
     data = {k: v for k, v in config["data"].items() if k not in left_out}
     data |= {"classes": ", ".join(subject.classes[:50]) + ", …" * (len(subject.classes) > 50)}
-    data |= _flat(config["data"].get("preprocessing") or {})
+    data |= flat(config["data"].get("preprocessing") or {})
     return [
-        {"name": "Run", "rows": list(_flat(run).items())},
-        {"name": "Data", "rows": list(_flat(data).items())},
-        {"name": "Recipe", "rows": list(_flat(recipe).items())},
-        {"name": "Machine", "rows": list(_flat(config.get("environment") or {}).items())},
+        {"name": "Run", "rows": list(flat(run).items())},
+        {"name": "Data", "rows": list(flat(data).items())},
+        {"name": "Recipe", "rows": list(flat(recipe).items())},
+        {"name": "Machine", "rows": list(flat(config.get("environment") or {}).items())},
     ]
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, str]:
+def flat(values: Mapping[str, Any]) -> dict[str, str]:
     """Return names and values as text; what is empty or too long to read is left out."""
     found = {}
     for key, value in values.items():

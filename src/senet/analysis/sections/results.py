@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from senet.analysis import statistics
+from senet.analysis import statistics, variation
 from senet.analysis.figures import intervals
 from senet.analysis.sections import Section
 from senet.analysis.statistics import (
@@ -38,6 +38,7 @@ def verdict(subject: Subject) -> str:
     return (
         f"{name} was right on {int(right.sum()):,} of the {len(right):,} test images: "
         f"{percent(estimate.value)}, with a 95\u202f% interval of {_range(estimate)}."
+        f"{_balanced(subject, role, ' Balanced accuracy: ', ', each class counted alike.')}"
     )
 
 
@@ -65,10 +66,18 @@ def _accuracy_tile(subject: Subject, role: str, name: str) -> Section:
     estimates = _accuracies(subject, role)
     number, unit = percent(float(np.mean([e.value for e in estimates])), 1).split("\u202f")
     if len(estimates) == 1:
-        return _tile(role, name, number, unit, f"95 % interval {_range(estimates[0])}")
+        sub = f"95 % interval {_range(estimates[0])}" + _balanced(subject, role, "; balanced ")
+        return _tile(role, name, number, unit, sub)
     spread = statistics.over_seeds([e.value for e in estimates])
     sub = f"mean of {len(estimates)} seeds, standard deviation {100 * spread.std:.2f} points"
+    sub += _balanced(subject, role, "; balanced ")
     return _tile(role, name, number, unit, sub)
+
+
+def _balanced(subject: Subject, role: str, before: str, after: str = "") -> str:
+    """Return the balanced accuracy in words; nothing where the classes are of one size."""
+    found = variation.balanced(subject.predictions(role))
+    return "" if found is None else f"{before}{percent(found)}{after}"
 
 
 def _tile(role: str, name: str, value: str, unit: str, sub: str) -> Section:

@@ -83,6 +83,7 @@ def results(subject: Subject) -> Section | None:
         + (" over seeds." if seeds > 1 else " for paired answers.")
         + " Large dots differ from plain by more than noise.",
         "costed": costed,
+        "unequal": any(row.balanced is not None for row in found),
         "spread": "95 % interval" if seeds == 1 else "std",
         "rows": [_row(row, costed) for row in found],
         "seeds": seeds,
@@ -114,6 +115,7 @@ def _row(row: Row, costed: bool) -> Section:
         "name": row.label,
         "role": "plain" if row.plain else "se",
         "accuracy": f"{100 * row.accuracy:.2f}",
+        "balanced": "" if row.balanced is None else f"{100 * row.balanced:.2f}",
         "spread": _spread(row),
         "difference": "",
         "interval": "",

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from senet import known
 from senet.models.weights import hub
-from senet.models.weights.download import cached, is_url
+from senet.models.weights.download import cached
 from senet.models.weights.find import SUFFIXES
 from senet.models.weights.published import list_weights, published
+from senet.paths import is_url
 
 
 def downloaded() -> list[str]:

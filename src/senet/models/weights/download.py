@@ -27,16 +27,6 @@ _PATIENCE = 30  # seconds without a byte
 _CHUNK = 1 << 20
 
 
-def is_url(word: str) -> bool:
-    """Return whether ``word`` is the address of a file on the web.
-
-    Example:
-        >>> is_url("https://example.org/a.pth"), is_url("timm/seresnet50.a1_in1k")
-        (True, False)
-    """
-    return word.startswith(("https://", "http://"))
-
-
 def hash_in_name(name: str) -> str | None:
     """Return the beginning of a file's SHA-256 from its name, as PyTorch's hub writes it there.
 

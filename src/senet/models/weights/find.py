@@ -8,10 +8,11 @@ from pathlib import Path
 
 from senet import known
 from senet.models.weights import hub
-from senet.models.weights.download import download, is_url
+from senet.models.weights.download import download
 from senet.models.weights.published import find_published, list_weights, published_file
 from senet.models.weights.record import Record
 from senet.near import near
+from senet.paths import is_url
 
 # The endings of files of weights. Anything else may be a name.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".pkl", ".bin", ".ckpt", ".tar", ".caffemodel")

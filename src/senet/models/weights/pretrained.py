@@ -46,7 +46,8 @@ def from_pretrained(word: str | os.PathLike[str]) -> Network:
             f"{word} holds weights but does not say of which network they are: name it, as in "
             f"create_model(NAME, weights={os.fspath(word)!r})"
         )
-    return _create(weights.record.architecture.name, weights).eval()
+    name = weights.record.architecture.name
+    return network_of(weights, name, read_state(weights.file)).eval()
 
 
 def create_pretrained(
@@ -68,7 +69,9 @@ def create_pretrained(
         with_head: whether the classifier will be used, so that a new one is worth a warning.
     """
     entry(name)  # an unknown name is an error before anything is downloaded
-    return _create(name, find_weights(word, name), num_classes, in_channels, options, with_head)
+    weights = find_weights(word, name)
+    state = read_state(weights.file)
+    return network_of(weights, name, state, num_classes, in_channels, options, with_head)
 
 
 def needed_options(
@@ -106,15 +109,27 @@ def _seen(
     return unlike, form
 
 
-def _create(
-    name: str,
+def network_of(
     weights: Weights,
+    name: str,
+    state: Mapping[str, Tensor],
     num_classes: int | None = None,
     in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
     with_head: bool = True,
 ) -> Network:
-    known, state, options = weights.record, read_state(weights.file), dict(options or {})
+    """Return the network ``name`` with weights that were found and read.
+
+    Args:
+        weights: where they were found.
+        name: the name of the network.
+        state: their state dict.
+        num_classes: as for :func:`create_pretrained`, and so on.
+        in_channels: likewise.
+        options: likewise.
+        with_head: likewise.
+    """
+    known, options = weights.record, dict(options or {})
     head = entry(name).family.translate(state).get("fc.weight")
     classes = None if head is None else len(head)
     if num_classes is None:

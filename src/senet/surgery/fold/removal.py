@@ -37,6 +37,7 @@ class Removal:
         self.block = self.owner.get_submodule(self.name)
         self.edits = edits
         self.inserted = isinstance(self.owner, WithSE) and self.name == "se"
+        self.last = isinstance(self.owner, WithSE) and self.owner.last
         self.stand_in: nn.Module | None = None
         self._saved: list[tuple[nn.Parameter, Tensor]] | None = None
 
@@ -57,7 +58,7 @@ class Removal:
         for parameter, before in self._saved or ():
             parameter.copy_(before)
         if self.inserted and not isinstance(self.owner, WithSE):
-            put_se(self.owner, self.block)
+            put_se(self.owner, self.block, self.last)
         setattr(self.owner, self.name, self.block.train(self.owner.training))
         self._saved = None
 

@@ -25,10 +25,11 @@ def insert_se(
 ) -> Report:
     """Put SE into ``model`` where the paper puts it, by default without changing what it computes.
 
-    SE goes to the end of residual branches, before the addition; after the concatenation of
-    Inception modules; on the wide map of inverted residuals; and into the empty place ``se`` of
-    blocks that keep one, as timm's and ours do. The network is read, not run, and what cannot be
-    read is left alone with the reason; :mod:`senet.surgery.insert.places` has the rules.
+    SE goes to the end of residual branches, before the addition and before a layer scale; on what
+    each dense layer adds; after the concatenation of Inception modules; on the wide map of inverted
+    residuals; and into the empty place ``se`` of blocks that keep one, as timm's and ours do. The
+    network is read, not run, and what cannot be read is left alone with the reason;
+    :mod:`senet.surgery.insert.places` has the rules.
 
     Nothing is rewritten. A block is put into the empty place, or becomes a child ``se`` of the
     module whose output it rescales, whose class is swapped for one that derives from the old:
@@ -122,4 +123,4 @@ def _put(model: nn.Module, place: Place, se: SqueezeExcitation) -> None:
     if place.own:
         module.se = se
     else:
-        put_se(module, se)
+        put_se(module, se, place.last)

@@ -5,8 +5,10 @@ The rules apply in this order; what one rule finds, the next ones leave alone:
 own place          a block that keeps an empty place for SE, as timm's and ours do
 inverted residual  on the wide map, after the depthwise convolution, its norm and its activation
                    (MnasNet, arXiv 1807.11626, Figure 7; MobileNetV3)
+dense layer        on what each layer of a dense block adds (DenseNet, arXiv 1608.06993)
 concatenation      on the output of an Inception module (Figure 2 of arXiv 1709.01507v4)
-residual branch    at its end, after its last convolution and norm, before the addition (Figure 3)
+residual branch    at its end, after its last convolution and norm, before the addition (Figure 3);
+                   if the branch ends in a layer scale, before that (ConvNeXt, arXiv 2201.03545)
 """
 
 from __future__ import annotations
@@ -21,18 +23,17 @@ from torch import fx, nn
 from senet.graph.trace import only_user
 from senet.graph.words import (
     CONVOLUTIONS,
-    LAYERS,
-    LOOK_AT_ALL,
-    NOTHING_IN_EVALUATION,
     concatenated,
     is_addition,
     is_linear_norm,
     is_norm_module,
     is_pointwise,
-    is_product,
     name_of,
 )
 from senet.near import near
+from senet.surgery.insert.dense import dense_layers
+from senet.surgery.insert.past import Past
+from senet.surgery.insert.scale import before_scales
 from senet.surgery.reading import Reading, Region, is_called, is_container, joined, within
 from senet.surgery.with_se import WithSE
 
@@ -50,6 +51,7 @@ class Place:
         channels: the channels of the feature map.
         why: why nothing can be put there; empty where something can.
         own: whether it is the block's own place.
+        last: whether the channels of the feature map are its last dimension.
     """
 
     path: str
@@ -57,6 +59,7 @@ class Place:
     channels: int = 0
     why: str = ""
     own: bool = False
+    last: bool = False
 
 
 def find(model: nn.Module, where: Where = "auto") -> list[Place]:
@@ -86,6 +89,7 @@ def _of_the_paper(reading: Reading) -> Iterator[Place]:
     found = [
         *rules.own_places(),
         *(place for region in reading.regions for place in rules.inverted_residuals(region)),
+        *(place for region in reading.regions for place in rules.dense_layers(region)),
         *rules.concatenations(),
         *(place for region in reading.regions for place in rules.residual_branches(region)),
     ]
@@ -95,8 +99,8 @@ def _of_the_paper(reading: Reading) -> Iterator[Place]:
         found.append(Place(path, type(reading.modules[path]).__name__, why=why))
     if not found:
         why = (
-            "it has no residual branch, no inverted residual and no Inception module: give the "
-            "modules that get SE as `where`"
+            "it has no residual branch, no inverted residual, no dense layer and no Inception "
+            "module: give the modules that get SE as `where`"
         )
         found.append(Place("", type(reading.model).__name__, why=why))
     yield from found
@@ -137,11 +141,15 @@ def _last(path: str, module: nn.Module) -> tuple[str, str]:
     return path, type(module).__name__
 
 
-def _at(reading: Reading, path: str, found: str) -> Place:
-    """Return the output of the module at ``path`` as a place, or why it cannot be one."""
+def _at(reading: Reading, path: str, found: str, last: bool = False) -> Place:
+    """Return the output of the module at ``path`` as a place, or why it cannot be one.
+
+    With ``last`` the module is a linear layer, which makes the last dimension.
+    """
     module = reading.modules[path]
     uses = max(sum(m is module for m in reading.modules.values()), reading.calls[id(module)])
-    channels, why = reading.channels(path), ""
+    channels = module.out_features if isinstance(module, nn.Linear) and last else None
+    channels, why = reading.channels(path) if channels is None else channels, ""
     if isinstance(module, WithSE):
         why = "it has SE already"
     elif is_container(module):
@@ -154,11 +162,11 @@ def _at(reading: Reading, path: str, found: str) -> Place:
         why = "it runs through all modules in it, and SE would be one of them"
     elif channels is None:
         why = "its number of channels is not known: name its last norm or convolution"
-    return Place(path, found, channels or 0, why)
+    return Place(path, found, channels or 0, why, last=last)
 
 
 class _Rules:
-    """The four rules, each of which leaves alone what those before it have taken."""
+    """The five rules, each of which leaves alone what those before it have taken."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
@@ -200,30 +208,40 @@ class _Rules:
                 place = Place(path, place.found, place.channels, why)
             yield place
 
+    def dense_layers(self, region: Region) -> Iterator[Place]:
+        past = Past(region)
+        in_branches = {id(c) for one in _branches(past) for _, c in past.convolutions(*one)}
+        for node in region.graph.nodes:
+            for layer in dense_layers(past, concatenated(node)):
+                convs = layer.convolutions
+                if any(self._is_taken(c) or id(c) in in_branches for c in convs):
+                    continue
+                end, _ = before_scales(past, layer.adds)
+                if ends := _ends(region, end):
+                    for conv in convs:
+                        self._take(conv)
+                    yield self._first(region, ends, "dense layer")
+
     def residual_branches(self, region: Region) -> Iterator[Place]:
-        past = _Past(region)
-        for node in filter(is_addition, region.graph.nodes):
-            (shortcut, few), (branch, own) = past.sides(node)
-            # A projection is one convolution. Where neither side is a shortcut, there is no branch.
-            if few > 1 or few == own or _is_part(shortcut) or not past.sees_input(shortcut):
-                continue
+        past = Past(region)
+        for branch, shortcut in _branches(past):
             convs = past.convolutions(branch, shortcut)
             if past.has_attention(branch, shortcut) or any(self._is_taken(c) for _, c in convs):
                 continue
-            end = _before_nothing(region, branch)
-            ends, why = _ends(region, end), past.unlike_a_branch(branch, shortcut)
+            end, last = before_scales(past, branch)
+            ends, why = _ends(region, end, last), past.unlike_a_branch(branch, shortcut)
             if ends and not why:
-                yield self._first(region, ends, "residual branch")
+                yield self._first(region, ends, "residual branch", last)
                 continue
             module = region.called(end)
             what = type(module).__name__ if module is not None else name_of(end, region.module)
             why = why or f"it ends in {what}, not in a convolution, its norm or its activation"
-            last, _ = convs[-1]
-            yield Place(region.at(last).rpartition(".")[0], "residual branch", why=why)
+            conv, _ = convs[-1]
+            yield Place(region.at(conv).rpartition(".")[0], "residual branch", why=why)
 
-    def _first(self, region: Region, ends: list[fx.Node], found: str) -> Place:
+    def _first(self, region: Region, ends: list[fx.Node], found: str, last: bool = False) -> Place:
         """Return the first of successive places where nothing is in the way."""
-        places = [_at(self.reading, region.at(end), found) for end in ends]
+        places = [_at(self.reading, region.at(end), found, last) for end in ends]
         return next((place for place in places if not place.why), places[-1])
 
     def _take(self, module: nn.Module | None) -> None:
@@ -234,11 +252,23 @@ class _Rules:
         return id(module) in self.taken
 
 
-def _ends(region: Region, node: fx.Node) -> list[fx.Node]:
+def _branches(past: Past) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Yield the branch and the shortcut of each addition that has them."""
+    for node in filter(is_addition, past.region.graph.nodes):
+        (shortcut, few), (branch, own) = past.sides(node)
+        # A projection is one convolution. Where neither side is a shortcut, there is no branch.
+        if not (few > 1 or few == own or _is_part(shortcut)) and past.sees_input(shortcut):
+            yield branch, shortcut
+
+
+def _ends(region: Region, node: fx.Node, last: bool = False) -> list[fx.Node]:
     """Return the modules at the end of a branch, the last first: (activation), norm or convolution.
 
-    The list is empty if the branch ends in something else.
+    Where channels are the last dimension, it is a linear layer. The list is empty if the branch
+    ends in something else.
     """
+    if last:
+        return [node] if isinstance(region.called(node), nn.Linear) else []
     ends = []
     if region.is_activation(node):
         ends, node = [node], node.all_input_nodes[0]
@@ -314,71 +344,3 @@ def _is_made(region: Region, piece: fx.Node) -> bool:
 def _is_part(node: fx.Node) -> bool:
     """Return whether ``node`` is one of several parts, like those that Res2Net adds in branches."""
     return node.target is operator.getitem and isinstance(node.args[1], int)
-
-
-def _before_nothing(region: Region, node: fx.Node) -> fx.Node:
-    """Return ``node``, or what precedes it if it is idle in evaluation or scales by a number."""
-    while len(node.all_input_nodes) == 1 and (
-        is_called(node, NOTHING_IN_EVALUATION, region.module)
-        or (is_product(node) and any(isinstance(a, int | float) for a in node.args))
-    ):
-        node = node.all_input_nodes[0]
-    return node
-
-
-class _Past:
-    """The calls that each call of a region is computed from, as the bits of a number."""
-
-    def __init__(self, region: Region) -> None:
-        self.region = region
-        self.upstream: dict[fx.Node, int] = {}
-        for i, node in enumerate(region.graph.nodes):
-            self.upstream[node] = 1 << i
-            for source in node.all_input_nodes:
-                self.upstream[node] |= self.upstream[source]
-        ops = enumerate(node.op for node in region.graph.nodes)
-        self.inputs = [i for i, op in ops if op == "placeholder"]
-
-    def own(self, node: fx.Node, other: fx.Node) -> list[fx.Node]:
-        """Return what ``node`` is computed from and ``other`` is not, in the order of the calls."""
-        bits = self.upstream[node] & ~self.upstream[other]
-        return [n for i, n in enumerate(self.upstream) if bits >> i & 1]
-
-    def convolutions(self, node: fx.Node, other: fx.Node) -> list[tuple[fx.Node, nn.Module]]:
-        found = [(n, self.region.called(n)) for n in self.own(node, other)]
-        return [(n, module) for n, module in found if isinstance(module, CONVOLUTIONS)]
-
-    def sides(self, addition: fx.Node) -> list[tuple[fx.Node, int]]:
-        """Return the two added maps, each with its number of own convolutions; the fewer first."""
-        a, b = addition.args
-        assert isinstance(a, fx.Node)
-        assert isinstance(b, fx.Node)
-        counts = [(a, len(self.convolutions(a, b))), (b, len(self.convolutions(b, a)))]
-        return sorted(counts, key=lambda side: side[1])
-
-    def sees_input(self, node: fx.Node) -> bool:
-        """Return whether ``node`` is computed from the input, unlike a table of positions, say."""
-        return any(self.upstream[node] >> i & 1 for i in self.inputs)
-
-    def has_attention(self, node: fx.Node, other: fx.Node) -> bool:
-        """Return whether there is a block of attention, SE or other, on the way to ``node``."""
-        return any(self.region.is_attention(n) for n in self.own(node, other))
-
-    def unlike_a_branch(self, node: fx.Node, other: fx.Node) -> str:
-        """Return why SE should not go at the end of what leads to ``node``; empty if it may."""
-        own = self.own(node, other)
-        if any(self._is_gated(n) for n in own):
-            return "it rescales its map already"
-        if any(is_called(n, LOOK_AT_ALL, self.region.module) for n in own):
-            return "it looks at the whole map, not by convolutions alone"
-        return ""
-
-    def _is_gated(self, product: fx.Node) -> bool:
-        """Return whether ``product`` is a map times what layers have made from that map."""
-        factors = product.all_input_nodes
-        if not is_product(product) or len(factors) != 2:
-            return False
-        map_, gates = sorted(factors, key=lambda n: self.upstream[n].bit_count())
-        layers = [self.region.called(n) for n in self.own(gates, map_)]
-        made_of_it = not self.upstream[map_] & ~self.upstream[gates]
-        return made_of_it and any(isinstance(m, LAYERS) for m in layers)

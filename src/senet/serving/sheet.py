@@ -1,0 +1,103 @@
+"""Predictions as a contact sheet: one HTML file with a small copy of each image."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import senet
+from senet import files
+from senet.data import ImageError, decode
+from senet.figures import style
+from senet.figures.thumbnail import SIDE, thumbnail
+from senet.serving.formats import percent
+from senet.serving.predict import Prediction
+
+MOST = 2000
+"""Images on a sheet: of more, the page counts those that it does not show."""
+
+
+@dataclass
+class Sheet:
+    """A contact sheet that grows by one prediction after the other.
+
+    Attributes:
+        title: what made the predictions.
+        most: the images that it shows.
+        count: how many predictions there were.
+    """
+
+    title: str
+    most: int = MOST
+    count: int = 0
+    _cells: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _failed: list[Prediction] = field(default_factory=list)
+    _shown: int = 0
+
+    def add(self, prediction: Prediction) -> None:
+        """Take a prediction, and a small copy of its image."""
+        self.count += 1
+        if not prediction.guesses:
+            self._failed.append(prediction)
+            return
+        name, probability = prediction.guesses[0]
+        shown = self._shown < self.most
+        self._shown += shown
+        uri, small = _small_copy(prediction) if shown else ("", False)
+        cell = {
+            "file": prediction.file,
+            "uri": uri,
+            "small": small,
+            "name": name,
+            "probability": probability,
+            "percent": _unbroken(probability),
+            "next": [f"{other} {_unbroken(p)}" for other, p in prediction.guesses[1:]],
+        }
+        self._cells.setdefault("" if prediction.unsure else name, []).append(cell)
+
+    def html(self) -> str:
+        """Return the page: unsure images first, then class by class, the least certain first."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("senet.serving"),
+            autoescape=True,
+            trim_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        groups = [
+            (name, sorted(cells, key=lambda cell: cell["probability"]))
+            for name, cells in sorted(self._cells.items())
+        ]
+        return environment.get_template("sheet.html.j2").render(
+            title=self.title,
+            groups=groups,
+            failed=self._failed,
+            count=self.count,
+            left_out=self.count - len(self._failed) - self._shown,
+            light=style.COLOUR,
+            dark=style.DARK,
+            version=senet.__version__,
+            written=time.strftime("%Y-%m-%d"),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the page, whole or not at all."""
+        text = self.html().encode("utf-8", "backslashreplace")
+        files.write_bytes(path, text)
+
+
+def _unbroken(share: float) -> str:
+    return percent(share).replace(" ", "\u202f")
+
+
+def _small_copy(prediction: Prediction) -> tuple[str, bool]:
+    """Return the image as a small data URI; empty if it has vanished meanwhile."""
+    content = prediction.file if prediction.content is None else prediction.content
+    try:
+        pixels = decode(content, min_height=SIDE, min_width=SIDE)
+    except ImageError:
+        return "", False
+    return thumbnail(pixels.permute(1, 2, 0).numpy())
