@@ -1,7 +1,8 @@
 """Where the time of a training step goes: ``python -m benchmarks.models.shares``.
 
-torch.profiler measures our SE-ResNet-50 and timm's, with batch 16 at 224×224. A share says what is
-left to gain: the convolutions, which nothing here makes faster, bound everything else.
+torch.profiler measures our SE-ResNet-50 and timm's, with batch 16 at 224×224, and our SE-ResNet-20
+of CIFAR with batch 128. A share says what is left to gain: the convolutions, which nothing here
+makes faster, bound everything else.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from benchmarks.models import networks
 
 GROUPS = {
     "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
-    "passes that sum": tuple(
-        f"senet_native::{p}" for p in ("moments", "pooled", "grad_pooled")
-    ),
-    "passes that write": tuple(
-        f"senet_native::{p}"
-        for p in ("affine", "grad_scale", "grad_affine", "activate", "grad_activate")
+    # The halves of a tail, which are not operators: by the names of their autograd functions.
+    "tails forward": ("_NormSqueeze", "_NormScale", "_ActSqueeze", "_ActScale"),
+    "tails backward": tuple(
+        f"_{norm}{half}Backward" for norm in ("Norm", "Act") for half in ("Squeeze", "Scale")
     ),
     "batch norm of PyTorch": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
     "ReLU, additions, products": (
@@ -35,10 +34,11 @@ WARM_UP = 4
 
 def measure(steps: int = 3) -> dict[str, dict[str, float]]:
     """Return the milliseconds per step in each group of operators, and in all others."""
-    images = networks._images(16, 224)
+    large, small = networks._images(16, 224), networks._images(128, 32)
     forms = {
-        "se_resnet50": networks.training_step(networks._ours("se_resnet50"), images),
-        "timm seresnet50": networks.training_step(networks._timm("seresnet50"), images),
+        "se_resnet50": networks.training_step(networks._ours("se_resnet50"), large),
+        "timm seresnet50": networks.training_step(networks._timm("seresnet50"), large),
+        "se_resnet20_cifar": networks.training_step(networks._ours("se_resnet20_cifar"), small),
     }
     found: dict[str, dict[str, float]] = {}
     for name, step in forms.items():

@@ -10,7 +10,7 @@ from torch import nn
 
 from senet import accelerate, create_model, explain
 from senet.explain.messages import LANGUAGES, catalogue
-from senet.explain.page import page
+from senet.explain.page import _verdict, page
 from senet.gates import record, replacing
 from tests.explain.networks import by_brightness, by_class, one_block, seeing
 
@@ -152,6 +152,21 @@ def test_the_page_has_the_language_that_was_asked_for(language):
     html = page(found_on(seeing(), by_class()), language)
     assert f'<html lang="{language}">' in html
     assert "navigator.language" not in html
+
+
+@pytest.mark.parametrize(
+    ("informed", "known", "said"),
+    [
+        (0, 3, "no block (of 3)"),
+        (2, 3, "In 2 of 3 blocks"),
+        (3, 3, "every block (3)"),
+        (0, 0, "cannot"),
+    ],
+)
+def test_the_first_sentence_says_how_many_blocks_tell_classes_apart(informed, known, said):
+    sentence = _verdict(informed, known)
+    assert said in sentence
+    assert ("others" in sentence) == (0 < informed < known)
 
 
 def test_every_message_is_in_every_language_with_the_same_values():

@@ -64,7 +64,7 @@ def _contents(found: Explanation) -> dict[str, Any]:
         "two": [(shown.index(k), found.classes[k]) for k in _two(found)],
         "figures": draw(found),
         "known": len(known),
-        "informed": sum(bool(one.informed) for one in known),
+        "verdict": _verdict(sum(bool(one.informed) for one in known), len(known)),
         "rows": sections.block_rows(found),
         "ablation": sections.ablation(found),
         "classes": sections.classes(found),
@@ -74,6 +74,14 @@ def _contents(found: Explanation) -> dict[str, Any]:
         "edges": edges.tolist(),
         "histogram": list(zip(found.blocks, counts.tolist(), strict=True)),
     }
+
+
+def _verdict(informed: int, known: int) -> Markup:
+    """Return the sentence on how many blocks tell classes apart."""
+    if not known:
+        return both("unknown")
+    key = {0: "none_informed", known: "all_informed"}.get(informed, "informed")
+    return both(key, informed=informed, known=known)
 
 
 def draw(found: Explanation) -> dict[str, list[tuple[str, Figure]]]:
