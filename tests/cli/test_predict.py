@@ -97,7 +97,8 @@ def test_weights_without_a_record_are_taken_as_the_user_says(run, tmp_path):
     result = senet("predict", *words, *asked)
     assert "images with mean=0.5,0.5,0.5, std=0.25,0.25,0.25, size=40" in said(result)
     assert "guessed" not in said(result)
-    embedded = senet("embed", *words, *asked, "--like", "new/0.jpg")
+    embedded = senet("embed", *words, *asked, "--like", "new/0.jpg", "--html", "like.html")
+    assert "contact sheet written to like.html" in said(embedded)
     assert "images with mean=0.5" in said(embedded)
     for command in ("predict", "embed"):
         like = ("--like", "a.jpg") if command == "embed" else ()

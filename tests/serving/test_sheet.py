@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from senet.serving.predict import Prediction
-from senet.serving.sheet import Sheet
+from senet.serving.sheet import Sheet, like
 
 
 def photo(path, side=200):
@@ -60,3 +60,12 @@ def test_an_image_that_has_vanished_or_came_from_the_web_is_no_obstacle(tmp_path
     sheet.add(Prediction("https://a.b/c.jpg", (("cat", 0.5),), content=data.getvalue()))
     sheet.add(Prediction(str(tmp_path / "gone.jpg"), (("cat", 0.6),)))
     assert sheet.html().count("<img") == 1
+
+
+def test_images_like_one_follow_it_in_order(tmp_path):
+    asked, near, far = (photo(tmp_path / f"{name}.png") for name in ("asked", "near", "far"))
+    page = like(asked, [(near, 0.9871), (far, 0.5), (str(tmp_path / "gone.png"), 0.4)])
+    shown = re.findall(r'alt="[^"]*/(\w+).png"', page)
+    assert shown == ["asked", "near", "far"]
+    assert "3 images" in page
+    assert page.index("0.987") < page.index("0.500") < page.index("gone.png")

@@ -88,6 +88,12 @@ def embed(
         str | None, typer.Option(metavar="IMAGE", help="Print the images most like this one.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Images that --like prints.")] = 10,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded, metavar="FILE", help="Contact sheet of what --like finds, as HTML."
+        ),
+    ] = None,
     network: Network = None,
     preprocessing: Preprocessing = None,
     batch_size: BatchSize = 32,
@@ -100,10 +106,16 @@ def embed(
 
     Examples:
       senet embed se_resnet50.timm_a1_in1k photos --out features.parquet
-      senet embed runs/photos photos --like cat.jpg
+      senet embed runs/photos photos --like cat.jpg --html like.html
     """
     if out is None and like is None:
         raise typer.BadParameter("say what for: --out FILE, --like IMAGE, or both")
+    if html is not None:
+        if like is None:
+            raise typer.BadParameter("--html shows what --like finds: add --like IMAGE")
+        from senet.serving.formats import require_new
+
+        require_new(html)
     require_preprocessing(preprocessing)
     trained = require_trained(model, network)
     if like is not None:
@@ -130,8 +142,15 @@ def embed(
         embedding.write(out, found)
         show(f"{len(found.files):,} × {found.features.shape[1]:,} features written to {out}")
     if one is not None:
-        for file, cosine in found.like(one.features[0], top):
+        nearest = found.like(one.features[0], top)
+        for file, cosine in nearest:
             show(f"{cosine:.3f}  {file}", "")
+        if html is not None and like is not None:
+            from senet.files import write_text
+            from senet.serving import sheet
+
+            write_text(html, sheet.like(like, nearest))
+            show(f"contact sheet written to {html}")
 
 
 def report(

@@ -1,8 +1,9 @@
-"""Predictions as a contact sheet: one HTML file with a small copy of each image."""
+"""Contact sheets of predictions, or of the images like one: HTML with small copies of images."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Sheet:
         name, probability = prediction.guesses[0]
         shown = self._shown < self.most
         self._shown += shown
-        uri, small = _small_copy(prediction) if shown else ("", False)
+        content = prediction.file if prediction.content is None else prediction.content
+        uri, small = _small_copy(content) if shown else ("", False)
         cell = {
             "file": prediction.file,
             "uri": uri,
@@ -61,27 +63,15 @@ class Sheet:
 
     def html(self) -> str:
         """Return the page: unsure images first, then class by class, the least certain first."""
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("senet.serving"),
-            autoescape=True,
-            trim_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
         groups = [
             (name, sorted(cells, key=lambda cell: cell["probability"]))
             for name, cells in sorted(self._cells.items())
         ]
-        return environment.get_template("sheet.html.j2").render(
-            title=self.title,
-            groups=groups,
-            failed=self._failed,
-            count=self.count,
-            left_out=self.count - len(self._failed) - self._shown,
-            light=style.COLOUR,
-            dark=style.DARK,
-            version=senet.__version__,
-            written=time.strftime("%Y-%m-%d"),
-        )
+        left_out = self.count - len(self._failed) - self._shown
+        lead = f"{_images(self.count)}. In each class the least certain come first."
+        if left_out:
+            lead += f" {left_out:,} of them are named without a picture, to keep this file small."
+        return _page(self.title, lead, groups, self._failed)
 
     def write(self, path: Path) -> None:
         """Write the page, whole or not at all."""
@@ -89,13 +79,56 @@ class Sheet:
         files.write_bytes(path, text)
 
 
+def like(image: str, found: Sequence[tuple[str, float]]) -> str:
+    """Return a page with an image, and those like it.
+
+    Args:
+        image: its file.
+        found: other files with the cosines of their features, as of
+            :meth:`~senet.serving.embed.Embedded.like`.
+    """
+    cells = [_like(file, f"{cosine:.3f}") for file, cosine in found]
+    groups = [("this image", [_like(image, "")]), ("most like it", cells)]
+    lead = f"{_images(len(cells))}, the most alike first, by the cosine of their features."
+    return _page(f"Like {image}", lead, groups)
+
+
+def _like(file: str, cosine: str) -> dict[str, Any]:
+    uri, small = _small_copy(file)
+    return {"file": file, "uri": uri, "small": small, "percent": cosine, "next": ()}
+
+
+def _page(
+    title: str, lead: str, groups: Sequence[tuple[str, Any]], failed: Sequence[Prediction] = ()
+) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("senet.serving"),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("sheet.html.j2").render(
+        title=title,
+        lead=lead,
+        groups=groups,
+        failed=failed,
+        light=style.COLOUR,
+        dark=style.DARK,
+        version=senet.__version__,
+        written=time.strftime("%Y-%m-%d"),
+    )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def _unbroken(share: float) -> str:
     return percent(share).replace(" ", "\u202f")
 
 
-def _small_copy(prediction: Prediction) -> tuple[str, bool]:
+def _small_copy(content: str | bytes) -> tuple[str, bool]:
     """Return the image as a small data URI; empty if it has vanished meanwhile."""
-    content = prediction.file if prediction.content is None else prediction.content
     try:
         pixels = decode(content, min_height=SIDE, min_width=SIDE)
     except ImageError:
