@@ -97,7 +97,7 @@ def raising(error):
         (["compare", "--vary", "reduction=8,99"], "reduction=99 cannot be built: reduction=99"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["predict", "se_resnet50", "a.jpg"], "se_resnet50 is a network without weights"),
-        (["report", "gone"], "no run folder gone"),
+        (["report", "gone"], "there is no run folder or model file 'gone'"),
         (
             ["predict", "gone", "a.jpg", "--out", "p.xlsx"],
             "cannot be written as .xlsx, only as .csv",

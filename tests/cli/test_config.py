@@ -48,7 +48,7 @@ def test_data_and_folder(configured):
         *(["compare", "--out=PLACE"], ["compare", "--resume=PLACE"]),
         *(["train", "--out=PLACE"], ["train", "--resume=PLACE"]),
         *(["predict", "run", "a.jpg", "--out=PLACE"], ["fold", "run", "--out=PLACE"]),
-        ["report", "PLACE"],
+        ["report", "run", "--data", "photos", "--out=PLACE"],
     ],
     ids=" ".join,
 )
@@ -69,6 +69,7 @@ def test_the_home_folder_is_known_to_whatever_takes_a_run_or_data(configured, mo
     assert folder == Path("home/x").resolve()
     Path("home/x.safetensors").touch()
     for words in (["evaluate", "~/x.safetensors"], ["predict", "$HOME/x.safetensors", "a.jpg"],
+                  ["report", "~/x.safetensors", "--data", "~/photos"],
                   ["fold", "~/x.safetensors"]):  # fmt: skip
         assert "home/x.safetensors is not a model file" in senet(*words, code=1).output
 

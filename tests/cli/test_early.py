@@ -27,7 +27,7 @@ from senet.cli.early import loading
             ["predict", "gone", "a.jpg", "--out", "p.xlsx"],
             "cannot be written as .xlsx, only as .csv",
         ),
-        (["report", "gone"], "no run folder gone"),
+        (["report", "gone"], "there is no run folder or model file 'gone'"),
         (["train", "--model", "se_resnet5"], "no network 'se_resnet5'. Did you mean se_resnet50"),
         (["compare", "--model", "se_resnet5"], "no network 'se_resnet5'. Did you mean"),
         (["summary", "se_resnet5"], "no network 'se_resnet5'. Did you mean se_resnet50"),

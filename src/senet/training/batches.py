@@ -45,7 +45,8 @@ def training_images(
     if source is None and resumed is not None:
         source = recorded_source(resumed, place)
     else:
-        recorded = _recorded(config)
+        # A run that is resumed no longer needs the weights it began with.
+        recorded = _recorded(config) if resumed is None else None
         if source is None:
             source = open_source(
                 config.data, limit=config.limit, preprocessing=recorded, shrink=config.shrink
