@@ -45,14 +45,6 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
-def instruction_set(request):
-    if native._c.senet_instruction_set(request.param.encode()) is None:
-        pytest.skip(f"this machine has no {request.param}")
-    yield request.param
-    native._c.senet_instruction_set(None)
-
-
 class Maps:
     """Arguments of the passes, in one type and layout."""
 

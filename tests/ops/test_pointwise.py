@@ -28,14 +28,6 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=["avx512", "avx2", "baseline"])
-def instruction_set(request):
-    if native._c.senet_instruction_set(request.param.encode()) is None:
-        pytest.skip(f"this machine has no {request.param}")
-    yield request.param
-    native._c.senet_instruction_set(None)
-
-
 @pytest.fixture(autouse=True)
 def _poisoned():
     """Fill new memory with NaN, so that numbers that are not written are noticed."""
