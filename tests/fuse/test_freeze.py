@@ -404,6 +404,24 @@ def test_a_network_that_cannot_be_exported_is_refused(model, said):
         for_inference(model)
 
 
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, pixel_values):
+        return self.conv(pixel_values)
+
+
+def test_the_input_may_be_given_by_its_name():
+    model, x = Named().eval(), torch.randn(2, 3, 9, 9)
+    fast = for_inference(model, x)
+    assert torch.equal(fast(pixel_values=x), fast(x))
+    for given, named in (((), {}), ((x, x), {}), ((), {"x": x}), ((x,), {"pixel_values": x})):
+        with pytest.raises(TypeError, match="one tensor, 'pixel_values'"):
+            fast(*given, **named)
+
+
 def test_it_is_made_once():
     with pytest.raises(ValueError, match="already"):
         for_inference(for_inference(small(), torch.zeros(2, 3, 19, 19)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from typing import Any
 
@@ -79,7 +80,7 @@ def for_inference(
         rewrite(gm)
         put_gates_early(gm)
         pack_convolutions(gm, take_gates_of_inputs(gm))
-    return Frozen(_own(gm), x, guards, largest if apart else 0)
+    return Frozen(_own(gm), x, guards, largest if apart else 0, _argument(model))
 
 
 class Frozen(nn.Module):
@@ -95,9 +96,12 @@ class Frozen(nn.Module):
         dtype: the type that it computes in.
         growth: the size of the largest map relative to the input; 0 if the images of a batch may
             depend on each other.
+        argument: the name by which the original network takes its input.
     """
 
-    def __init__(self, graph: fx.GraphModule, x: Tensor, guards: str, largest: float) -> None:
+    def __init__(
+        self, graph: fx.GraphModule, x: Tensor, guards: str, largest: float, argument: str
+    ) -> None:
         super().__init__()
         self.graph = graph
         self.guards = guards
@@ -105,20 +109,25 @@ class Frozen(nn.Module):
         self.sizes = tuple(fixed(size) for size in x.shape)
         self.dtype = x.dtype
         self.growth = largest / (numbers(x) / known(x.shape[0]))
+        self.argument = argument
         super().train(False)
 
-    def forward(self, x: Tensor) -> Any:
-        """Return what the network returns for ``x``.
+    def forward(self, *given: Tensor, **named: Tensor) -> Any:
+        """Return what the network returns for one input, given by position or by its name.
 
         Raises:
-            ValueError: if ``x`` does not fit, or requires a gradient.
+            TypeError: if there is not one input.
+            ValueError: if it does not fit, or requires a gradient.
         """
+        if len(given) + len(named) != 1 or not {self.argument}.issuperset(named):
+            raise TypeError(f"the network takes one tensor, {self.argument!r}")
+        (x,) = (*given, *named.values())
         self._check(x)
         with torch.no_grad():
-            given = x.to(self.dtype)
+            batch = x.to(self.dtype)
             if x.dim() == 4:
-                given = given.contiguous(memory_format=torch.channels_last)
-            pieces = [self.graph(piece) for piece in given.tensor_split(self._pieces(x))]
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            pieces = [self.graph(piece) for piece in batch.tensor_split(self._pieces(x))]
             return tree_map(lambda y: _returned(y, x), _joined(pieces))
 
     def train(self, mode: bool = True) -> Frozen:
@@ -206,6 +215,11 @@ def _example(model: nn.Module) -> Tensor:
     convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
     channels = next((conv.in_channels for conv in convolutions), 3)
     return torch.zeros(2, channels, 224, 224)
+
+
+def _argument(model: nn.Module) -> str:
+    """Return the name of the first argument of a network."""
+    return next(iter(inspect.signature(model.forward).parameters), "x")
 
 
 def _numbers_an_image(node: fx.Node) -> float:
