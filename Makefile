@@ -40,6 +40,7 @@ bench: $(VENV)/developing $(REFERENCE)/installed  ## time the passes, the tails 
 	$(BIN)/python -m benchmarks.ops.tails
 	$(BIN)/python -m benchmarks.models.networks
 	$(BIN)/python -m benchmarks.models.recording
+	$(BIN)/python -m benchmarks.models.gates
 	$(BIN)/python -m benchmarks.models.shares
 	$(BIN)/python -m benchmarks.models.thresholds
 	$(BIN)/python -m benchmarks.models.blocks

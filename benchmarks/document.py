@@ -78,6 +78,13 @@ def pointwise() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def gates() -> str:
+    rows, environment, name = newest("gates")
+    plain = rows[0]["ms"]
+    body = [(row["gate"], _ms(row["ms"]), _times(row["ms"], plain)) for row in rows]
+    return markdown(("gate", "ms", "of none"), body) + source(environment, name)
+
+
 def networks() -> str:
     tables, environment, name = newest("networks")
     parts = []
@@ -326,6 +333,7 @@ def _squeezed(model: nn.Module, side: int) -> int:
 
 TABLES: dict[str, Callable[[], str]] = {
     "pointwise": pointwise,
+    "gates": gates,
     "tails": tails,
     "networks": networks,
     "passes": passes,
