@@ -17,6 +17,11 @@ from pathlib import Path
 _COUNT = itertools.count()  # two threads may write the same file
 
 
+def _beside(path: Path) -> Path:
+    """Return a name in the same folder that nothing has."""
+    return path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+
+
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` to write to, which replaces ``path`` in the end.
@@ -38,7 +43,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['a.txt']
     """
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+    aside = _beside(path)
     try:
         aside.touch()
         mode = aside.stat().st_mode  # as the umask says
@@ -60,7 +65,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: if it cannot be made, or something is at ``path``.
     """
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+    aside = _beside(path)
     try:
         aside.mkdir()
         yield aside
@@ -91,7 +96,7 @@ def new(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: if the file cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+    aside = _beside(path)
     try:
         yield aside
         try:

@@ -45,10 +45,7 @@ def find_network(name: str) -> tuple[nn.Module, int]:
 
 
 def _of_timm(name: str) -> tuple[nn.Module, int]:
-    timm: Any = imported("timm")
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
-    model = timm.create_model(name)
+    model = _timm_that_has(name).create_model(name)
     return model, model.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
 
 
@@ -62,14 +59,19 @@ def timm_preprocessing(name: str) -> Preprocessing:
         ValueError: if timm has no such network, does not say, or says what senet does not have.
         ImportError: if timm is not installed, with the remedy.
     """
-    timm: Any = imported("timm")
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
-    config = timm.get_pretrained_cfg(name)
+    config = _timm_that_has(name).get_pretrained_cfg(name)
     found = config and read_timm({"architecture": name, "pretrained_cfg": config.to_dict()})
     if not found:
         raise ValueError(f"timm does not say how {name} takes its images")
     return found.preprocessing
+
+
+def _timm_that_has(name: str) -> Any:
+    """Return timm, if it has a network."""
+    timm: Any = imported("timm")
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
+    return timm
 
 
 def _of_torchvision(name: str) -> tuple[nn.Module, int]:

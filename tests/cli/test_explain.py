@@ -82,13 +82,13 @@ def test_a_folder_that_exists_is_refused_before_anything_is_read(weights, photos
 
 
 def test_an_interrupted_recording_keeps_what_was_recorded(weights, photos, monkeypatch):
-    def interrupting(batches, total, what):
+    def interrupting(batches, total, what, unit):
         assert total == {"recording": 2, "replacing gates": 2, "looking at images": 0}[what]
         for batch in batches:
             signal.raise_signal(signal.SIGINT)
             yield batch
 
-    monkeypatch.setattr("senet.cli.explain._watched", interrupting)
+    monkeypatch.setattr("senet.cli.explain.watched", interrupting)
     before = signal.getsignal(signal.SIGINT)
     senet("explain", weights, "--data", photos, "--out", "o")
     html = (photos.parent / "o" / "explain.html").read_text()
@@ -115,13 +115,13 @@ def test_gates_are_replaced_on_some_of_the_images(weights, photos):
 
 
 def test_an_interruption_before_the_images_is_told(weights, photos, monkeypatch):
-    def interrupting(batches, total, what):
+    def interrupting(batches, total, what, unit):
         for batch in batches:
             if what == "replacing gates":
                 signal.raise_signal(signal.SIGINT)
             yield batch
 
-    monkeypatch.setattr("senet.cli.explain._watched", interrupting)
+    monkeypatch.setattr("senet.cli.explain.watched", interrupting)
     image = photos / "cat" / "0.png"
     senet("explain", weights, "--data", photos, "--image", image, "--out", "o")
     html = (photos.parent / "o" / "explain.html").read_text()

@@ -136,6 +136,19 @@ def test_a_shortcut_that_the_convolution_reads_is_not_overwritten(kernel, view, 
     hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
 
 
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_weights_that_are_loaded_are_packed_again(kernel, assign):
+    first, second = (
+        for_inference(nn.Sequential(nn.Conv2d(3, 8, kernel)).eval(), torch.zeros(2, 3, 9, 9))
+        for _ in range(2)
+    )
+    x = torch.randn(2, 3, 9, 9)
+    first(x)
+    first.load_state_dict(second.state_dict(), assign=assign)
+    assert torch.equal(first(x), second(x))
+
+
 @pytest.mark.parametrize("name", ["weight", "gate_first", "gate_second"])
 def test_weights_that_are_changed_are_packed_again(name):
     fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ import typer
 from senet.cli.app import FAILED
 from senet.cli.early import require_data
 from senet.cli.options import where
+from senet.cli.progress import watched
 from senet.cli.show import Cell, name, number, say, show, show_details, show_json, show_table
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def data(
     page = out or (None if as_json else Path(f"data-{source.name.replace('/', '-')}.html"))
     if page is not None:
         require_ours(page)
-    found = survey(source, _watched)
+    found = survey(source, partial(watched, description="looking at images"))
     if page is not None:
         write(page, found, said)
     if as_json:
@@ -73,18 +74,6 @@ def data(
         show(f"senet train --data {shlex.quote(images)}", style="dim")
     if found.to_mend:
         raise typer.Exit(FAILED)
-
-
-def _watched(images: Iterable, total: int) -> Iterator:
-    """Yield the images, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    yield from track(
-        images, "looking at images", total, console=console, transient=True, disable=hidden
-    )
 
 
 def _show(found: Survey) -> None:

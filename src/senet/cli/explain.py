@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from senet.cli.options import DeviceHere, where
+from senet.cli.progress import watched
 from senet.cli.show import Column, number, show, show_table
 from senet.paths import expanded
 
 if TYPE_CHECKING:
     from senet.explain import BlockFacts
-
-T = TypeVar("T")
 
 
 class Language(StrEnum):
@@ -93,20 +93,10 @@ def explain(
         beside=beside,
         language=None if language == Language.AUTO else language.value,
         device=device,
-        watch=_watched,
+        watch=partial(watched, unit=""),
     )
     _show(found.facts)
     show("", str(page))
-
-
-def _watched(batches: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield the batches, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    yield from track(batches, what, total, console=console, transient=True, disable=hidden)
 
 
 def _show(facts: Iterable[BlockFacts]) -> None:

@@ -134,7 +134,7 @@ def predict(
     stopped: KeyboardInterrupt | None = None
     try:
         predictions = predictor.predict(found, top, batch_size, threshold)
-        for answer in watched(predictions, "predicting", total, silent):
+        for answer in watched(predictions, total, "predicting", silent=silent):
             for take in takers:
                 take(answer)
             answers.append(replace(answer, content=None))

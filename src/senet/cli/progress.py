@@ -1,20 +1,28 @@
-"""The bar of a command that goes through many images."""
+"""The bar of a command that goes through many images or batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def watched(
-    what: Iterable[Any], description: str, total: int | None, silent: bool = False
-) -> Iterator[Any]:
+    what: Iterable[T],
+    total: int | None,
+    description: str,
+    *,
+    unit: str = "images",
+    silent: bool = False,
+) -> Iterator[T]:
     """Yield from an iterable, with a bar on a terminal: how many there were, and how many a second.
 
     Args:
         what: the iterable.
-        description: what is done with it.
         total: how many there will be; ``None`` if nobody knows.
+        description: what is done with it.
+        unit: what they are; empty to leave out how many a second.
         silent: show nothing.
     """
     from rich.console import Console
@@ -35,4 +43,4 @@ def watched(
         for one in what:
             yield one
             speed = bar.tasks[task].speed
-            bar.update(task, advance=1, rate=f"{speed:,.0f} images/s" if speed else "")
+            bar.update(task, advance=1, rate=f"{speed:,.0f} {unit}/s" if speed and unit else "")

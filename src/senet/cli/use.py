@@ -144,7 +144,7 @@ def embed(
     if one is not None:
         nearest = found.like(one.features[0], top)
         for file, cosine in nearest:
-            show(f"{cosine:.3f}  {file}", "")
+            show(f"{cosine:.3f}  {file}")
         if html is not None and like is not None:
             from senet.files import write_text
             from senet.serving import sheet

@@ -63,12 +63,15 @@ class Convolution(nn.Module):
         self.options = pair(stride), pair(padding), pair(dilation), groups
         self.activation = activation
         self.overwrites = overwrites
-        self._packed: dict[bool, tuple[int, Tensor]] = {}
-        self._pointwise: tuple[int, Any] = -1, None
+        self._forget()
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         if (pointwise := self.pointwise(x, shortcut)) is not None:
             return pointwise(x, shortcut, self.overwrites)
+        return self._by_steps(x, shortcut)
+
+    def _by_steps(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
+        """Return y where there is no such call."""
         return self.convolve(x, shortcut, self.activation)
 
     def convolve(self, x: Tensor, shortcut: Tensor | None, activation: str | None) -> Tensor:
@@ -116,9 +119,18 @@ class Convolution(nn.Module):
             y += shortcut
         return y if activation is None else activations.ACTIVATIONS[activation].function(y)
 
+    def _forget(self) -> None:
+        """Forget the packed weights, which are packed again when needed."""
+        self._packed: dict[bool, tuple[int, Tensor]] = {}
+        self._pointwise: tuple[int, Any] = -1, None
+
     def _apply(self, fn: Any, recurse: bool = True) -> Convolution:
-        self._packed, self._pointwise = {}, (-1, None)
+        self._forget()
         return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._forget()  # with `assign` the weights become other tensors, of any version
+        super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the packed weights, which are packed again when needed."""

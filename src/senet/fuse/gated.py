@@ -63,9 +63,7 @@ class GatedOutput(_Gated):
         activation = "relu" if relu else None
         super().__init__(weight, bias, gate=early, activation=activation, overwrites=overwrites)
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        if (pointwise := self.pointwise(x, shortcut)) is not None:
-            return pointwise(x, shortcut, self.overwrites)
+    def _by_steps(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
         u, s = self.convolve(x, None, None), gates_of(x, self.gate)
         return rescale(u, s, shortcut, self.activation is not None, inplace=True)
 
@@ -81,8 +79,6 @@ class GatedInput(_Gated):
 
     of_inputs = True
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        if (pointwise := self.pointwise(x, shortcut)) is not None:
-            return pointwise(x, shortcut, self.overwrites)
+    def _by_steps(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
         scaled = rescale(x, gates_of(x, self.gate))
         return self.convolve(scaled, shortcut, self.activation)

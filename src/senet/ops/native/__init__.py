@@ -26,6 +26,7 @@ _c = library.load()
 # As in passes.h and inline.h.
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
+GATES = {"sigmoid": 4, "hardsigmoid": 5}
 _WORD = 16
 
 

@@ -1,8 +1,13 @@
-/* What the kernels of passes.c and pointwise.c inline: the bits of a float, and the activations. */
+/* What the kernels of passes.c and pointwise.c share: instruction sets, the bits of a float, and the
+ * activations. */
 
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Compiles a function for these instructions; find_instruction_sets() in passes.c asks for the same. */
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define AVX2 __attribute__((target("avx2,fma")))
 
 INLINE long min(long a, long b) { return a < b ? a : b; }
 INLINE long max(long a, long b) { return a > b ? a : b; }
@@ -89,3 +94,7 @@ INLINE float apply(activation f, float u)
     case HARDSIGMOID: { const activation f = HARDSIGMOID; call; break; }                              \
     default: { const activation f = IDENTITY; call; }                                                 \
     }
+
+/* A call in which a flag is a constant. */
+#define WITH(flag, value, call)                                                                       \
+    if (value) { const int flag = 1; call; } else { const int flag = 0; call; }

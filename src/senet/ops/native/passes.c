@@ -544,8 +544,6 @@ INLINE void grad_activate_panel(type T, const job *j, activation f, int use_stat
     case HARDSWISH: { const activation f = HARDSWISH; call; break; }                                  \
     default: break; /* no pass has another */                                                         \
     }
-#define WITH(flag, value, call)                                                                       \
-    if (value) { const int flag = 1; call; } else { const int flag = 0; call; }
 
 /* -------------------------------------------------------------------------- the layers of a gate */
 
@@ -657,8 +655,8 @@ typedef struct {
     };
 
 #if defined __x86_64__ && defined __GNUC__
-COMPILE_FOR(avx512, 512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))))
-COMPILE_FOR(avx2, 256, __attribute__((target("avx2,fma"))))
+COMPILE_FOR(avx512, 512, AVX512)
+COMPILE_FOR(avx2, 256, AVX2)
 #endif
 COMPILE_FOR(baseline, 128, )
 

@@ -50,10 +50,6 @@ typedef struct {
     void (*scale)(const job *, long first, long last, float *out);
 } kernel;
 
-/* A call in which a flag is a constant. */
-#define WITH(flag, value, call)                                                                       \
-    if (value) { const int flag = 1; call; } else { const int flag = 0; call; }
-
 /* y of `rows` positions from n on, and of some channels from c on, of which `sums` are W h. */
 INLINE void finish_tile(const job *j, activation f, int gated, int add, long n, long rows, long c,
                         long columns, float (*sums)[COLUMNS])
@@ -95,13 +91,13 @@ INLINE void finish(const job *j, long n, long rows, long c, float (*sums)[COLUMN
 
 #if defined __x86_64__ && defined __GNUC__
 #define ISA avx512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define TARGET AVX512
 #define LANES 16
 #define VECTORS 4
 #define ROWS 6
 #include "pointwise.h"
 #define ISA avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET AVX2
 #define LANES 8
 #define VECTORS 2
 #define ROWS 6

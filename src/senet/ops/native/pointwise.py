@@ -14,7 +14,7 @@ from senet.ops.gate import Gate
 
 _c = native.library.load()
 _COLUMNS = 64  # as in pointwise.c
-_FUNCTIONS = {**native.ACTIVATIONS, "sigmoid": 4, "hardsigmoid": 5, None: 6}  # as in inline.h
+_FUNCTIONS = {**native.ACTIVATIONS, **native.GATES, None: 6}  # as in inline.h
 
 
 class _Layer(ctypes.Structure):

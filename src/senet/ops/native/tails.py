@@ -18,6 +18,7 @@ from senet.ops import native, passes
 from senet.ops.gate import Gate
 from senet.ops.native import (
     ACTIVATIONS,
+    GATES,
     bits_of,
     call,
     of_channels,
@@ -221,9 +222,6 @@ def rescale(u: Tensor, s: Tensor, shortcut: Tensor | None, relu: bool, inplace: 
     return y
 
 
-_GATES = {"sigmoid": 4, "hardsigmoid": 5}  # as in inline.h
-
-
 def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
     """Return the layers of a gate as C reads them."""
     R = inputs if gate.first is None else len(gate.first)
@@ -232,7 +230,7 @@ def _layers(gate: Gate, inputs: int, outputs: int) -> tuple[Any, ...]:
         _weights(gate.first_bias, R),
         _weights(gate.second, outputs, R),
         _weights(gate.second_bias, outputs),
-        *(R, ACTIVATIONS[gate.activation], _GATES[gate.function]),
+        *(R, ACTIVATIONS[gate.activation], GATES[gate.function]),
     )
 
 
