@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from senet import accelerate
 from senet.fuse import rewrite
@@ -68,10 +69,10 @@ class Block(nn.Module):
         if self.how == "view":
             return (y.flatten(1),)
         z = F.relu(self.m(self.b(y)) + y)
-        return (z.mean((2, 3)),)
+        return ((self.c(z) if self.how == "deep" else z).mean((2, 3)),)
 
 
-@pytest.mark.parametrize("how", ["inside", "returned", "dead", "hook", "view"])
+@pytest.mark.parametrize("how", ["inside", "deep", "returned", "dead", "hook", "view"])
 def test_gradients_are_those_of_the_plain_network(how, monkeypatch):
     torch._dynamo.reset()
     spent = []
@@ -105,6 +106,19 @@ def test_gradients_are_those_of_the_plain_network(how, monkeypatch):
             torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
     if how == "inside":
         assert any(spent)
+
+
+def test_the_gradients_of_two_readers_are_added_in_place():
+    """PyTorch does so if nobody else refers to them, as a test of who does could come to do."""
+    torch._dynamo.reset()
+    network = Block("deep")
+    accelerate(network)
+    (y,) = network(torch.randn(3, 8, 6, 6))
+    with profile(activities=[ProfilerActivity.CPU]) as run:
+        y.sum().backward()
+    found = [event.name for event in run.events() or ()]
+    assert "aten::add_" in found
+    assert "aten::add" not in found
 
 
 def test_where_pytorch_does_not_tell_nothing_is_written_over(monkeypatch):

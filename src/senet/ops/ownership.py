@@ -21,7 +21,10 @@ def is_ours(gradient: Tensor) -> bool:
     """
     uses: Any = getattr(gradient, "_use_count", None)
     count: Any = getattr(torch._C, "_storage_Use_Count", None)
-    if uses is None or count is None or is_legacy_batchedtensor(gradient):
+    # Not by `untyped_storage()`, which is one more reference itself, as long as the map lives:
+    # PyTorch would no longer add the gradients of two readers in place.
+    storage: Any = getattr(torch._C, "_storage_address", None)
+    if None in (uses, count, storage) or is_legacy_batchedtensor(gradient):
         return False
-    # The tensor has one reference, of Python; its storage has two, of the tensor and of Python.
-    return uses() == 1 and count(gradient.untyped_storage()._cdata) == 2
+    # Each has one reference: the tensor that of Python, its storage that of the tensor.
+    return uses() == 1 and count(storage(gradient)) == 1

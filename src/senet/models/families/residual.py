@@ -54,7 +54,9 @@ class PadShortcut(nn.Module):
         self.after = outputs - inputs - self.before
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
+        # A window of one position subsamples, and its gradient keeps channels-last, which that of a
+        # slice does not.
+        x = F.avg_pool2d(x, 1, self.stride)
         return F.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
