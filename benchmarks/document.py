@@ -64,6 +64,16 @@ def tails() -> str:
     return markdown(head, body) + source(environment, name)
 
 
+def shared() -> str:
+    by_setting, environment, name = newest("shared")
+    surroundings = tuple(next(iter(by_setting.values())))
+    body = [
+        (setting, *(_ms(ms[surrounding]) for surrounding in surroundings))
+        for setting, ms in by_setting.items()
+    ]
+    return markdown(("threads wait", *surroundings), body) + source(environment, name)
+
+
 def pointwise() -> str:
     rows, environment, name = newest("pointwise")
     forms = tuple(rows[0]["us"])
@@ -332,6 +342,7 @@ def _squeezed(model: nn.Module, side: int) -> int:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "shared": shared,
     "pointwise": pointwise,
     "gates": gates,
     "tails": tails,

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.shared``.
 
-Every setting runs in its own process, with PyTorch's runtime as it would start there: alone, and
-next to one competitor per core, which this starts itself.
+Every setting runs in its own process, with PyTorch's runtime as it would start there: alone, next
+to one competitor per core, and next to a single one of another session (a second terminal, a
+service). It starts these itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks import record
 from senet.spin import CHOSEN, COUNT, VARIABLE
@@ -20,7 +23,8 @@ from senet.spin import CHOSEN, COUNT, VARIABLE
 SETTINGS = {
     "the runtime's own": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    **{f"{count} turns": {VARIABLE: count} for count in ("1000", COUNT, "100000")},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+    **{f"{count} turns": {VARIABLE: count} for count in ("3000", COUNT, "30000")},
 }
 BUSY = "while True: pass"
 
@@ -44,23 +48,36 @@ def measure(setting: dict[str, str], *of: object) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
+@contextmanager
+def beside(competitors: int, *, session: bool) -> Iterator[None]:
+    """Keep cores busy with processes of this session, or each of a session of its own."""
+    busy = [
+        subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=session)
+        for _ in range(competitors)
+    ]
+    try:
+        yield
+    finally:
+        for competitor in busy:
+            competitor.kill()
+
+
+SURROUNDINGS = {
+    "alone": (0, False),
+    "one a core": (os.cpu_count() or 1, False),
+    "one of another session": (1, True),
+}
+
+
 def table(rounds: int) -> dict[str, dict[str, float]]:
-    """Return the milliseconds of a step, alone and next to competitors, by setting, in turn."""
+    """Return the milliseconds of a step in each surrounding, by setting, in turn."""
     of = ("se_resnet8_cifar", 128, 28, 20)
-    found: dict[str, dict[str, list[float]]] = {
-        name: {"alone": [], "shared": []} for name in SETTINGS
-    }
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in SETTINGS}
     for _ in range(rounds):
-        for name, setting in SETTINGS.items():
-            found[name]["alone"].append(measure(setting, *of))
-        cores = range(os.cpu_count() or 1)
-        competitors = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in cores]
-        try:
-            for name, setting in SETTINGS.items():
-                found[name]["shared"].append(measure(setting, *of))
-        finally:
-            for competitor in competitors:
-                competitor.kill()
+        for surrounding, (competitors, session) in SURROUNDINGS.items():
+            with beside(competitors, session=session):
+                for name, setting in SETTINGS.items():
+                    found[name].setdefault(surrounding, []).append(measure(setting, *of))
     return {name: {k: statistics.median(v) for k, v in ms.items()} for name, ms in found.items()}
 
 

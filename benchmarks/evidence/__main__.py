@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     data = options.data or (DEVELOPMENT_DATA if DEVELOPMENT_DATA.is_dir() else None)
     try:
+        running.give_way()
         with running.only_one(options.folder):
             train_missing(options.folder, data)
     except (ValueError, OSError, DivergenceError) as error:
