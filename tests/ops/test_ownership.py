@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from senet import accelerate
 from senet.fuse import rewrite
 from senet.ops import activated, backend, tail
-from senet.ops.ownership import is_ours
+from senet.ops.ownership import is_last_read, is_ours, saves_as_is
 from tests.models.agreement import scramble
 
 pytestmark = pytest.mark.skipif(bool(backend.missing("native")), reason=backend.missing("native"))
@@ -48,6 +48,52 @@ def test_who_holds_a_gradient(made, ours):
     assert Watch.seen == ours
 
 
+class Keep(torch.autograd.Function):
+    last: list[bool]
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        Keep.last.append(is_last_read(x))
+        return 2 * x * dy
+
+
+@pytest.mark.parametrize(
+    ("made", "last"),
+    [
+        (lambda x: Keep.apply(x), [True]),
+        (lambda x: Keep.apply(x) + Keep.apply(x), [False, True]),
+        (lambda x: Keep.apply(x) + x.sin(), [True]),  # the sine has read it already
+        (lambda x: x.sin() + Keep.apply(x), [False]),  # it will
+        (lambda x: Keep.apply(x.exp()), [False]),  # the exponential function saves its result
+        (lambda x: Keep.apply(x.view(-1)), [False]),  # a view
+    ],
+)
+def test_who_reads_a_saved_map(made, last):
+    Keep.last = []
+    made(torch.randn(4, 4, requires_grad=True).neg()).sum().backward()
+    assert Keep.last == last
+
+
+def test_a_graph_that_is_kept_reads_again():
+    Keep.last = []
+    y = Keep.apply(torch.randn(4, 4, requires_grad=True).neg()).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert Keep.last == [False, True]
+
+
+def test_hooks_may_keep_what_is_saved():
+    assert saves_as_is()
+    with torch.autograd.graph.save_on_cpu():
+        assert not saves_as_is()
+
+
 class Block(nn.Module):
     """A tail whose map is read in one of several ways."""
 
@@ -75,9 +121,10 @@ class Block(nn.Module):
 @pytest.mark.parametrize("how", ["inside", "deep", "returned", "dead", "hook", "view"])
 def test_gradients_are_those_of_the_plain_network(how, monkeypatch):
     torch._dynamo.reset()
-    spent = []
+    spent, last = [], []
     for module in (tail, activated):
         monkeypatch.setattr(module, "is_ours", lambda dy: spent.append(is_ours(dy)) or spent[-1])
+    monkeypatch.setattr(tail, "is_last_read", lambda x: last.append(is_last_read(x)) or last[-1])
     model = Block(how)
     scramble(model)
     fast = copy.deepcopy(model)
@@ -106,6 +153,8 @@ def test_gradients_are_those_of_the_plain_network(how, monkeypatch):
             torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
     if how == "inside":
         assert any(spent)
+        assert True in last
+        assert False in last  # as long as the graph is kept
 
 
 def test_the_gradients_of_two_readers_are_added_in_place():
@@ -139,3 +188,14 @@ def test_the_graph_says_who_can_keep_a_gradient():
     graph.call_function(torch.flatten, (y, 1))
     assert not rewrite._may_spend_gradient(t)
     graph.output(conv)
+
+
+def test_the_graph_says_who_else_reads_a_map():
+    graph = torch.fx.Graph()
+    x, w = graph.placeholder("x"), graph.placeholder("w")
+    conv = graph.call_function(F.conv2d, (x, w))
+    y = graph.call_function(F.relu, (conv,))
+    assert rewrite._is_alone(rewrite.Tail(conv, None, y, chain=[y]))
+    graph.call_function(torch.flatten, (conv, 1))
+    assert not rewrite._is_alone(rewrite.Tail(conv, None, y, chain=[y]))
+    assert not rewrite._is_alone(rewrite.Tail(x, None, conv, chain=[conv]))  # an input

@@ -105,11 +105,13 @@ def _put_pair(
     graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, made: dict[fx.Node, fx.Node]
 ) -> fx.Node:
     """Put the squeeze at the start of the tail and the scale at its end, around the gate."""
-    inplace, spends = _may_overwrite(t), _may_spend_gradient(t)
+    alone, spends = _is_alone(t), _may_spend_gradient(t)
+    inplace = alone and not torch.is_grad_enabled()
     with graph.inserting_before(t.chain[0]):
         if t.activation is None:
             mean = _mean_before(graph, t)
-            h = graph.call_function(norm_squeeze, (x, norm, t.gate is not None, mean))
+            options = (t.gate is not None, mean, alone)
+            h = graph.call_function(norm_squeeze, (x, norm, *options))
         else:
             h = graph.call_function(
                 act_squeeze, (x, norm, t.activation, t.gate is not None, spends)
@@ -128,19 +130,19 @@ def _put_whole(graph: fx.Graph, t: Tail, x: Any, norm: Norm | None, gate: Gate) 
     with graph.inserting_before(t.chain[0]):
         mean = _mean_before(graph, t) if t.activation is None else None
     with graph.inserting_before(t.end):
-        options = (t.shortcut, t.relu, mean, _may_overwrite(t))
+        options = (t.shortcut, t.relu, mean, _is_alone(t))
         return graph.call_function(gated_tail, (x, norm, t.activation, gate, *options))
 
 
-def _may_overwrite(t: Tail) -> bool:
-    """Whether the tail may overwrite its map in inference: nothing else reads it.
+def _is_alone(t: Tail) -> bool:
+    """Whether nothing but the tail reads its map: y may overwrite it in inference, dx in training.
 
     The map is the output of a convolution, so it is neither a view nor an input. Overwriting it
     saves memory, which the system would have to provide page by page.
     """
-    if torch.is_grad_enabled() or t.x.target not in CONVOLUTION_ARGUMENTS:
-        return False
-    return all(user in t.chain or asks_shape(user, t.x) for user in t.x.users)
+    return t.x.target in CONVOLUTION_ARGUMENTS and all(
+        user in t.chain or asks_shape(user, t.x) for user in t.x.users
+    )
 
 
 def _may_spend_gradient(t: Tail) -> bool:

@@ -46,7 +46,7 @@ from torch.nn import functional as F
 
 from senet.ops import backend, passes, synchronise
 from senet.ops.norm import Affine, Norm, affine, sizes, track
-from senet.ops.ownership import is_ours
+from senet.ops.ownership import is_last_read, is_ours, saves_as_is
 from senet.ops.precision import full_precision, wide
 
 
@@ -70,7 +70,11 @@ class Squeezed(NamedTuple):
 
 
 def norm_squeeze(
-    x: Tensor, norm: Norm | None, squeeze: bool = True, mean: Tensor | None = None
+    x: Tensor,
+    norm: Norm | None,
+    squeeze: bool = True,
+    mean: Tensor | None = None,
+    spends: bool = False,
 ) -> Squeezed:
     """Compute the statistics of x and the squeeze of its batch norm, in one reading pass.
 
@@ -81,6 +85,7 @@ def norm_squeeze(
         squeeze: whether to compute z.
         mean: meanₙ x, ``[B, C]``, if it is already known (:func:`mean_after`); for inference: no
             gradient flows through it.
+        spends: whether dx may overwrite x, in training: nothing else reads x.
 
     Raises:
         ValueError: if the statistics are those of the batch, and it has one value per channel.
@@ -96,7 +101,7 @@ def norm_squeeze(
     if not needs_gradient(x, γ, β):
         z, of = _squeeze(x, norm, squeeze, mean)
         return Squeezed(z, x, norm, of)
-    z, of, *links = _NormSqueeze.apply(x, γ, β, norm, squeeze)  # type: ignore[misc]
+    z, of, *links = _NormSqueeze.apply(x, γ, β, norm, squeeze, spends)  # type: ignore[misc]
     return Squeezed(z, x, norm, of, tuple(links))
 
 
@@ -218,11 +223,12 @@ def _grad_squeeze(
     of: Any,
     norm: Norm | None,
     need_x: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return dx, dγ and dβ. ``norm`` is that of :func:`bare`."""
     half = backend.halves(x, g, links, dz)
     if half and half.takes(norm):
-        return half.grad_squeeze(g, links, dz, x, of, norm, need_x)
+        return half.grad_squeeze(g, links, dz, x, of, norm, need_x, inplace)
     N, _ = sizes(x)
     A, sS1, sS2 = links.unbind()
     E: Any = None
@@ -244,26 +250,27 @@ class _NormSqueeze(torch.autograd.Function):
     """The map x → z, and the links that carry g, A, s S1 and s S2 back."""
 
     @staticmethod
-    def forward(ctx: Any, x, γ, β, norm, squeeze):
+    def forward(ctx: Any, x, γ, β, norm, squeeze, spends):
         z, of = _squeeze(x, norm, squeeze)
         of = own(of, norm)
         ctx.save_for_backward(x, γ, β, *of[:-1])
-        ctx.norm, ctx.M = bare(norm), of.M
+        ctx.norm, ctx.M, ctx.spends = bare(norm), of.M, spends and saves_as_is()
         ctx.set_materialize_grads(False)
         return z, of, stand_in(x, x.shape), stand_in(of.a, (3, *x.shape[:2]))
 
     @staticmethod
     def backward(ctx: Any, dz, _of, g, links):  # type: ignore[override]
         if g is None and dz is None:
-            return None, None, None, None, None
+            return (None,) * 6
         x, γ, β, *constants = ctx.saved_tensors
         need_x, need_γ, need_β, *_ = ctx.needs_input_grad
+        inplace = ctx.spends and is_last_read(x)
         with plain_passes(g, dz), full_precision(x):
             of = again(x, γ, β, ctx.norm, affine_of(constants, ctx.M), squeeze=dz is not None)
             if g is None:  # only z was used
                 g, links = torch.zeros_like(x), dz.new_zeros((3, *x.shape[:2]))
-            dx, dγ, dβ = _grad_squeeze(g, links, dz, x, of, ctx.norm, need_x)
-        return dx, dγ if need_γ else None, dβ if need_β else None, None, None
+            dx, dγ, dβ = _grad_squeeze(g, links, dz, x, of, ctx.norm, need_x, inplace)
+        return dx, dγ if need_γ else None, dβ if need_β else None, None, None, None
 
 
 class _NormScale(torch.autograd.Function):

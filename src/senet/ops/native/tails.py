@@ -110,6 +110,7 @@ def grad_squeeze(
     of: Affine,
     norm: Norm,
     need_x: bool,
+    inplace: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return dx, dγ and dβ."""
     x = passes.dense(x, "x")
@@ -117,7 +118,7 @@ def grad_squeeze(
     μ, σ, a = _vectors(x, of.μ, of.σ, of.a)
     m, dz = of_images(of.m, x), of_images(dz, x)
     links = _rows(links, 3, x)
-    dx = torch.empty_like(x) if need_x else None
+    dx = None if not need_x else x if inplace else torch.empty_like(x)
     dγ, dβ = _room(x.shape[1]), _room(x.shape[1])
     call(_c.senet_grad_norm_squeeze, (x, g), g, x, μ, σ, a, m, links, dz, norm.training, dx, dγ, dβ)
     return dx, dγ, dβ
