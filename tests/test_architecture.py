@@ -235,3 +235,11 @@ def test_public_names_come_from_where_type_checkers_find_them(name):
     }
     assert getattr(senet, name) is getattr(importlib.import_module(checked[name]), name)
     assert name in dir(senet)
+
+
+@pytest.mark.parametrize("name", senet._PACKAGES)
+def test_packages_need_no_import_of_their_own(name):
+    code = f"import senet; print(senet.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"senet.{name}"
+    assert name in dir(senet)

@@ -37,12 +37,18 @@ _HOME = {
 }
 
 
+# Packages that `import senet` alone makes available, such as senet.gates.record.
+_PACKAGES = ("explain", "gates", "models", "nn", "surgery")
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use, so that `senet --help` need not wait for torch."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"senet.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'senet' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -547,3 +547,19 @@ def test_the_layers_of_a_gate_are_linear_for_more_than_one_image(monkeypatch):
         torch.testing.assert_close(model(x), wanted)
         accelerate(model, undo=True)
         assert len(calls) == layers
+
+
+def test_the_example_of_a_network_of_two_inputs_is_a_tuple():
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm2d(16)
+
+        def forward(self, x, shortcut):
+            return (self.bn(x) + shortcut).relu()
+
+    example = (torch.randn(8, 16, 64, 64), torch.randn(8, 16, 64, 64))
+    model = Sum().eval()
+    expected = model(*example)
+    assert len(accelerate(model, example).changed) == 1
+    torch.testing.assert_close(model(*example), expected)

@@ -417,6 +417,30 @@ def test_a_network_that_cannot_be_exported_is_refused(model, said):
         for_inference(model)
 
 
+class Depth(nn.Module):
+    """A network of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.color, self.depth = nn.Conv2d(3, 8, 3), nn.Conv2d(1, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, image, depth):
+        return self.bn(self.color(image) + self.depth(depth)).relu()
+
+
+def test_what_is_not_one_image_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"Depth takes others .*'depth'.*senet.accelerate"):
+        for_inference(Depth(), torch.zeros(2, 3, 9, 9))
+    with pytest.raises(ValueError, match=r"\[2, 3, 224, 224\].*for_inference\(model, example\)"):
+        for_inference(nn.Conv1d(1, 8, 3))
+    with pytest.raises(ValueError, match="follow Conv1d") as raised:
+        for_inference(nn.Conv1d(1, 8, 3), torch.zeros(2, 2, 9))
+    assert "no example" not in str(raised.value)
+    with pytest.raises(ValueError, match=r"a ScriptModule, .*made of"):
+        for_inference(torch.jit.trace(nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 9, 9)))  # pyright: ignore[reportArgumentType]
+
+
 class Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -525,3 +549,23 @@ def test_sizes_may_be_kept_as_they_are():
 def test_an_empty_batch_is_one():
     fast = for_inference(create_model("se_resnet8_cifar", num_classes=10))
     assert fast(torch.empty(0, 3, 32, 32)).shape == (0, 10)
+
+
+class Windows(nn.Module):
+    """Cuts its map into windows, as a Swin transformer does, and writes a mask in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+
+    def forward(self, x):
+        B, H, W, C = (x := self.conv(x).permute(0, 2, 3, 1)).shape
+        x = x.view(B, H // 2, 2, W // 2, 2, C).permute(0, 1, 3, 2, 4, 5)
+        mask = x.new_zeros((4, 4))
+        mask[0:2, 1:3] = 1.0
+        return mask @ x.reshape(B * (H // 2) * (W // 2), 4, C)
+
+
+def test_a_reshape_that_copies_still_does_where_the_copy_is_left_out():
+    model, x = Windows().eval(), torch.randn(2, 3, 8, 8)
+    hold(for_inference(model, x), model, x)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from senet.gates import is_attention, se_layers
+from senet.gates import gates_of, is_attention, se_layers
 from tests.fuse.blocks import Tutorial
 
 
@@ -131,3 +131,47 @@ def test_a_trial_leaves_no_trace(kind):
         assert vars(m).keys() == was.keys()
         assert all(vars(m)[k] is was[k] for k in was)
     assert block.training
+
+
+def unpacked(self, x):
+    z = x.flatten(2).mean(2)
+    return x * self.fc(z).view(*z.shape, *[1] * (x.dim() - 2))
+
+
+def of_ndim(self, x):
+    s = self.fc(x.flatten(2).mean(2))
+    return x * s.reshape(s.shape + (1,) * (x.ndim - 2))
+
+
+def checked(self, x):
+    assert x.shape[1] == 8
+    if x.dim() != 4:
+        raise ValueError("images alone")
+    z = x.mean((2, 3))
+    return x * self.fc(z).view(*z.size(), 1, 1)
+
+
+def pooled(self, x):
+    z = F.avg_pool2d(x, x.shape[2:]).flatten(1)
+    return x * self.fc(z)[..., None, None]
+
+
+@pytest.mark.parametrize("forward", [unpacked, of_ndim, checked, pooled])
+def test_shapes_may_be_unpacked_and_checked(forward):
+    se = type("Block", (Tutorial,), {"forward": forward})(8).train()
+    before = dict(vars(se))
+    assert se_layers(se) is not None
+    gates = gates_of(se)
+    assert gates is not None
+    x = torch.randn(3, 8, 7, 6)
+    torch.testing.assert_close(x * gates(x).view(3, 8, 1, 1), se(x))
+    assert vars(se) == before
+
+
+def test_a_branch_on_the_size_of_the_map_is_no_gate():
+    class Branching(Tutorial):
+        def forward(self, x):
+            return super().forward(x) if x.shape[2] > 4 else x
+
+    assert gates_of(Branching(8)) is None
+    assert se_layers(Branching(8)) is None

@@ -19,7 +19,7 @@ from senet.graph.report import Finding
 
 def accelerate(
     model: nn.Module,
-    example: Tensor | None = None,
+    example: Tensor | tuple[Any, ...] | None = None,
     *,
     inplace: bool = True,
     undo: bool = False,
@@ -36,8 +36,9 @@ def accelerate(
 
     Args:
         model: any network, which must be called as a whole.
-        example: an input. With it the network is captured immediately, in evaluation, and the
-            report is complete; without it, when the network is called.
+        example: an input, or a tuple of all inputs of a network that takes several. With it the
+            network is captured immediately, in evaluation, and the report is complete; without it,
+            when the network is called.
         inplace: accelerate ``model`` itself; otherwise a copy, which is the report's ``model``.
         undo: make the network plain again instead.
         options: options of the backend :func:`~senet.fuse.backend.senet`.
@@ -114,7 +115,7 @@ def _hide_from_torchscript(model: nn.Module) -> None:
 _IGNORED = "__jit_ignored_attributes__"
 
 
-def _try(model: nn.Module, example: Tensor) -> None:
+def _try(model: nn.Module, example: Tensor | tuple[Any, ...]) -> None:
     """Call the network in evaluation, then restore its modes."""
     with evaluating(model), torch.no_grad():
-        model(example)
+        model(*example) if isinstance(example, tuple) else model(example)

@@ -53,7 +53,8 @@ def for_inference(
             allows it; without it the export of some networks is much faster.
 
     Raises:
-        ValueError: if torch.export cannot follow the network, or it does not accept the example.
+        ValueError: if the network needs several inputs, torch.export cannot follow it, or it does
+            not accept the example.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
@@ -64,10 +65,19 @@ def for_inference(
     """
     if isinstance(model, Frozen):
         raise ValueError("the network was already made by for_inference")
+    _require_one_input(model)
+    if example is None:
+        example = _example(model)
+        try:
+            return for_inference(model, example, dtype=dtype, any_size=any_size)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (no example was given, and {list(example.shape)} was tried: if the "
+                "network takes others, call for_inference(model, example))"
+            ) from error
     if dtype is not None:
         model = copy.deepcopy(model).to(dtype)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
-    example = _example(model) if example is None else example
     if len(example) == 1:  # torch.export specialises sizes of 1
         example = torch.cat((example, example))
     gm = exported(model, example.to(like.device, like.dtype), any_size)
@@ -186,6 +196,23 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         ours = norm_squeeze, act_squeeze, scaled, activated, squeezed, mean_before, gated_tail
         super().__init__(autowrap_functions=ours)
+
+
+def _require_one_input(model: nn.Module) -> None:
+    """Check that ``model`` can be called with one tensor, and its forward be read."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{type(model).__name__} is a ScriptModule, which torch.export does not take: call "
+            "for_inference with the network that it was made of"
+        )
+    try:
+        inspect.signature(model.forward).bind(None)
+    except TypeError as error:
+        raise ValueError(
+            f"for_inference makes a network of one tensor, and {type(model).__name__} takes others "
+            f"({error}): put it in a module whose forward takes one and makes the rest of it, or "
+            "use senet.accelerate, which takes any network"
+        ) from error
 
 
 def _own(gm: fx.GraphModule) -> fx.GraphModule:

@@ -18,7 +18,7 @@ a constant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from senet.graph.capture import evaluating
 from senet.graph.trace import UntraceableError, trace
 from senet.graph.words import (
     LAYERS,
@@ -83,11 +84,26 @@ def gates_of(module: nn.Module) -> Gates | None:
     torchs = type(module).__module__.startswith("torch.nn")
     if torchs or next(module.children(), None) is None or next(module.parameters(), None) is None:
         return None
+    return next((s for graph in _graphs(module) if (s := _factor(graph, module))), None)
+
+
+def _graphs(module: nn.Module, inline: Collection[str] = ()) -> Iterator[fx.Graph]:
+    """Yield the graph of ``module``; if its control flow depends on shapes, those for examples."""
     try:
-        graph = trace(module)
+        yield trace(module, inline)
+        return
     except UntraceableError:
-        return None
-    return _factor(graph, module)
+        layers = [m for m in module.modules() if isinstance(m, LAYERS)]
+    # Whole blocks of a network are not run to find out that they are no gates.
+    if not layers or len(layers) > 2 or not all(map(is_pointwise, layers)):
+        return
+    for u in _trials(module, taken_by(layers[0]), layers[0].weight):
+        try:
+            with evaluating(module), torch.random.fork_rng(devices=[]):
+                graph = trace(module, inline, like=u)
+        except UntraceableError:
+            continue
+        yield graph
 
 
 def _factor(graph: fx.Graph, module: nn.Module) -> Gates | None:
@@ -205,10 +221,7 @@ def se_layers(module: nn.Module) -> Layers | None:
     if not _has_se_layers(module):
         return None
     groups = [p for p, m in module.named_modules() if p and _groups_layers(m)]
-    try:
-        found = _read(trace(module, groups), module)
-    except UntraceableError:
-        return None
+    found = next((f for graph in _graphs(module, groups) if (f := _read(graph, module))), None)
     return found if found is not None and _agrees(module, found) else None
 
 

@@ -40,6 +40,7 @@ _SPELLED: dict[Any, Callable[..., Any]] = {
     _aten.adaptive_avg_pool3d.default: F.adaptive_avg_pool3d,
     _aten.view.default: torch.reshape,
     _aten.reshape.default: torch.reshape,
+    _aten._unsafe_view.default: torch.reshape,  # a view of a copy, which is left out here
     _aten.flatten.using_ints: torch.flatten,
     _aten.unsqueeze.default: torch.unsqueeze,
     _aten.squeeze.dims: torch.squeeze,

@@ -58,7 +58,11 @@ NAMED_ACTIVATIONS = {
     "swishme": "silu",
     "hardswish": "hardswish",
 }
-NAMED_MEANS = {"mean", "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d", "avgpool"}
+# A pool of a fixed size is a mean only of maps of this size, which a trial shows.
+NAMED_MEANS = {
+    "mean", "avgpool", "avgpool1d", "avgpool2d", "avgpool3d",
+    "adaptiveavgpool1d", "adaptiveavgpool2d", "adaptiveavgpool3d",
+}  # fmt: skip
 NAMED_SHAPING = {
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "expand", "expandas",
     "contiguous", "identity", "getitem", "viewas", "reshapeas", "to",
