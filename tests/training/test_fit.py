@@ -337,6 +337,7 @@ def test_a_long_epoch_prints_lines_into_a_log(config, source, tmp_path, monkeypa
     fit(replace(config, epochs=1), tmp_path / "run", source)
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == 4
+    assert re.fullmatch(r"epoch 1/1, step 1 of 4: loss \d\.\d+, accuracy [\d.]+%", lines[0])
     assert re.fullmatch(
         r"epoch 1/1, step 2 of 4: loss \d\.\d+, accuracy [\d.]+%, [\d.]+ ms a step, "
         r"\d+ s to the end of the epoch",

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from senet.counted import counted
 from senet.data.check import DIGEST, Verdict, examine
 from senet.data.decode import Picture, open_picture
 from senet.data.layout import (
@@ -215,8 +216,8 @@ def open_labelled(
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
         raise ValueError(
-            f"the network knows {len(classes):,} classes ({listed(classes)}), but"
-            f" {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
+            f"the network knows {counted(len(classes), 'class', 'classes')} ({listed(classes)}), "
+            f"but {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
             " out"
         )
     if not scan.split.files:
@@ -251,8 +252,8 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
         )
     if count := parts[wanted].unlabelled:
         raise ValueError(
-            f"{parts[wanted].folder} holds {count:,} images and no class folders: without labels"
-            " nothing can be scored. `senet predict` says what is on them"
+            f"{parts[wanted].folder} holds {counted(count, 'image')} and no class folders: without "
+            "labels nothing can be scored. `senet predict` says what is on them"
         )
     return wanted, parts[wanted]
 
@@ -343,10 +344,10 @@ def _labelled(layout: Layout) -> dict[str, Classes]:
     for own in layout.parts.values():
         if count := own.unlabelled:
             warnings.warn(
-                f"{own.folder} holds {count:,} images and no class folders: without labels nothing"
-                " can be scored, so they are left out, and images of train are held out in their"
-                f" place. When the network is trained, `senet predict RUN {own.folder}` says what"
-                " is on them",
+                f"{own.folder} holds {counted(count, 'image')} and no class folders: without "
+                "labels nothing can be scored, so they are left out, and images of train are held "
+                f"out in their place. When the network is trained, `senet predict RUN "
+                f"{own.folder}` says what is on them",
                 stacklevel=4,
             )
     return {part: own for part, own in layout.parts.items() if own.by_name}
@@ -415,8 +416,9 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
         lines.append(f"  ... and {len(bad) - SHOWN:,} more")
     listing = "\n".join(lines)
     warnings.warn(
-        f"{len(bad):,} of {len(verdicts) + len(skipped):,} files in {root} are left out,"
-        f" since they cannot be read:\n{listing}",
+        f"{len(bad):,} of {counted(len(verdicts) + len(skipped), 'file')} in {root} "
+        f"{'is left out, since it' if len(bad) == 1 else 'are left out, since they'} cannot be "
+        f"read:\n{listing}",
         stacklevel=4,
     )
 
