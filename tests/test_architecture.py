@@ -29,6 +29,7 @@ RANK = {
     "memory": -1,
     "spin": -1,
     "paths": -1,
+    "reach": -1,
     "tell": -1,
     "ops": 0,
     "nn": 1,

@@ -167,3 +167,12 @@ def test_a_table_to_predict_that_cannot_be_read_says_why(tmp_path, text, words):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_listed(tmp_path / "labels.csv", {})
+
+
+def test_a_folder_with_its_table_inside_says_how_to_name_it(flat):
+    folder, rows = flat
+    written(folder / "images", rows)
+    with pytest.raises(
+        ValueError, match=r"or name the table of their classes, as in .*labels\.csv"
+    ):
+        open_source(folder / "images")

@@ -159,10 +159,10 @@ def show_predictions(answers: Sequence[Prediction]) -> None:
     failed = any(answer.error for answer in answers)
     columns = [
         name("file"),
-        *([name("label", drop=2)] if labelled else []),
+        *([name("label", drop=1)] if labelled else []),
         name("class", style="bold"),
         number("probability"),
-        *([name("next best", drop=1, style="dim")] if more else []),
+        *([name("next best", drop=2, style="dim")] if more else []),
         *([prose("error", style="red")] if failed else []),
     ]
     rows: list[list[Cell]] = []

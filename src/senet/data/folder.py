@@ -32,7 +32,7 @@ from senet.data.place import images_folder
 from senet.data.shrunk import shrunk
 from senet.data.source import Extent, Source, Split
 from senet.data.walk import Walk, walk
-from senet.paths import ARCHIVES, expanded, is_images, no_folder, table_of
+from senet.paths import ARCHIVES, expanded, is_images, no_images, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
@@ -217,8 +217,8 @@ def open_labelled(
     if strange := [name for name in scan.classes if name not in number]:
         raise ValueError(
             f"the network knows {counted(len(classes), 'class', 'classes')} ({listed(classes)}), "
-            f"but {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
-            " out"
+            f"but {_name(place)} has others: {listed(strange)}. Rename "
+            f"{'them' if table_of(place) else 'their folders'}, or leave them out"
         )
     if not scan.split.files:
         raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
@@ -475,10 +475,8 @@ def _name(place: Path) -> str:
 def _require_there(place: Path) -> None:
     if is_images(place) or place.is_dir():
         return
-    if table := table_of(place):
-        raise ValueError(f"there is no table {str(table[0])!r}")
-    if not place.exists():
-        raise ValueError(no_folder(place))
+    if table_of(place) or not place.exists():
+        raise ValueError(no_images(str(place)))
     raise ValueError(
         f"{str(place)!r} is a file; give the folder that holds one folder of images per class, or a"
         f" table of images (.csv), or an archive ({', '.join(ARCHIVES)})"

@@ -100,10 +100,12 @@ def require_classes(classes: Classes) -> None:
     """
     folder = classes.folder
     if not classes.by_name:
+        tables = sorted(folder.glob("*.csv"))
         files = sum(entry.is_file() and wanted(entry.name) for entry in folder.iterdir())
         raise ValueError(
             f"{folder} holds no class folder ({counted(files, 'file')} directly in it); put the "
             f"images of every class into a folder of that name, such as {folder / 'cat'}"
+            + (f"; or name the table of their classes, as in {tables[0]}" if tables else "")
         )
 
 

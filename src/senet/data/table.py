@@ -90,7 +90,7 @@ def read_listed(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
 
 def _opened(
     path: Path, columns: Mapping[str, str], needed: Sequence[str]
-) -> tuple[dict[str, str], list[Line]]:
+) -> tuple[dict[str, str], Sequence[Line]]:
     """Return the names of the columns for file, label and split, and the lines below them."""
     try:
         text = path.read_text(encoding="utf-8-sig")
