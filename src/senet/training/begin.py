@@ -16,7 +16,7 @@ from senet.models.weights.find import find_weights
 from senet.models.weights.record import Record
 from senet.runs.features import Features
 from senet.runs.folder import RunFolder
-from senet.training.batches import class_weights
+from senet.training.balance import class_weights
 from senet.training.config import TrainConfig
 from senet.training.evaluate import metrics
 from senet.training.features import split_features
