@@ -154,8 +154,8 @@ def predict(
     if sheet and html:
         sheet.write(html)
     failed = sum(bool(answer.error) for answer in answers)
-    all = len(answers) if total is None else total
-    done = f"{len(answers) - failed:,} of {counted(all, 'image')} predicted"
+    wanted = len(answers) if total is None else total
+    done = f"{len(answers) - failed:,} of {counted(wanted, 'image')} predicted"
     places = [str(file) for file in (out, html) if file is not None]
     if places:
         _tell(chosen, out, f"{done}, written to {' and '.join(places)}")
