@@ -155,3 +155,18 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize("writing", [files.whole, files.new])
+def test_errors_name_the_file_to_write(writing, tmp_path):
+    """A copy that fails on a full disk names the file that was read, and others the one aside."""
+    place = tmp_path / "a.jpg"
+    with pytest.raises(OSError, match="No space") as full, writing(place):
+        raise OSError(errno.ENOSPC, "No space left on device", "photos/a.jpg", None, "x")
+    assert (full.value.filename, full.value.filename2) == (str(place), None)
+    with pytest.raises(FileNotFoundError) as gone, writing(tmp_path / "none/a.jpg") as aside:
+        aside.write_bytes(b"")
+    assert gone.value.filename == str(tmp_path / "none/a.jpg")
+    with pytest.raises(FileNotFoundError) as other, writing(place):
+        os.stat("gone.jpg")
+    assert other.value.filename == "gone.jpg"

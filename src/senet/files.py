@@ -6,6 +6,7 @@ The umask decides who may read a file, whichever library has written its content
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -17,9 +18,23 @@ from pathlib import Path
 _COUNT = itertools.count()  # two threads may write the same file
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def _beside(path: Path) -> Path:
     """Return a name in the same folder that nothing has."""
     return path.with_name(f".{os.getpid()}-{next(_COUNT)}.{path.name}")
+
+
+@contextmanager
+def _named(path: Path, aside: Path) -> Iterator[None]:
+    """Have errors name the file to write, not the one that is copied, nor the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL or error.filename in (str(aside), aside):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextmanager
@@ -45,12 +60,13 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     aside = _beside(path)
     try:
-        aside.touch()
-        mode = aside.stat().st_mode  # as the umask says
-        yield aside
-        if aside.stat().st_mode != mode:  # some libraries let only the owner read what they write
-            aside.chmod(mode)
-        os.replace(aside, path)
+        with _named(path, aside):
+            aside.touch()
+            mode = aside.stat().st_mode  # as the umask says
+            yield aside
+            if aside.stat().st_mode != mode:  # some libraries let only the owner read
+                aside.chmod(mode)
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -98,13 +114,14 @@ def new(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     aside = _beside(path)
     try:
-        yield aside
-        try:
-            os.link(aside, path, follow_symlinks=False)
-        except OSError:  # also where a file can have one name only, as on memory cards
-            if os.path.lexists(path):
-                raise FileExistsError(f"{path} already exists") from None
-            os.rename(aside, path)
+        with _named(path, aside):
+            yield aside
+            try:
+                os.link(aside, path, follow_symlinks=False)
+            except OSError:  # also where a file can have one name only, as on memory cards
+                if os.path.lexists(path):
+                    raise FileExistsError(f"{path} already exists") from None
+                os.rename(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 

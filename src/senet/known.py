@@ -134,6 +134,25 @@ def weights() -> dict[str, dict[str, Any]]:
     return published | own
 
 
+def weights_like(pattern: str) -> list[str]:
+    """Return the names of the published sets that a pattern fits, sorted.
+
+    It may fit the whole name (``network.set``), the network, the set, one of the words that the set
+    is made of (``timm``, ``cifar10``), or ``imagenet`` for those of 1000 classes.
+
+    Example:
+        >>> weights_like("cifar10")[:2]
+        ['resnet110_cifar.akamaster_cifar10', 'resnet20_cifar.akamaster_cifar10']
+    """
+    return [name for name in sorted(weights()) if fnmatch.filter(_words(name), pattern)]
+
+
+def _words(name: str) -> list[str]:
+    network, _, own = name.partition(".")
+    data = ["imagenet"] if weights()[name].get("num_classes", 1000) == 1000 else []
+    return [name, network, own, *own.split("_"), *data]
+
+
 def shipped(source: str) -> Path | None:
     """Return the file of a set that comes with the package, or ``None`` for any other source.
 

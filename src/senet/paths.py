@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 
 from senet.near import near
@@ -11,6 +12,8 @@ from senet.near import near
 LABELS = "labels.npz"
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 COLUMNS = ("file", "label", "split")
+MOST_BESIDE = 1000
+"""How many names in a folder are looked at for one that is meant."""
 _TABLE = re.compile(r"(.*\.(?:csv|tsv))(?::(.*=.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -112,8 +115,38 @@ def no_folder(name: str | os.PathLike[str]) -> str:
     if above != path.absolute().parent:
         first = path.absolute().relative_to(above).parts[0]
         return f"{text}: there is no {str(above / first)!r} either"
+    guess = near_beside(path, folders=True)
+    return f"{text}.{guess}" if guess else text
+
+
+def no_images(name: str) -> str:
+    """Return the message about a missing folder, table or archive of images, by its name.
+
+    Example:
+        >>> no_images("no/labels.csv:file=photo"), no_images("no/photos.zip")
+        ("there is no table 'no/labels.csv'", "there is no archive 'no/photos.zip'")
+    """
+    table = table_of(name)
+    if table is None and not is_archive(name):
+        return no_folder(name)
+    path = table[0] if table else Path(name)
+    text = f"there is no {'table' if table else 'archive'} {os.fspath(path)!r}"
+    guess = near_beside(expanded(path))
+    return f"{text}.{guess}" if guess else text
+
+
+def near_beside(path: Path, folders: bool = False) -> str:
+    """Return a question about a path that does not exist: is another one in its folder meant?
+
+    Args:
+        path: the path.
+        folders: whether only a folder can be meant.
+
+    Returns:
+        an empty text if no name there is like it.
+    """
     try:
-        beside = [entry.name for entry in above.iterdir() if entry.is_dir()]
+        inside = list(islice(path.parent.iterdir(), MOST_BESIDE))
     except OSError:
-        beside = []
-    return f"{text}.{guess}" if (guess := near(path.name, beside)) else text
+        return ""
+    return near(path.name, [one.name for one in inside if not folders or one.is_dir()])

@@ -21,6 +21,11 @@ from senet.cli.early import loading
         (["compare", "--data", "./gone"], "there is no folder './gone'"),
         (["evaluate", "runs/gone"], "there is no run folder or model file 'runs/gone'"),
         (["predict", "runs/gone", "a.jpg"], "there is no run folder or model file 'runs/gone'"),
+        (["train", "--weights", "runs/gone"], "there is no run folder or model file 'runs/gone'"),
+        (["train", "--weights", "photos/w.pt"], "no run folder or model file 'photos/w.pt'"),
+        (["report", "photo"], "there is no run folder or model file 'photo'. Did you mean photos?"),
+        (["train", "--data", "photos.zip"], "there is no archive 'photos.zip'"),
+        (["data", "photos/labels.csv:file=a"], "there is no table 'photos/labels.csv'"),
         (["evaluate", "gone"], "there is no run folder or model file 'gone'"),
         (["fold", "se_resnet50"], "se_resnet50 is a network without weights"),
         (

@@ -80,7 +80,7 @@ def test_what_was_done_before_an_interruption_is_kept(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(Predictor, "_answer", stop)
     words = ("predict", run, "new", "--out", "p.json", "--html", "s.html", "--sort-into", "s")
-    assert "Stopped: 1 of 1 images predicted" in said(senet(*words, code=130))
+    assert "Stopped: 1 of 3 images predicted" in said(senet(*words, code=130))
     assert len(json.loads((tmp_path / "p.json").read_text())) == 1
     assert "1 image." in (tmp_path / "s.html").read_text()
     assert os.listdir(tmp_path / "s/dog") == ["0.jpg"]
@@ -136,3 +136,42 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(run, tmp_path):
         process.wait(300)
         assert time.monotonic() - begun < 300
         assert process.stderr.read() == b""
+
+
+def test_a_table_of_files_has_its_labels_beside_the_predictions(run, tmp_path):
+    photos(tmp_path / "new", 4)
+    rows = "0.jpg,dog\n1.jpg,cat\n2.jpg,wolf\n3.jpg,\ngone.jpg,dog\n"
+    (tmp_path / "new/labels.csv").write_text("file,label\n" + rows)
+    out = senet("predict", run, "new/labels.csv", "--html", "sheet.html").stdout
+    assert [line.split()[:3] for line in out.splitlines()[1:4]] == [
+        ["new/0.jpg", "dog", "dog"],
+        ["new/1.jpg", "cat", "dog"],
+        ["new/2.jpg", "wolf", "dog"],
+    ]
+    assert "1 of 2 images as labelled" in out  # nobody knows about wolves, and one is gone
+    page = (tmp_path / "sheet.html").read_text()
+    assert (page.count("labelled cat"), page.count("labelled dog")) == (1, 0)
+    found = senet("predict", run, "new/labels.csv", "--format", "jsonl")
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [line.get("label") for line in lines] == ["dog", "cat", "wolf", None, "dog"]
+    assert "as labelled" in found.stderr
+    text = senet("predict", run, "new/labels.csv", "--format", "csv", "--top", "1").stdout
+    assert text.splitlines()[0] == "file,label,class,probability,error"
+    assert text.splitlines()[4].startswith("new/3.jpg,,dog,0.73")
+    senet("predict", run, "new/labels.csv", "--out", "table.txt")
+    assert "wolf" in (tmp_path / "table.txt").read_text()
+    plain = senet("predict", run, "new/0.jpg").stdout
+    assert "label" not in plain
+
+
+def test_a_table_without_labels_and_one_that_is_none(run, tmp_path):
+    photos(tmp_path / "new", 2)
+    (tmp_path / "new/list.csv").write_text("photo\n0.jpg\n1.jpg\n")
+    out = senet("predict", run, "new/list.csv:file=photo", "--sort-into", "sorted").stdout
+    assert "labelled" not in out
+    assert "2 images copied into sorted" in out
+    assert "1 image copied" in senet("predict", run, "new/0.jpg", "--sort-into", "one").stdout
+    wrong = senet("predict", run, "new/list.csv", code=1)
+    assert "no column for the file of an image, but photo" in said(wrong)
+    embedded = senet("embed", run, "new/list.csv:file=photo", "--out", "f.npz")
+    assert "2 × 64 features written" in said(embedded)

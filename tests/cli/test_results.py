@@ -112,7 +112,7 @@ def test_surgery(lines, width):
     report.add(path, "product", why="it is used by something else, and so it has to stay as it is")
     printed = lines(lambda: tables.show_surgery(report), width)
     assert max(map(cell_len, printed)) <= width
-    assert printed[0] == "operated on Net: 1 places changed"
+    assert printed[0] == "operated on Net: 1 place changed"
     assert any(re.match(r"norm \+ ReLU \+ SE +1 +on the passes", line) for line in printed)
     whole = re.sub(r"\s+", " ", " ".join(printed))
     assert width < 160 or "left alone: it is used by something else, and so" in whole

@@ -7,7 +7,7 @@ import pytest
 
 from senet.data import open_source
 from senet.data.folder import open_labelled, open_new
-from senet.data.table import read_table
+from senet.data.table import read_listed, read_table
 from senet.paths import table_of
 from tests.data.test_folder import files, names
 
@@ -136,3 +136,43 @@ def test_the_same_row_twice_is_one_image(tmp_path):
     path = written(tmp_path, [("1.jpg", "cat"), ("1.jpg", "cat")])
     rows, divided = read_table(*table_of(path))
     assert (len(rows), divided) == (1, False)
+
+
+def test_a_table_to_predict_needs_files_alone(tmp_path):
+    """Labels are optional, splits do not matter, and addresses of the web stay as they are."""
+    rows = [("a.jpg", "cat", "all"), ("b.jpg", "", "x"), ("a.jpg", "cat", "y")]
+    rows += [("https://example.org/c.jpg", "dog", ""), ("/mnt/d.jpg", "dog", "")]
+    table = written(tmp_path, rows, "file,label,split")
+    inside = str(tmp_path) + "/"
+    assert read_listed(table, {}) == {
+        f"{inside}a.jpg": "cat",
+        f"{inside}b.jpg": "",
+        "https://example.org/c.jpg": "dog",
+        "/mnt/d.jpg": "dog",
+    }
+    plain = written(tmp_path, [("a.jpg",), ("b.jpg",)], "photo", "plain.csv")
+    assert read_listed(plain, {"file": "photo"}) == {f"{inside}a.jpg": "", f"{inside}b.jpg": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("photo,label\na.jpg,cat", "no column for the file of an image, but photo, label"),
+        ("file,label\n,cat", "labels.csv, line 2: there is no file in this row"),
+        ("file,label\na.jpg,cat\na.jpg,dog", "a.jpg twice, as 'cat' and as 'dog'"),
+        ("file", "names no image"),
+    ],
+)
+def test_a_table_to_predict_that_cannot_be_read_says_why(tmp_path, text, words):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_listed(tmp_path / "labels.csv", {})
+
+
+def test_a_folder_with_its_table_inside_says_how_to_name_it(flat):
+    folder, rows = flat
+    written(folder / "images", rows)
+    with pytest.raises(
+        ValueError, match=r"or name the table of their classes, as in .*labels\.csv"
+    ):
+        open_source(folder / "images")

@@ -182,3 +182,18 @@ def test_a_list_is_answered_while_it_grows(monkeypatch, tmp_path):
         assert [os.path.basename(one.file) for one in first][:1] == ["a"]
     rest = [one for one in found if one]
     assert [os.path.basename(one.file) for one in (*first, *rest)] == ["a", "b", "c"]
+
+
+def test_a_table_stands_for_its_files_with_their_labels(album):
+    Path("list").mkdir()
+    Path("list/labels.csv").write_text("photo;kind\n../a.jpg;cat\ngone.jpg;\n")
+    found = find_images(["list/labels.csv:file=photo,label=kind", "list/*.csv:file=photo"])
+    names = [os.path.join("list", "..", "a.jpg"), os.path.join("list", "gone.jpg")]
+    assert [(one.file, one.label) for one in found[:2]] == [(names[0], "cat"), (names[1], "")]
+    assert found[2:] == [Found("list/*.csv:file=photo", "no file matches this pattern")]
+    assert [one.file for one in images_as_they_come(["list/labels.csv:file=photo"])] == names
+    [wrong] = find_images(["list/labels.csv"])
+    assert "Name it: labels.csv:file=COLUMN" in wrong.error
+    [wrong] = find_images(["list/labels.csv:phile=photo"])
+    assert "columns are named as in" in wrong.error
+    assert find_images(["list/none.csv"]) == [Found("list/none.csv", "there is no such file")]

@@ -8,7 +8,7 @@ import torch
 
 from senet.analysis import report
 from senet.cli.results import show_comparison
-from senet.training.batches import class_weights
+from senet.training.balance import class_weights, mean_loss
 from senet.training.compare import compare
 from senet.training.evaluate import evaluate, metrics
 from senet.training.fit import fit
@@ -22,6 +22,28 @@ def test_each_class_counts_the_same():
     weights = class_weights(labels, 2)
     assert weights[0] * 99 == pytest.approx(weights[1].item())
     assert weights[torch.from_numpy(labels)].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_batches_together_weigh_images_as_the_whole_does(smoothing):
+    """The mean gradient of an epoch's batches is that of all its images, as a sampler has it."""
+    labels = torch.tensor([0] * 31 + [1])
+    logits = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+    weights = class_weights(labels.numpy(), 2)
+
+    def gradient(*batches):
+        bias = torch.zeros(2, requires_grad=True)
+        for rows in batches:
+            loss = mean_loss(logits[rows] + bias, labels[rows], weights, smoothing)
+            (loss / len(batches)).backward()
+        return bias.grad
+
+    whole = gradient(torch.arange(32))
+    torch.testing.assert_close(gradient(*torch.arange(32).split(4)), whole)
+    shares = torch.nn.functional.one_hot(labels, 2).float()  # as mixed images have them
+    torch.testing.assert_close(
+        mean_loss(logits, labels, weights, smoothing), mean_loss(logits, shares, weights, smoothing)
+    )
 
 
 def test_a_rare_class_is_found_by_a_balanced_probe():

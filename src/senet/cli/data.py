@@ -15,6 +15,7 @@ from senet.cli.early import require_data
 from senet.cli.options import where
 from senet.cli.progress import watched
 from senet.cli.show import Cell, name, number, say, show, show_details, show_json, show_table
+from senet.counted import counted
 
 if TYPE_CHECKING:
     from senet.survey import Survey
@@ -79,7 +80,8 @@ def data(
 def _show(found: Survey) -> None:
     """Print what was found, the classes first."""
     source, counts = found.source, found.counts
-    title = f"{source.name}: {len(found.images):,} images of {len(source.classes):,} classes"
+    classes = counted(len(source.classes), "class", "classes")
+    title = f"{source.name}: {counted(len(found.images), 'image')} of {classes}"
     parts = [part for part, own in counts.items() if own.sum()]
     columns = [name("class"), *(number(part, drop=1) for part in parts), number("all")]
     rows: list[list[Cell]] = [
@@ -105,21 +107,21 @@ def _facts(found: Survey) -> list[tuple[str, Cell]]:
     return [
         ("sizes", sizes),
         ("formats", ", ".join(f"{word} {count:,}" for word, count in found.formats.items())),
-        ("several pages", f"{several:,} files, of which the first page is used" if several else ""),
-        ("transparent", f"{clear:,} files, laid on white" if clear else ""),
-        ("left out", f"{len(found.left_out):,} files" if found.left_out else "no file"),
-        ("the same image", _counted(found.copies, "groups")),
-        ("nearly alike", _counted(found.alike, "pairs")),
+        ("several pages", f"{counted(several, 'file')}, the first page is used" if several else ""),
+        ("transparent", f"{counted(clear, 'file')}, laid on white" if clear else ""),
+        ("left out", counted(len(found.left_out), "file") if found.left_out else "no file"),
+        ("the same image", _groups(found.copies, "group")),
+        ("nearly alike", _groups(found.alike, "pair")),
     ]
 
 
-def _counted(groups: tuple[Alike, ...], what: str) -> str:
+def _groups(groups: tuple[Alike, ...], what: str) -> str:
     if not groups:
         return "none"
     across = sum(one.across for one in groups)
     contradicting = sum(one.contradicting for one in groups)
     return (
-        f"{len(groups):,} {what}; {across:,} of them in several splits,"
+        f"{counted(len(groups), what)}; {across:,} of them in several splits,"
         f" {contradicting:,} in several classes"
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from senet import known
-from senet.paths import expanded, is_place, no_folder, table_of
+from senet.paths import expanded, is_archive, is_place, no_images, table_of
 
 
 def require_training(
@@ -45,8 +45,9 @@ def require_training(
 def require_data(data: str) -> None:
     """Refuse a path of images that does not exist; a name without a folder may be a data set."""
     table = table_of(expanded(data))
-    if is_place(data) and not (table[0] if table else expanded(data)).exists():
-        raise ValueError(f"there is no table {str(table[0])!r}" if table else no_folder(data))
+    there = (table[0] if table else expanded(data)).exists()
+    if not there and (is_place(data) or table or is_archive(data)):
+        raise ValueError(no_images(data))
 
 
 def require_whole_torchvision() -> None:
@@ -83,6 +84,14 @@ def require_trained(name: str, network: str | None) -> str:
     if network is not None:
         known.network(network)
     return find_trained(name, network)
+
+
+def require_weights(name: str, network: str | None) -> None:
+    """Refuse a path of weights that does not exist, before the hub is asked for it."""
+    if is_place(name):
+        require_file(name, "file or folder of weights")
+    elif "/" in name:
+        require_trained(name, network)
 
 
 def require_preprocessing(text: str | None) -> None:

@@ -39,7 +39,9 @@ def weights(
     pattern: Annotated[
         str,
         typer.Argument(
-            metavar="PATTERN", help="Networks or sets to list, such as 'se_*'; or one set."
+            metavar="PATTERN",
+            help="Networks, sets or data to list, such as 'se_*', timm_a1_in1k or cifar10; or one "
+            "set.",
         ),
     ] = "*",
 ) -> None:
@@ -50,6 +52,7 @@ def weights(
 
     Examples:
       senet weights 'se_resnet50*'
+      senet weights cifar10
       senet weights se_resnet50.timm_a1_in1k
       senet train --model se_resnet50 --weights timm_a1_in1k --data photos
     """
@@ -57,7 +60,7 @@ def weights(
     if pattern in sets:
         tables.show_set(pattern)
         return
-    names = fnmatch.filter(sets, pattern if "." in pattern else f"{pattern}.*")
+    names = known.weights_like(pattern)
     if not names:
         raise ValueError(f"no published weights match {pattern!r}.{near(pattern, sets)}")
     tables.show_weights(names)

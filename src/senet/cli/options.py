@@ -144,7 +144,11 @@ Preprocessing = Annotated[
 ]
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE...", help="Files, folders (with subfolders) or patterns."),
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Files, folders (with subfolders), zip and tar files, patterns, web addresses, or "
+        "a table of files (labels.csv).",
+    ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 DeviceHere = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]

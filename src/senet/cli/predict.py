@@ -17,6 +17,7 @@ from senet.cli.options import BatchSize, DeviceHere, Network, Preprocessing, Tra
 from senet.cli.progress import watched
 from senet.cli.results import say_asked, show_predictions
 from senet.cli.show import say, show, write_result
+from senet.counted import counted
 from senet.paths import expanded
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE...",
-            help="Files, folders (with subfolders), patterns, http and https addresses; - for a "
-            "list of these on standard input, one a line.",
+            help="Files, folders (with subfolders), zip and tar files, patterns, http and https "
+            "addresses; a table of files (labels.csv, or labels.csv:file=COLUMN); - for a list of "
+            "these on standard input, one a line.",
         ),
     ],
     out: Annotated[
@@ -92,6 +94,7 @@ def predict(
     then no training is needed. `senet weights` lists them.
 
     An image that cannot be read is listed with the reason; the rest continue.
+    If a table has a column of labels, they are shown beside the predictions.
 
     Examples:
       senet predict se_resnet50.timm_a1_in1k cat.jpg https://example.org/dog.jpg
@@ -101,6 +104,7 @@ def predict(
       senet predict runs/photos new/ --threshold 0.8 --html sheet.html
       senet predict runs/photos new/ --threshold 0.8 --sort-into sorted
       senet predict runs/photos 'new/**/*.png' --format csv > classes.csv
+      senet predict runs/photos labels.csv:file=photo,label=species
       senet predict runs/photos new/ --top 5 --out classes.json
       find . -name '*.jpg' | senet predict runs/photos - --format jsonl | jq .class
     """
@@ -116,6 +120,7 @@ def predict(
             formats.require_new(file)
     found, total = _wanted(images)
     from senet.serving import Predictor
+    from senet.serving.predict import as_labelled
     from senet.serving.sheet import Sheet
     from senet.serving.sort import Sorter
 
@@ -149,14 +154,19 @@ def predict(
     if sheet and html:
         sheet.write(html)
     failed = sum(bool(answer.error) for answer in answers)
-    done = f"{len(answers) - failed:,} of {len(answers):,} images predicted"
+    wanted = len(answers) if total is None else total
+    done = f"{len(answers) - failed:,} of {counted(wanted, 'image')} predicted"
     places = [str(file) for file in (out, html) if file is not None]
     if places:
         _tell(chosen, out, f"{done}, written to {' and '.join(places)}")
+    right, compared = as_labelled(answers, predictor.record.classes)
+    if compared:
+        _tell(chosen, out, f"{right:,} of {counted(compared, 'image')} as labelled")
     if sorter:
-        already = f", {sorter.there:,} were there already" if sorter.there else ""
+        were = "was" if sorter.there == 1 else "were"
+        already = f", {sorter.there:,} {were} there already" if sorter.there else ""
         what = "linked" if links else "copied"
-        _tell(chosen, out, f"{sorter.put:,} images {what} into {sort_into}{already}")
+        _tell(chosen, out, f"{counted(sorter.put, 'image')} {what} into {sort_into}{already}")
     if stopped:
         raise KeyboardInterrupt(f"Stopped: {done}. Repeat the command for all.") from stopped
     if failed == len(answers):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from senet import known
 from senet.cli.show import Cell, Column, name, number, prose, say, show, show_table
+from senet.counted import counted
 
 if TYPE_CHECKING:
     from senet.analysis.subject import Subject
@@ -38,7 +39,8 @@ def interval(right: int, images: int) -> tuple[float, float]:
 def accuracy(right: int, images: int) -> str:
     """Return an accuracy in words, with its interval."""
     low_high = percent(*interval(right, images))
-    return f"{percent(right / images)} % (95 % interval {low_high}; {right:,} of {images:,} images)"
+    of = f"{right:,} of {counted(images, 'image')}"
+    return f"{percent(right / images)} % (95 % interval {low_high}; {of})"
 
 
 # --- trainings ------------------------------------------------------------------------------------
@@ -125,7 +127,8 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     absent = [one for one, share in shares.items() if share is None]
     rows += [[one, "", ("no image", "dim")] for one in absent[:5]]
     if more := absent[5:]:
-        rows.append([(f"{len(more):,} more classes", "dim"), "", ("no image", "dim")])
+        rest = counted(len(more), "more class", "more classes")
+        rows.append([(rest, "dim"), "", ("no image", "dim")])
     show_table([name("class"), number("accuracy"), name("", drop=1)], rows)
     if new := found["new"]:
         right = round(new["accuracy"] * new["images"])
@@ -133,8 +136,9 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     if found["seen"]:
         say(
             "warning",
-            f"the network was trained on {found['seen']:,} of these {found['images']:,} images, so"
-            " this says little about images that it has not seen",
+            f"the network was trained on {found['seen']:,} of the "
+            f"{counted(found['images'], 'image')}, so this says little about "
+            "images that it has not seen",
         )
 
 
@@ -151,18 +155,21 @@ def show_predictions(answers: Sequence[Prediction]) -> None:
     from senet.serving.formats import percent as probable
 
     more = max((len(answer.guesses) for answer in answers), default=0) > 1
+    labelled = any(answer.label for answer in answers)
     failed = any(answer.error for answer in answers)
     columns = [
         name("file"),
+        *([name("label", drop=1)] if labelled else []),
         name("class", style="bold"),
         number("probability"),
-        *([name("next best", drop=1, style="dim")] if more else []),
+        *([name("next best", drop=2, style="dim")] if more else []),
         *([prose("error", style="red")] if failed else []),
     ]
     rows: list[list[Cell]] = []
     for answer in answers:
         best, *rest = answer.guesses or (("", 0.0),)
-        cells: list[Cell] = [answer.file, said(answer), probable(best[1]) if answer.guesses else ""]
+        label, probability = answer.label, probable(best[1]) if answer.guesses else ""
+        cells: list[Cell] = [answer.file, *([label] if labelled else []), said(answer), probability]
         cells += ["\n".join(f"{guess} {probable(p)}" for guess, p in rest)] if more else []
         rows.append([*cells, answer.error] if failed else cells)
     show_table(columns, rows, more="the same with --format csv, or --out FILE.txt")

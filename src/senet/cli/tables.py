@@ -18,6 +18,7 @@ from senet.cli.show import (
     show_left_out,
     show_table,
 )
+from senet.counted import counted
 
 if TYPE_CHECKING:
     from senet.doctor import Check
@@ -131,7 +132,7 @@ def show_surgery(report: Report) -> None:
     rows: list[list[Cell]] = [
         [found, str(len(paths)), outcome, paths[0]] for (found, outcome), paths in kinds.items()
     ]
-    show(f"{report.title}: {len(report.changed)} places changed", style="bold")
+    show(f"{report.title}: {counted(len(report.changed), 'place')} changed", style="bold")
     show_table(columns, rows)
 
 

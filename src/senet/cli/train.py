@@ -21,7 +21,7 @@ from senet.cli.options import (
     spread,
 )
 from senet.cli.show import show, suggest, working
-from senet.paths import expanded, is_place
+from senet.paths import expanded
 
 if TYPE_CHECKING:
     from senet.runs.folder import RunResult
@@ -168,8 +168,8 @@ def train(
       senet train --resume runs/photos --data moved/photos
     """
     early.require_training("config.json", data, recipe, out, resume)
-    if weights is not None and is_place(weights):
-        early.require_file(weights, "file or folder of weights")
+    if weights is not None:
+        early.require_weights(weights, model)
     if changed_data and not resume:
         raise typer.BadParameter("--changed-data is for a resumed run: add --resume RUN")
     if weights and expanded(weights).exists():

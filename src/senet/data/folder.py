@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from senet.counted import counted
 from senet.data.check import DIGEST, Verdict, examine
 from senet.data.decode import Picture, open_picture
 from senet.data.layout import (
@@ -31,7 +32,7 @@ from senet.data.place import images_folder
 from senet.data.shrunk import shrunk
 from senet.data.source import Extent, Source, Split
 from senet.data.walk import Walk, walk
-from senet.paths import ARCHIVES, expanded, is_images, no_folder, table_of
+from senet.paths import ARCHIVES, expanded, is_images, no_images, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
@@ -215,9 +216,9 @@ def open_labelled(
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
         raise ValueError(
-            f"the network knows {len(classes):,} classes ({listed(classes)}), but"
-            f" {_name(place)} has others: {listed(strange)}. Rename their folders, or leave them"
-            " out"
+            f"the network knows {counted(len(classes), 'class', 'classes')} ({listed(classes)}), "
+            f"but {_name(place)} has others: {listed(strange)}. Rename "
+            f"{'them' if table_of(place) else 'their folders'}, or leave them out"
         )
     if not scan.split.files:
         raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
@@ -251,8 +252,8 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
         )
     if count := parts[wanted].unlabelled:
         raise ValueError(
-            f"{parts[wanted].folder} holds {count:,} images and no class folders: without labels"
-            " nothing can be scored. `senet predict` says what is on them"
+            f"{parts[wanted].folder} holds {counted(count, 'image')} and no class folders: without "
+            "labels nothing can be scored. `senet predict` says what is on them"
         )
     return wanted, parts[wanted]
 
@@ -343,10 +344,10 @@ def _labelled(layout: Layout) -> dict[str, Classes]:
     for own in layout.parts.values():
         if count := own.unlabelled:
             warnings.warn(
-                f"{own.folder} holds {count:,} images and no class folders: without labels nothing"
-                " can be scored, so they are left out, and images of train are held out in their"
-                f" place. When the network is trained, `senet predict RUN {own.folder}` says what"
-                " is on them",
+                f"{own.folder} holds {counted(count, 'image')} and no class folders: without "
+                "labels nothing can be scored, so they are left out, and images of train are held "
+                f"out in their place. When the network is trained, `senet predict RUN "
+                f"{own.folder}` says what is on them",
                 stacklevel=4,
             )
     return {part: own for part, own in layout.parts.items() if own.by_name}
@@ -415,8 +416,9 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
         lines.append(f"  ... and {len(bad) - SHOWN:,} more")
     listing = "\n".join(lines)
     warnings.warn(
-        f"{len(bad):,} of {len(verdicts) + len(skipped):,} files in {root} are left out,"
-        f" since they cannot be read:\n{listing}",
+        f"{len(bad):,} of {counted(len(verdicts) + len(skipped), 'file')} in {root} "
+        f"{'is left out, since it' if len(bad) == 1 else 'are left out, since they'} cannot be "
+        f"read:\n{listing}",
         stacklevel=4,
     )
 
@@ -473,10 +475,8 @@ def _name(place: Path) -> str:
 def _require_there(place: Path) -> None:
     if is_images(place) or place.is_dir():
         return
-    if table := table_of(place):
-        raise ValueError(f"there is no table {str(table[0])!r}")
-    if not place.exists():
-        raise ValueError(no_folder(place))
+    if table_of(place) or not place.exists():
+        raise ValueError(no_images(str(place)))
     raise ValueError(
         f"{str(place)!r} is a file; give the folder that holds one folder of images per class, or a"
         f" table of images (.csv), or an archive ({', '.join(ARCHIVES)})"

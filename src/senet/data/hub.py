@@ -11,9 +11,9 @@ import torch
 from senet.data.arrays import ArraySplit, suited
 from senet.data.decode import Picture, open_picture
 from senet.data.partition import PARTS, divide, limited
-from senet.data.reach import offline_if_unreachable
 from senet.data.source import Source, Split
 from senet.preprocessing import IMAGENET, Preprocessing
+from senet.reach import offline_if_unreachable
 
 if TYPE_CHECKING:
     from datasets import Dataset

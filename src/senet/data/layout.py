@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from senet.counted import counted
 from senet.data.partition import PARTS
 from senet.data.place import images_folder
 from senet.data.table import read_table
@@ -99,10 +100,12 @@ def require_classes(classes: Classes) -> None:
     """
     folder = classes.folder
     if not classes.by_name:
+        tables = sorted(folder.glob("*.csv"))
         files = sum(entry.is_file() and wanted(entry.name) for entry in folder.iterdir())
         raise ValueError(
-            f"{folder} holds no class folder ({files:,} files lie directly in it); put the images"
-            f" of every class into a folder of that name, such as {folder / 'cat'}"
+            f"{folder} holds no class folder ({counted(files, 'file')} directly in it); put the "
+            f"images of every class into a folder of that name, such as {folder / 'cat'}"
+            + (f"; or name the table of their classes, as in {tables[0]}" if tables else "")
         )
 
 

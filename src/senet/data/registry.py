@@ -11,7 +11,7 @@ from senet.data.folder import open_folder
 from senet.data.hub import open_hub
 from senet.data.mosaic import open_mosaic
 from senet.data.source import Source
-from senet.paths import expanded, is_mosaic, is_place, no_folder, table_of
+from senet.paths import expanded, is_archive, is_mosaic, is_place, no_folder, no_images, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 BUNDLED = "fashion-mnist"
@@ -90,12 +90,14 @@ def open_source(
 
 def _require_plausible(name: str) -> None:
     """Refuse names that the hub cannot have, and misspelt ones of ours, before going online."""
-    if is_place(name):
-        raise ValueError(no_folder(name))
+    if is_place(name) or is_archive(name):
+        raise ValueError(no_images(name))
     if close := get_close_matches(name.lower(), [BUNDLED, *HUB], 1, cutoff=0.75):
         raise ValueError(f"there is no data set {name!r}; did you mean {close[0]!r}? {FORMS}")
     beside = [entry.name for entry in Path.cwd().iterdir() if entry.is_dir()]
     if "/" not in name and get_close_matches(name, beside, 1, cutoff=0.75):
         raise ValueError(f"{no_folder(name)} {FORMS}")
     if not HUB_NAME.fullmatch(name):
-        raise ValueError(f"{no_folder(name)}, and no data set has this name. {FORMS}")
+        folder = no_folder(name)
+        end = "" if folder.endswith("?") else "."
+        raise ValueError(f"no data set has the name {name!r}, and {folder}{end} {FORMS}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from senet import known
 from senet.near import near
-from senet.paths import expanded, is_place
+from senet.paths import expanded, is_place, near_beside
 from senet.runs.folder import MODEL, RunFolder
 
 _REPOSITORY = re.compile(r"(hf[-_]hub:)?([\w-][\w.-]*)/[\w.-]+(@[\w./-]+)?")
@@ -65,9 +65,12 @@ def find_model(name: str | os.PathLike[str]) -> Path:
             f"{name} is a network without weights: name what `senet train` wrote, the folder of a "
             f"run or its {MODEL}"
         )
-    guess = near(str(name), known.weights())
-    nor = f", nor such weights.{guess}" if guess else ""
-    raise FileNotFoundError(f"there is no run folder or model file {str(name)!r}{nor}")
+    text = f"there is no run folder or model file {str(name)!r}"
+    if guess := near(str(name), known.weights()):
+        text += f", nor such weights.{guess}"
+    elif guess := near_beside(path):
+        text += f".{guess}"
+    raise FileNotFoundError(text)
 
 
 def _in_run(folder: Path) -> Path:

@@ -140,7 +140,7 @@ def require_any(run: RunFolder, place: Path) -> None:
     folder = images_folder(place)
     if not any((folder / file).exists() for file in files):
         raise ValueError(
-            f"{place} holds none of the {len(files):,} images of this run, such as {files[0]}: say"
+            f"{place} holds none of the images of this run ({len(files):,}), such as {files[0]}: say"
             " with --data where they are now"
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from senet.paths import expanded, is_archive, is_url
+from senet.paths import expanded, is_archive, is_url, table_of
 
 STDIN = "-"
 """The name that stands for a list on standard input, one name a line."""
@@ -25,11 +25,13 @@ class Found:
     """A file or an address, or a name that stands for neither and the reason as ``error``.
 
     ``skipped`` marks a file that was found in a folder and is not an image: nobody named it.
+    ``label`` is the name of its class, if a table says so.
     """
 
     file: str
     error: str = ""
     skipped: bool = field(default=False, repr=False)
+    label: str = field(default="", repr=False, compare=False)
 
 
 def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
@@ -37,8 +39,10 @@ def find_images(names: Iterable[str | os.PathLike[str]]) -> list[Found]:
 
     A file is taken as it is, whatever its suffix, and so is an address of the web. A folder stands
     for the images in it and its subfolders, as :mod:`senet.data.walk` recognizes them; its other
-    files are returned as ``skipped``. ``-`` stands for the names on standard input, one a line. Any
-    other name may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders of any depth.
+    files are returned as ``skipped``. An archive stands for the images in it, and a table
+    (``labels.csv``, or ``labels.csv:file=COLUMN``) for those that it lists, with their labels if it
+    has any; see :mod:`senet.data.table`. ``-`` stands for the names on standard input, one a line.
+    Any other name may be a pattern: ``*``, ``?`` and ``[…]``, and ``**`` for folders of any depth.
     Nothing here raises: a name that stands for nothing, or a folder that cannot be read, is
     returned with the reason, so that the other images still get their predictions.
 
@@ -80,7 +84,14 @@ def _expand(given: str | os.PathLike[str]) -> Iterator[Found]:
 
 
 def _of_path(name: str) -> Iterator[Found]:
-    if is_archive(name) and os.path.isfile(name):
+    try:
+        table = table_of(name)
+    except ValueError as error:  # it names columns that a table does not have
+        yield Found(name, str(error))
+        return
+    if table and table[0].is_file():
+        yield from _of_table(name, *table)
+    elif is_archive(name) and os.path.isfile(name):
         yield from _of_archive(name)
     elif os.path.isfile(name):
         yield Found(name)
@@ -103,6 +114,19 @@ def _of_archive(name: str) -> Iterator[Found]:
         yield from _of_folder(str(extracted(Path(name))))
     except (ValueError, OSError) as error:
         yield Found(name, str(error))
+
+
+def _of_table(name: str, path: Path, columns: dict[str, str]) -> Iterator[Found]:
+    from senet.data.layout import same_name  # imports PyTorch
+    from senet.data.table import read_listed
+
+    try:
+        listed = read_listed(path, columns)
+    except ValueError as error:
+        yield Found(name, str(error))
+        return
+    for file, label in listed.items():
+        yield Found(file, label=same_name(label))
 
 
 def _lines(stream: TextIO) -> Iterator[str]:

@@ -89,9 +89,12 @@ def as_text(format: str, predictions: Sequence[Prediction]) -> str:
 def as_table(predictions: Sequence[Prediction]) -> Table:
     """Return a table with a row per image: class, probability, the next best ones, any error."""
     more = max((len(p.guesses) for p in predictions), default=0) > 1
+    labelled = any(p.label for p in predictions)
     failed = any(p.error for p in predictions)
     table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
     table.add_column("file", overflow="fold")
+    if labelled:
+        table.add_column("label", overflow="fold")
     table.add_column("class", overflow="fold", style="bold")
     table.add_column("probability", justify="right", no_wrap=True)
     if more:
@@ -102,6 +105,7 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
         best, *rest = prediction.guesses or (("", 0.0),)
         cells = [
             prediction.file,
+            *([prediction.label] if labelled else []),
             answer(prediction),
             percent(best[1]) if prediction.guesses else "",
         ]
@@ -118,7 +122,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
     ``guesses`` includes the first one. For an image that could not be read, all but ``file`` and
     ``error`` are ``null``; for any other, ``error`` is. With a threshold there is ``unsure`` too,
-    true where ``probability`` is below it.
+    true where ``probability`` is below it; with an image's class in a table, ``label``.
     """
     rows = [_fields(prediction) for prediction in predictions]
     return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -133,8 +137,10 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
     name, probability = prediction.guesses[0] if prediction.guesses else (None, None)
     guesses = [{"class": name, "probability": p} for name, p in prediction.guesses]
     unsure = {} if prediction.unsure is None else {"unsure": prediction.unsure}
+    label = {"label": prediction.label} if prediction.label else {}
     return {
         "file": prediction.file,
+        **label,
         "class": name,
         "probability": probability,
         **unsure,
@@ -146,11 +152,13 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
 def as_csv(predictions: Sequence[Prediction]) -> str:
     """Return a header and a row per image: ``file,class,probability,class2,…,error``.
 
-    With a threshold there is ``unsure`` before ``error``: ``true`` or ``false``.
+    With a threshold there is ``unsure`` before ``error``: ``true`` or ``false``. If a table names
+    the classes of images, there is ``label`` after ``file``.
     """
+    labelled = any(p.label for p in predictions)
     judged = any(p.unsure is not None for p in predictions)
     guesses = max((len(p.guesses) for p in predictions), default=1) or 1
-    header = ["file"]
+    header = ["file", *(["label"] if labelled else [])]
     for i in range(1, guesses + 1):
         number = "" if i == 1 else str(i)
         header += [f"class{number}", f"probability{number}"]
@@ -162,7 +170,8 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
         empty = [""] * (2 * guesses - len(cells))
         unsure = {None: "", True: "true", False: "false"}[prediction.unsure]
         judgement = [unsure] if judged else []
-        writer.writerow([prediction.file, *cells, *empty, *judgement, prediction.error])
+        label = [prediction.label] if labelled else []
+        writer.writerow([prediction.file, *label, *cells, *empty, *judgement, prediction.error])
     return text.getvalue()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from senet.data import ImageError, transforms
 from senet.data.decode import open_picture
+from senet.data.layout import number_of, same_name
 from senet.device import find_device
 from senet.fuse.worth import fast_for
 from senet.models.weights.record import Record
@@ -35,6 +36,7 @@ class Prediction:
         error: why there is no prediction; empty if there is one.
         unsure: whether the highest probability is below the threshold; ``None`` without one.
         content: the bytes of an image from the web, which are nowhere else.
+        label: the name of its class, if a table says so.
     """
 
     file: str
@@ -42,6 +44,7 @@ class Prediction:
     error: str = ""
     unsure: bool | None = None
     content: bytes | None = field(default=None, repr=False, compare=False)
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Read:
     image: Tensor | None = None
     error: str = ""
     content: bytes | None = field(default=None, repr=False)
+    label: str = ""
 
 
 class Predictor:
@@ -172,13 +176,13 @@ class Predictor:
 
     def _read(self, found: Found) -> Read:
         if found.error:
-            return Read(found.file, error=found.error)
+            return Read(found.file, error=found.error, label=found.label)
         try:
             content = fetch(found.file) if is_url(found.file) else None
             image = self.image(found.file if content is None else content)
-            return Read(found.file, image, content=content)
+            return Read(found.file, image, content=content, label=found.label)
         except ImageError as error:
-            return Read(found.file, error=error.reason)
+            return Read(found.file, error=error.reason, label=found.label)
 
     def _answer(
         self, batch: Sequence[Read], top: int, threshold: float | None
@@ -187,16 +191,32 @@ class Predictor:
         answers = iter(self.probabilities(torch.stack(images)) if images else ())
         for one in batch:
             if one.image is None:
-                yield Prediction(one.file, error=one.error)
+                yield Prediction(one.file, error=one.error, label=one.label)
                 continue
             guesses = self._guesses(next(answers), top)
             unsure = None if threshold is None else guesses[0][1] < threshold
-            yield Prediction(one.file, guesses, unsure=unsure, content=one.content)
+            yield Prediction(one.file, guesses, "", unsure, one.content, one.label)
 
     def _guesses(self, probabilities: Tensor, top: int) -> tuple[tuple[str, float], ...]:
         best = probabilities.topk(min(top, len(self.record.classes)))
         names = [self.record.classes[i] for i in best.indices.tolist()]
         return tuple(zip(names, best.values.tolist(), strict=True))
+
+
+def as_labelled(predictions: Iterable[Prediction], classes: Sequence[str]) -> tuple[int, int]:
+    """Return how many images got the class of their label, and how many have one to compare.
+
+    Labels that the network has no class for, and images that could not be read, are not compared.
+
+    Example:
+        >>> cat, dog = (Prediction("a.jpg", (("cat", 0.9),), label=name) for name in ("cat", "dog"))
+        >>> as_labelled([cat, cat, dog, Prediction("b.jpg")], ["cat", "dog"])
+        (2, 3)
+    """
+    known = number_of(classes)
+    both = [(one.guesses[0][0], one.label) for one in predictions if one.guesses]
+    compared = [(same_name(guess), label) for guess, label in both if label in known]
+    return sum(guess == label for guess, label in compared), len(compared)
 
 
 def _cut(files: Iterable[str | Found | None], size: int) -> Iterator[tuple[list[Found], bool]]:

@@ -12,6 +12,7 @@ import jinja2
 
 import senet
 from senet import files
+from senet.counted import counted
 from senet.data import ImageError, decode
 from senet.figures import style
 from senet.figures.thumbnail import SIDE, thumbnail
@@ -58,6 +59,7 @@ class Sheet:
             "probability": probability,
             "percent": _unbroken(probability),
             "next": [f"{other} {_unbroken(p)}" for other, p in prediction.guesses[1:]],
+            "label": prediction.label if prediction.label != name else "",
         }
         self._cells.setdefault("" if prediction.unsure else name, []).append(cell)
 
@@ -68,7 +70,7 @@ class Sheet:
             for name, cells in sorted(self._cells.items())
         ]
         left_out = self.count - len(self._failed) - self._shown
-        lead = f"{_images(self.count)}. In each class the least certain come first."
+        lead = f"{counted(self.count, 'image')}. In each class the least certain come first."
         if left_out:
             lead += f" {left_out:,} of them are named without a picture, to keep this file small."
         return _page(self.title, lead, groups, self._failed)
@@ -89,13 +91,13 @@ def like(image: str, found: Sequence[tuple[str, float]]) -> str:
     """
     cells = [_like(file, f"{cosine:.3f}") for file, cosine in found]
     groups = [("this image", [_like(image, "")]), ("most like it", cells)]
-    lead = f"{_images(len(cells))}, the most alike first, by the cosine of their features."
+    lead = f"{counted(len(cells), 'image')}, the most alike first, by the cosine of their features."
     return _page(f"Like {image}", lead, groups)
 
 
 def _like(file: str, cosine: str) -> dict[str, Any]:
     uri, small = _small_copy(file)
-    return {"file": file, "uri": uri, "small": small, "percent": cosine, "next": ()}
+    return {"file": file, "uri": uri, "small": small, "percent": cosine, "next": (), "label": ""}
 
 
 def _page(
@@ -117,10 +119,6 @@ def _page(
         version=senet.__version__,
         written=time.strftime("%Y-%m-%d"),
     )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _unbroken(share: float) -> str:

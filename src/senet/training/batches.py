@@ -6,9 +6,6 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from senet.data import Source, loader, open_source, transforms
@@ -75,21 +72,6 @@ def fitting(config: TrainConfig, images: int) -> TrainConfig:
         50
     """
     return replace(config, batch_size=min(config.batch_size, images))
-
-
-def class_weights(labels: np.ndarray, classes: int) -> Tensor:
-    """Return a weight for each class by which all classes together count the same.
-
-    The mean weight of an image is 1; a class without images has weight 0.
-
-    Example:
-        >>> class_weights(np.array([0, 0, 0, 1]), 3)
-        tensor([0.6667, 2.0000, 0.0000])
-    """
-    counts = np.bincount(labels, minlength=classes)
-    there = counts > 0
-    weights = np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0.0)
-    return torch.from_numpy(weights).float()
 
 
 def _recorded(config: TrainConfig) -> Preprocessing | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from senet.counted import counted
 from senet.data import Source
 from senet.models import Network, create_model
 from senet.models.weights.file import load_state, read_state, save_model
@@ -15,7 +16,7 @@ from senet.models.weights.find import find_weights
 from senet.models.weights.record import Record
 from senet.runs.features import Features
 from senet.runs.folder import RunFolder
-from senet.training.batches import class_weights
+from senet.training.balance import class_weights
 from senet.training.config import TrainConfig
 from senet.training.evaluate import metrics
 from senet.training.features import split_features
@@ -75,7 +76,7 @@ def set_probe(
         val = split_features(model, source.val, source, config, place, tell=tell)
     seconds, begun = time.monotonic() - begun, time.monotonic()
     count = len(train.labels) + (len(val.labels) if val else 0)
-    tell(f"probe: features of {count:,} images in {seconds:.1f} s")
+    tell(f"probe: features of {counted(count, 'image')} in {seconds:.1f} s")
     classes = len(source.classes)
     weights = class_weights(source.train.labels, classes) if config.balance else None
     linear = fit_linear(_tensors(train), val and _tensors(val), classes, weights)

@@ -91,10 +91,11 @@ class Lines(Checkpoint):
 def _line_within(module: Classifier) -> str:
     record, steps = module.record, module.steps
     left = record.step_ms / 1000 * (steps - record.done)
+    pace = f", {record.step_ms:.1f} ms a step, {_duration(left)} to the end of the epoch"
     return (
         f"epoch {module.current_epoch + 1}/{module.config.epochs}, step {record.done} of {steps}: "
-        f"loss {record.loss:.3f}, accuracy {record.accuracy:.1%}, {record.step_ms:.1f} ms a step, "
-        f"{_duration(left)} to the end of the epoch"
+        f"loss {record.loss:.3f}, accuracy {record.accuracy:.1%}"
+        f"{pace if record.times else ''}"  # the first step is timed after this line
     )
 
 

@@ -33,7 +33,8 @@ from senet.runs.folder import RunFolder, RunResult
 from senet.runs.images import changes, described, note_data
 from senet.runs.predictions import Predictions
 from senet.tell import tell
-from senet.training.batches import class_weights, fitting, steps_per_epoch, training_images
+from senet.training.balance import class_weights
+from senet.training.batches import fitting, steps_per_epoch, training_images
 from senet.training.begin import load_weights, new_network, set_probe
 from senet.training.config import TrainConfig
 from senet.training.engine import Stopped, run_steps

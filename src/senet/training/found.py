@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.cells import cell_len, set_cell_size
 
+from senet.counted import counted
 from senet.data import Source, Split
 from senet.models.weights.at_hand import beside, downloaded
 from senet.models.weights.published import list_weights
@@ -42,7 +43,8 @@ def found_images(source: Source) -> list[str]:
     """
     splits = {name: split for name in SPLITS if (split := getattr(source, name))}
     images = sum(map(len, splits.values()))
-    title = f"{source.name}: {images:,} images of {len(source.classes):,} classes, {_sizes(source)}"
+    what = f"{counted(images, 'image')} of {counted(len(source.classes), 'class', 'classes')}"
+    title = f"{source.name}: {what}, {_sizes(source)}"
     names = [*source.classes, "all"]
     counts = {name: _counts(split, len(source.classes)) for name, split in splits.items()}
     least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
@@ -65,16 +67,16 @@ def found_network(
     """Return lines about the network, and about how much there is to do."""
     parameters = sum(p.numel() for p in model.parameters())
     size = source.preprocessing.size
-    threads = torch.get_num_threads()
-    where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
+    threads = counted(torch.get_num_threads(), "thread")
+    where = f"{device}, {threads}" if device == "cpu" else device
     epochs, name = config.epochs, config.model
     lines = [f"{name}: {parameters:,} parameters, for images of {size} × {size} pixels; on {where}"]
     if config.preprocessing:
         lines.append(f"images with {source.preprocessing}, as --preprocessing says")
     if not epochs:
         return [*lines, "no epoch: a linear classifier on the features of the weights"]
-    how_many = f"{epochs:,} epoch{'s' * (epochs != 1)} of {steps:,} step{'s' * (steps != 1)}"
-    return [*lines, f"{how_many} of {config.batch_size:,} images"]
+    each = f"{counted(steps, 'step')} of {counted(config.batch_size, 'image')}"
+    return [*lines, f"{counted(epochs, 'epoch')} of {each}"]
 
 
 def found_weights(config: TrainConfig, source: Source) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from senet.data import transforms
 from senet.fuse.accelerate import accelerate
 from senet.preprocessing import Preprocessing
+from senet.training.balance import mean_loss
 from senet.training.config import TrainConfig
 from senet.training.groups import groups
 from senet.training.record import EpochRecord
@@ -124,9 +125,7 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = self.augmented(*batch, self.global_step)
         logits = self.module(images)
-        loss = F.cross_entropy(
-            logits, targets, self.class_weights, label_smoothing=self.config.label_smoothing
-        )
+        loss = mean_loss(logits, targets, self.class_weights, self.config.label_smoothing)
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         self.record.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), len(labels))
         look = self.device.type == "cpu" or self.record.done % _STEPS_BETWEEN_LOOKS == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from senet.counted import counted
 from senet.data.layout import SHOWN
 from senet.data.loaders import unreadable
 
@@ -41,5 +42,4 @@ def about_unreadable(found: dict[str, str], note: str) -> str:
     """
     lines: Iterable[str] = (f"  {name}: {why}" for name, why in list(found.items())[:SHOWN])
     more = [f"  ... and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
-    what = "1 image" if len(found) == 1 else f"{len(found):,} images"
-    return "\n".join([f"{what} could not be read ({note}):", *lines, *more])
+    return "\n".join([f"{counted(len(found), 'image')} could not be read ({note}):", *lines, *more])

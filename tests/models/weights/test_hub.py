@@ -2,6 +2,7 @@
 
 import errno
 import json
+import time
 from pathlib import Path
 
 import huggingface_hub
@@ -149,6 +150,32 @@ def test_offline_without(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"cannot be reached .*'me/mine' is not .*Get online"):
         create_model("se_resnet18", weights="me/mine")
+
+
+def test_a_hub_out_of_reach_is_found_out_at_once(hub, monkeypatch, capfd):
+    """The hub's library would try again for half a minute, and print each try."""
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=r"cannot be reached .*'me/mine' is not .*Get online"):
+        find_weights("me/mine")
+    assert time.monotonic() - begun < 10
+    assert "etry" not in capfd.readouterr().err
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_a_disk_that_is_full_is_no_fault_of_the_hub(hub, monkeypatch):

@@ -15,6 +15,7 @@ from senet.models.weights.card import card
 from senet.models.weights.file import find_record, save_model
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
+from senet.reach import offline_if_unreachable
 
 # The files in which a repository, or the folder of one, may keep its weights, the best first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -49,9 +50,11 @@ def fetch(word: str) -> tuple[Path, Record | None]:
     match = _NAME.fullmatch(word)
     assert match, word
     repository, revision = match[1], match[2]
-    for name in WEIGHTS:
-        if file := _download(repository, name, revision):
-            return file, find_record(file) or _configured(_download(repository, CONFIG, revision))
+    with offline_if_unreachable():
+        for name in WEIGHTS:
+            if file := _download(repository, name, revision):
+                own = find_record(file)
+                return file, own or _configured(_download(repository, CONFIG, revision))
     raise ValueError(
         f"the hub's repository {repository!r} holds none of {', '.join(WEIGHTS)}: it has no "
         "weights of a network in PyTorch, or keeps them under another name. Download its file, "

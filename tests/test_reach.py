@@ -1,12 +1,14 @@
 """A hub that is out of reach is found out at once."""
 
 import socket
+import threading
 import time
 
 import pytest
 
+from senet import reach
 from senet.data import open_source
-from senet.data.reach import is_reachable, offline_if_unreachable
+from senet.reach import is_reachable, offline_if_unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +60,18 @@ def test_a_mistyped_folder_is_not_asked_of_the_hub(monkeypatch, tmp_path):
     monkeypatch.setattr("senet.data.registry.open_hub", None)
     with pytest.raises(ValueError, match=r"no folder 'photso'. Did you mean photos\?"):
         open_source("photso")
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(reach, "PATIENCE", 0.1)
+    ended = threading.Event()
+
+    def look_up(*_):
+        ended.wait(20)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "create_connection", look_up)
+    begun = time.monotonic()
+    assert not reach.is_reachable("https://example.org")
+    assert time.monotonic() - begun < 10
+    ended.set()

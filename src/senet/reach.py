@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -14,6 +17,9 @@ PATIENCE = 2.0  # seconds, for a connection
 
 def is_reachable(address: str) -> bool:
     """Return whether a server takes connections, within two seconds.
+
+    They are counted here, since looking up the name of a server has no limit of its own, and takes
+    half a minute where a name server does not answer.
 
     Through a proxy that cannot be told in advance, so the answer is yes.
 
@@ -25,11 +31,17 @@ def is_reachable(address: str) -> bool:
     if parts.scheme in getproxies() or "all" in getproxies():
         return True
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), PATIENCE).close()
-    except OSError:
-        return False
-    return True
+    found = Event()
+
+    def connect() -> None:
+        with suppress(OSError):
+            socket.create_connection((parts.hostname or "", port), PATIENCE).close()
+            found.set()
+
+    asking = Thread(target=connect, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return found.is_set()
 
 
 @contextmanager
@@ -38,14 +50,17 @@ def offline_if_unreachable() -> Iterator[None]:
 
     They would try again for half a minute, and print each try.
     """
-    from datasets import config
     from huggingface_hub import constants
 
-    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets = sys.modules.get("datasets.config")  # it has a copy, if somebody has imported it
+    switches: list[Any] = [constants, datasets] if datasets else [constants]
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     if not any(before) and not is_reachable(endpoint):
-        config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        for switch, was in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = was
