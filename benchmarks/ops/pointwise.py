@@ -32,9 +32,11 @@ def measure(batch: int, C: int, side: int, repeats: int) -> dict[str, float]:
         *(torch.randn(R, C) / C**0.5, torch.zeros(R), "relu"),
         *(torch.randn(C, R) / R**0.5, bias, "sigmoid"),
     )
-    plain = [Convolution(W, bias, activation="relu", overwrites=True) for W in weights]
+    plain = [Convolution(W, bias, activation="relu") for W in weights]
     bare = [Convolution(W, bias) for W in weights]
-    gated = [GatedOutput(W, bias, gate, True, overwrites=True) for W in weights]
+    gated = [GatedOutput(W, bias, gate, True) for W in weights]
+    for conv in (*plain, *gated):
+        conv.overwrites = True
 
     def one_dnn() -> None:
         with backend.use("eager"):

@@ -510,6 +510,57 @@ def test_a_map_is_written_over_where_nobody_else_reads_it(of, overwritten, grad,
     assert seen == [overwritten and not grad]
 
 
+class Switched(nn.Module):
+    """A network that switches gradients on or off itself."""
+
+    def __init__(self, on: bool):
+        super().__init__()
+        self.on, self.inner = on, small()
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.on):
+            return self.inner(x)
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_gradients_may_be_switched_inside(on):
+    model, x = Switched(on).eval(), torch.randn(2, 3, 19, 19)
+    fast = copy.deepcopy(model)
+    report = accelerate(fast)
+    with torch.set_grad_enabled(not on):
+        outputs = model(x), fast(x)
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+    assert report.changed
+    assert all(y.requires_grad == on for y in outputs)
+    if on:
+        for y in outputs:
+            y.sum().backward()
+        wanted = {name: p.grad for name, p in model.named_parameters()}
+        close({name: p.grad for name, p in fast.named_parameters()}, wanted)
+
+
+class Shuffled(nn.Module):
+    """A gate that puts channels or images into another order."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.fc1, self.fc2, self.images = nn.Linear(8, 8), nn.Linear(8, 8), images
+
+    def forward(self, x):
+        z, reversed_ = x.mean((2, 3)), torch.arange(7, -1, -1)
+        z = z[reversed_] if self.images else z[:, reversed_]
+        return x * self.fc2(self.fc1(z).relu()).sigmoid()[:, :, None, None]
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_a_gate_may_change_the_order(images):
+    model, x = Shuffled(images), torch.randn(8, 8, 1, 1).expand(8, 8, 5, 5)
+    with torch.no_grad():
+        wanted = model(x)
+        accelerate(model)
+        torch.testing.assert_close(model(x), wanted)
+
+
 class Spelled(nn.Module):
     """A gate whose layer is a function, with its arguments spelled out."""
 

@@ -136,6 +136,141 @@ def test_a_shortcut_that_the_convolution_reads_is_not_overwritten(kernel, view, 
     hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
 
 
+class ReadLate(nn.Module):
+    """A map h that is added, and read by a call that becomes part of a later convolution."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        kernel = 3 if how == "convolution" else 1
+        self.first, self.other = nn.Conv2d(3, 64, 1), nn.Conv2d(3, 64, kernel, padding=kernel // 2)
+        self.second, self.how = nn.Conv2d(64, 64, kernel, padding=kernel // 2), how
+        self.se1, self.se2 = SqueezeExcitation(64), SqueezeExcitation(64)
+
+    def forward(self, x):
+        h = self.first(x)
+        if self.how == "convolution":
+            v, u = self.other(x), self.second(h)
+            return torch.relu(u + (v + h))
+        if self.how == "gate after it":
+            u = self.second(h)
+            return torch.relu(self.se2(u) + torch.relu(self.se1(self.other(x)) + h))
+        v = self.se1(h)
+        return self.second(v) + torch.relu(self.se2(self.other(x)) + h)
+
+
+@pytest.mark.parametrize("how", ["convolution", "gate after it", "gate before it"])
+def test_a_shortcut_that_a_later_convolution_reads_is_not_overwritten(how):
+    model = ReadLate(how).eval()
+    hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
+
+
+class Homonym(nn.Module):
+    """A network whose attributes have the names that PyTorch gives to the nodes of its graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv2d = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+        self.norm, self.conv2d_1 = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.conv2d_1_weight = nn.Parameter(torch.randn(8, 8, 1, 1))
+
+    def forward(self, x):
+        y = self.norm(self.conv2d(self.first(x).tanh())).tanh()
+        return self.conv2d_1(F.conv2d(y, self.conv2d_1_weight).tanh())
+
+
+def test_names_of_the_network_are_not_taken():
+    model = Homonym().eval()
+    hold(for_inference(model, torch.zeros(2, 3, 9, 9)), model, torch.randn(2, 3, 9, 9))
+
+
+class Written(nn.Module):
+    """A network that writes a map which something else is, or that has another type."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv, self.how = nn.Conv2d(3, 8, 1), how
+        self.after = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        if self.how == "input":
+            before = x.clone()
+            return self.after(self.conv(x.add_(1))), x, before
+        u = self.conv(x)
+        if self.how == "dropout":  # in evaluation it returns the map itself
+            return F.dropout(u, 0.5, self.training).relu_() + u
+        u.mul_(torch.arange(8.0, dtype=torch.float64).reshape(8, 1, 1))
+        return self.after(u)
+
+
+@pytest.mark.parametrize("how", ["input", "dropout", "wide"])
+def test_a_network_that_writes_its_maps(how):
+    model, x = Written(how).eval(), torch.randn(2, 3, 9, 9)
+    x = x.contiguous(memory_format=torch.channels_last)  # which for_inference does not copy
+    given = x.clone()
+    with torch.no_grad():
+        wanted = model(x.clone())
+    torch.testing.assert_close(for_inference(model, torch.zeros(2, 3, 9, 9))(x), wanted)
+    assert torch.equal(x, given)
+
+
+def test_a_dropout_that_is_always_on_stays_on():
+    class Dropping(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5)
+
+    y = for_inference(Dropping(), torch.zeros(2, 3, 9, 9))(torch.ones(2, 3, 9, 9))
+    assert y.unique().tolist() == [0, 2]
+
+
+def test_outputs_of_another_type_keep_it():
+    class Wide(nn.Module):
+        def forward(self, x):
+            return x * 2, x.double() / 3, x.argmax(1)
+
+    model, x = Wide(), torch.randn(2, 3, 9, 9)
+    assert all(map(torch.equal, for_inference(model, x)(x), model(x)))
+
+
+@pytest.mark.parametrize("when", ["made", "moved", "called"])
+def test_inference_mode(when):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3)).eval()
+    x = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode(when == "made"):
+        fast = for_inference(model, x)
+    with torch.inference_mode(when == "moved"):
+        fast = fast.to(torch.float64).to(torch.float32)
+    with torch.inference_mode(when == "called"):
+        torch.testing.assert_close(fast(x), model(x).detach(), rtol=1e-5, atol=1e-6)
+    for buffer in fast.buffers():
+        buffer.zero_()
+    assert not fast(x).any()
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_weights_for_one_call(kernel):
+    model, x = nn.Sequential(nn.Conv2d(3, 8, kernel)).eval(), torch.randn(2, 3, 9, 9)
+    fast = for_inference(model, x)
+    y = fast(x)
+    for factor in (2, 3):
+        others = {name: value * factor for name, value in fast.named_buffers()}
+        torch.testing.assert_close(torch.func.functional_call(fast, others, (x,)), factor * y)
+    assert torch.equal(fast(x), y)
+
+
+def test_a_constant_of_another_type_does_not_decide_the_type():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(1, dtype=torch.float64))
+            self.conv = nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            return self.conv(x * self.scale.float())
+
+    model, x = Scaled().eval(), torch.randn(2, 3, 9, 9)
+    hold(for_inference(model, x).cpu(), model, x)
+
+
 @pytest.mark.parametrize("assign", [False, True])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_weights_that_are_loaded_are_packed_again(kernel, assign):
@@ -403,10 +538,16 @@ class Impossible(nn.Module):
         return x * int(x.sum().item())
 
 
+class Branching(nn.Module):
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         (Impossible(), "torch.export cannot follow Impossible"),
+        (Branching(), "cannot follow Branching: it calls an operation with a graph of its own"),
         (Fixed(), "torch.export cannot follow Fixed"),  # the default example is of 224 pixels
         (Counting(), "writes calls in evaluation"),
         (Restless(), "writes bn.running_mean, bn.running_var in evaluation"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, fx, nn
 from torch._dynamo.guards import GuardBuilder
 from torch._guards import TracingContext
@@ -54,7 +55,8 @@ def senet(
     rest = _rest(options or {}, inputs)
     _guard_hooks()
     names = None if model is None else names_of(model)
-    findings = [finding for part in _parts(gm) for finding in rewrite(part, names)]
+    with torch.set_grad_enabled(_may_need_gradients(gm)):
+        findings = [finding for part in _parts(gm) for finding in rewrite(part, names)]
     if found is not None:
         found(findings)
     if rest == "inductor":
@@ -79,6 +81,14 @@ def _rest(options: Mapping[str, Any], inputs: Sequence[Any]) -> str:
 def _parts(gm: fx.GraphModule) -> list[fx.GraphModule]:
     """Return the graph and the graphs called in it, which are checkpointed."""
     return [part for part in gm.modules() if isinstance(part, fx.GraphModule)]
+
+
+def _may_need_gradients(gm: fx.GraphModule) -> bool:
+    """Whether gradients are on when the graph is called, or switched on in it."""
+    calls = (node for part in _parts(gm) for node in part.graph.nodes)
+    return torch.is_grad_enabled() or any(
+        node.target is torch._C._set_grad_enabled and node.args == (True,) for node in calls
+    )
 
 
 def _guard_hooks() -> None:

@@ -10,6 +10,7 @@ C, which takes less time than oneDNN (``python -m benchmarks.ops.pointwise``), a
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,8 @@ class Convolution(nn.Module):
         bias: b, ``[C]``, or ``None``.
         stride: like padding, dilation and groups, as in :class:`torch.nn.Conv2d`.
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
+
+    Attributes:
         overwrites: whether y may overwrite the shortcut.
     """
 
@@ -53,7 +56,6 @@ class Convolution(nn.Module):
         groups: int = 1,
         *,
         activation: str | None = None,
-        overwrites: bool = False,
     ) -> None:
         super().__init__()
         self.weight: Tensor
@@ -62,7 +64,7 @@ class Convolution(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach())
         self.options = pair(stride), pair(padding), pair(dilation), groups
         self.activation = activation
-        self.overwrites = overwrites
+        self.overwrites = False
         self._forget()
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
@@ -88,15 +90,7 @@ class Convolution(nn.Module):
             return None
         if backend.halves(x, self.weight, shortcut) is None:
             return None
-        version, pointwise = self._pointwise
-        if version != self._changes():  # the first call, or new weights were loaded
-            pointwise = self._pack_pointwise()
-            self._pointwise = self._changes(), pointwise
-        return pointwise
-
-    def _changes(self) -> int:
-        """Return how often weights were changed in place."""
-        return self.weight._version
+        return self._packed("pointwise", self._pack_pointwise)
 
     def _pack_pointwise(self) -> Pointwise:
         from senet.ops.native.pointwise import Pointwise  # there is one where this is called
@@ -105,13 +99,20 @@ class Convolution(nn.Module):
 
     def _order(self, x: Tensor) -> Tensor:
         """Return the weights reordered for inputs like ``x``: for one image, or for several."""
-        version, weight = self._packed.get(len(x) == 1, (-1, self.weight))
-        if version != self.weight._version:  # the first call, or new weights were loaded
-            stride, padding, dilation, groups = self.options
-            order = _operators._reorder_convolution_weight
-            weight = order(self.weight, padding, stride, dilation, groups, x.shape)
-            self._packed[len(x) == 1] = self.weight._version, weight
-        return weight
+        stride, padding, dilation, groups = self.options
+        order = _operators._reorder_convolution_weight
+        options = padding, stride, dilation, groups, x.shape
+        return self._packed(len(x) == 1, lambda: order(self.weight, *options))
+
+    def _packed(self, form: Any, pack: Callable[[], Any]) -> Any:
+        """Return what ``pack`` makes of the weights; again where they are others, or changed."""
+        weights = tuple(b for b in self._buffers.values() if b is not None)
+        state = [(id(w), 0 if w.is_inference() else w._version) for w in weights]
+        before, _, packed = self._forms.get(form, (None, None, None))
+        if before != state:
+            packed = pack()
+            self._forms[form] = state, weights, packed  # while they are held, their ids are theirs
+        return packed
 
     def _plain(self, x: Tensor, shortcut: Tensor | None, activation: str | None) -> Tensor:
         y = F.conv2d(x, self.weight, self.bias, *self.options)
@@ -121,20 +122,15 @@ class Convolution(nn.Module):
 
     def _forget(self) -> None:
         """Forget the packed weights, which are packed again when needed."""
-        self._packed: dict[bool, tuple[int, Tensor]] = {}
-        self._pointwise: tuple[int, Any] = -1, None
+        self._forms: dict[Any, tuple[Any, ...]] = {}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Convolution:
         self._forget()
         return super()._apply(fn, recurse)
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._forget()  # with `assign` the weights become other tensors, of any version
-        super()._load_from_state_dict(*args, **kwargs)
-
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the packed weights, which are packed again when needed."""
-        return {**self.__dict__, "_packed": {}, "_pointwise": (-1, None)}
+        return {**self.__dict__, "_forms": {}}
 
     def extra_repr(self) -> str:
         return f"{list(self.weight.shape)}, activation={self.activation}"

@@ -13,8 +13,8 @@ from __future__ import annotations
 from torch import fx
 
 from senet.fuse.gated import GatedOutput
-from senet.fuse.packed import is_pointwise, layers_of, may_overwrite
-from senet.graph.export import attribute
+from senet.fuse.packed import is_pointwise, layers_of
+from senet.graph.export import add_attribute, attribute
 from senet.graph.words import convolution_arguments
 from senet.ops.gate import gated_tail
 
@@ -25,21 +25,19 @@ def put_gates_early(gm: fx.GraphModule) -> None:
     Args:
         gm: the result of :func:`~senet.graph.export.exported`, rewritten; it is changed in place.
     """
-    place = {node: k for k, node in enumerate(gm.graph.nodes)}
     for tail in [node for node in gm.graph.nodes if node.target is gated_tail]:
         conv, norm, activation, gate, shortcut, relu, *_ = tail.args
-        alone = len(conv.users) == 1 and is_pointwise(conv)
+        alone = len(conv.users) == 1 and conv is not shortcut and is_pointwise(conv)
         if norm is not None or activation is not None or not alone:
             continue
         h, *weights, _, _, _, _ = convolution_arguments(conv)
         weight, bias = (w if w is None else attribute(gm, w.target) for w in weights)
         assert weight is not None
-        overwrites = shortcut is not None and may_overwrite(shortcut, h, [tail], place)
-        module = GatedOutput(weight, bias, layers_of(gate, gm), relu, overwrites)
-        gm.add_submodule(tail.name, module)
+        module = GatedOutput(weight, bias, layers_of(gate, gm), relu)
+        target = add_attribute(gm, tail.name, module)
         with gm.graph.inserting_before(tail):
-            y = gm.graph.call_module(tail.name, (h, shortcut))
-        y.meta, place[y] = dict(tail.meta), place[tail]
+            y = gm.graph.call_module(target, (h, shortcut))
+        y.meta = dict(tail.meta)
         tail.replace_all_uses_with(y)
         gm.graph.erase_node(tail)
         gm.graph.eliminate_dead_code()

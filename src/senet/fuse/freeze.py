@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from senet.fuse.early import put_gates_early
 from senet.fuse.inputs import take_gates_of_inputs
 from senet.fuse.norms import fold_norms
+from senet.fuse.overwrite import overwrite_shortcuts
 from senet.fuse.packed import pack_convolutions
 from senet.fuse.rewrite import activated, mean_before, rewrite, scaled, squeezed
 from senet.graph.apart import keeps_images_apart
@@ -29,6 +30,7 @@ from senet.ops.tail import norm_squeeze
 PIECE = 1 << 22
 
 
+@torch.inference_mode(False)  # tensors made in that mode do not count their changes
 def for_inference(
     model: nn.Module,
     example: Tensor | None = None,
@@ -41,7 +43,9 @@ def for_inference(
     ``model`` is exported once. Norms are folded into convolutions, whose weights are packed, with
     additions and activations inside; a tail with an SE block is a single call that overwrites its
     map. Large batches run a few images at a time if images do not depend on each other. The result
-    holds its own copy of the weights, and needs neither ``model`` nor a compiler.
+    holds its own copy of the weights, and needs neither ``model`` nor a compiler. It does not write
+    its input, even if ``model`` does. Where the code of ``model`` asks whether there is one image,
+    it gets the answer no.
 
     Args:
         model: a network of one tensor, ``[B, ...]``; it is not changed.
@@ -90,6 +94,7 @@ def for_inference(
         rewrite(gm)
         put_gates_early(gm)
         pack_convolutions(gm, take_gates_of_inputs(gm))
+        overwrite_shortcuts(gm)
     return Frozen(_own(gm), x, guards, largest if apart else 0, _argument(model))
 
 
@@ -138,7 +143,7 @@ class Frozen(nn.Module):
             if x.dim() == 4:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             pieces = [self.graph(piece) for piece in batch.tensor_split(self._pieces(x))]
-            return tree_map(lambda y: _returned(y, x), _joined(pieces))
+            return tree_map(lambda y: self._returned(y, x), _joined(pieces))
 
     def train(self, mode: bool = True) -> Frozen:
         """Refuse to train.
@@ -154,10 +159,14 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
-        super()._apply(fn, recurse)
-        floats = (b.dtype for b in self.buffers() if b.is_floating_point())
-        self.dtype = next(floats, self.dtype)
+        with torch.inference_mode(False):  # as in for_inference
+            super()._apply(fn, recurse)
+        self.dtype = fn(torch.empty(0, dtype=self.dtype)).dtype
         return self
+
+    def _returned(self, y: Any, x: Tensor) -> Any:
+        """Return an output of the type in which the network computes in the type of ``x``."""
+        return y.to(x.dtype) if isinstance(y, Tensor) and y.dtype == self.dtype else y
 
     def _pieces(self, x: Tensor) -> int:
         """Return the number of pieces of about equal size into which to split the batch."""
@@ -262,8 +271,3 @@ def _joined(pieces: list[Any]) -> Any:
         return pieces[0]
     leaves, spec = zip(*(tree_flatten(piece) for piece in pieces), strict=True)
     return tree_unflatten([torch.cat(parts) for parts in zip(*leaves, strict=True)], spec[0])
-
-
-def _returned(y: Any, x: Tensor) -> Any:
-    floats = isinstance(y, Tensor) and y.is_floating_point()
-    return y.to(x.dtype) if floats else y

@@ -33,10 +33,6 @@ class _Gated(Convolution):
         """The layers."""
         return Gate(*(getattr(self, f"gate_{name}") for name in Gate._fields))
 
-    def _changes(self) -> int:
-        first = 0 if self.gate_first is None else self.gate_first._version
-        return self.weight._version + self.gate_second._version + first
-
     def _pack_pointwise(self) -> Pointwise:
         from senet.ops.native.pointwise import Pointwise
 
@@ -51,17 +47,13 @@ class GatedOutput(_Gated):
         bias: b, ``[C]``, or ``None``.
         gate: the layers, applied to the mean of u.
         relu: whether f is a ReLU, which ends a tail, or nothing.
-        overwrites: whether y may overwrite the shortcut.
     """
 
     of_inputs = False
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, gate: Gate, relu: bool, overwrites: bool
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, gate: Gate, relu: bool) -> None:
         early = gate.before(weight.flatten(1), bias)
-        activation = "relu" if relu else None
-        super().__init__(weight, bias, gate=early, activation=activation, overwrites=overwrites)
+        super().__init__(weight, bias, gate=early, activation="relu" if relu else None)
 
     def _by_steps(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
         u, s = self.convolve(x, None, None), gates_of(x, self.gate)

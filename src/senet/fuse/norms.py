@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from senet.graph.export import attribute
+from senet.graph.export import add_attribute, attribute
 from senet.graph.match import is_batch_norm, learns, norm_arguments
 from senet.graph.value import tensor_of
 from senet.graph.words import CONVOLUTION_ARGUMENTS, convolution_arguments
@@ -68,7 +68,6 @@ def _constant(gm: fx.GraphModule, name: str, value: Tensor, like: Any) -> fx.Nod
     """Add a constant to the graph."""
     model = tensor_of(like)
     assert model is not None
-    gm.register_buffer(name, value.to(model.dtype))
-    node = gm.graph.get_attr(name)
+    node = gm.graph.get_attr(add_attribute(gm, name, value.to(model.dtype)))
     node.meta["example_value"] = model.new_empty(value.shape)
     return node

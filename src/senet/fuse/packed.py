@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from senet.fuse.convolution import Convolution, pair
 from senet.fuse.gated import GatedInput
-from senet.graph.export import attribute
+from senet.graph.export import add_attribute, attribute
 from senet.graph.value import same_shape, tensor_of
 from senet.graph.words import ACTIVATIONS, SUMS, convolution_arguments
-from senet.ops.gate import Gate, gated_tail
+from senet.ops.gate import Gate
 
 
 def pack_convolutions(gm: fx.GraphModule, gates: Mapping[fx.Node, Gate]) -> None:
@@ -24,7 +24,6 @@ def pack_convolutions(gm: fx.GraphModule, gates: Mapping[fx.Node, Gate]) -> None
         gates: the layers that compute gates of the inputs of convolutions:
             :func:`~senet.fuse.inputs.take_gates_of_inputs`.
     """
-    place = {node: k for k, node in enumerate(gm.graph.nodes)}
     for conv in [node for node in gm.graph.nodes if node.target is F.conv2d]:
         x, *weights, stride, padding, dilation, groups = convolution_arguments(conv)
         if any(w is not None and w.op != "get_attr" for w in weights):
@@ -39,16 +38,14 @@ def pack_convolutions(gm: fx.GraphModule, gates: Mapping[fx.Node, Gate]) -> None
         end = chain[-1]
         given: list[Any] = [None if w is None else attribute(gm, w.target) for w in weights]
         given += [stride, padding, dilation, groups]
-        overwrites = shortcut is not None and may_overwrite(shortcut, x, chain, place)
-        options: dict[str, Any] = {"activation": name, "overwrites": overwrites}
         if conv in gates:
-            module = GatedInput(*given, gate=gates[conv], **options)
+            module = GatedInput(*given, gate=gates[conv], activation=name)
         else:
-            module = Convolution(*given, **options)
-        gm.add_submodule(conv.name, module)
+            module = Convolution(*given, activation=name)
+        target = add_attribute(gm, conv.name, module)
         with gm.graph.inserting_before(end):
-            y = gm.graph.call_module(conv.name, (x,) if shortcut is None else (x, shortcut))
-        y.meta, place[y] = dict(end.meta), place[end]
+            y = gm.graph.call_module(target, (x,) if shortcut is None else (x, shortcut))
+        y.meta = dict(end.meta)
         end.replace_all_uses_with(y)
         for node in reversed(chain):
             gm.graph.erase_node(node)
@@ -65,30 +62,6 @@ def _shortcut(conv: fx.Node) -> fx.Node | None:
     if a is b or x is None or y is None or x.dtype != y.dtype or not same_shape(x.shape, y.shape):
         return None
     return cast(fx.Node, other)
-
-
-def may_overwrite(
-    shortcut: fx.Node, x: fx.Node, chain: list[fx.Node], place: dict[fx.Node, int]
-) -> bool:
-    """Whether the end of ``chain`` may overwrite ``shortcut`` while a convolution reads ``x``.
-
-    Nothing may read the shortcut afterwards, nor may ``x`` be the shortcut, or a view of it: all
-    that is made of it must be new.
-
-    Args:
-        shortcut: what is added.
-        x: the input of the convolution.
-        chain: the calls that become one with the convolution.
-        place: the order of the nodes.
-    """
-    others = [user for user in shortcut.users if user not in chain]
-    last = all(place[user] <= place[chain[-1]] for user in others)
-    return _is_new(shortcut) and shortcut is not x and last and all(map(_is_new, others))
-
-
-def _is_new(node: fx.Node) -> bool:
-    """Whether ``node`` makes a new map: it is neither an input nor can it be a view."""
-    return node.op == "call_module" or node.target in (F.conv2d, gated_tail)
 
 
 def is_pointwise(conv: fx.Node) -> bool:

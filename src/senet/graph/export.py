@@ -60,7 +60,10 @@ _PURE = {
 # Operations that are the identity in evaluation.
 _SAME = (
     *(_aten.clone.default, _aten.detach.default, _aten.alias.default, _aten.contiguous.default),
+)
+_DROPOUTS = (
     *(_aten.dropout.default, _aten.feature_dropout.default),
+    *(_aten.alpha_dropout.default, _aten.feature_alpha_dropout.default),
 )
 _NORM = _aten._native_batch_norm_legit_no_training.default
 _END = 2**63 - 1  # the end of a slice without one
@@ -82,16 +85,18 @@ def exported(model: nn.Module, example: Tensor, any_size: bool = True) -> fx.Gra
     try:
         with as_written(model), evaluating(model), torch.no_grad(), _quiet():
             program = torch.export.export(model, (example,), dynamic_shapes=(sizes,))
+            _skip_dropouts(program.graph)
             gm: Any = program.module(check_guards=False)
             if not _makes_pure(gm.graph):
                 program = program.run_decompositions({})
                 gm = program.module(check_guards=False)
+            _leave_inputs(gm.graph)
+            _spell(gm)
             if written := sorted(program.graph_signature.buffers_to_mutate.values()):
                 raise ValueError(f"it writes {', '.join(written)} in evaluation")
     except Exception as error:  # a network may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"torch.export cannot follow {type(model).__name__}: {reason}") from error
-    _spell(gm)
     return gm
 
 
@@ -125,11 +130,22 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
+def _skip_dropouts(graph: fx.Graph) -> None:
+    """Remove dropouts that return their input itself, which their schemas do not say."""
+    for node in list(graph.nodes):
+        if _does_nothing(node) and node.target in _DROPOUTS:
+            # The signature of the program lists its outputs by name.
+            node.replace_all_uses_with(node.args[0], lambda user: user.op != "output")
+            if not node.users:
+                graph.erase_node(node)
+
+
 def _makes_pure(graph: fx.Graph) -> bool:
     """Replace in-place operations by functional ones; return whether no others remain.
 
-    This is valid if the written map is new, not a view, and not read afterwards. PyTorch can do it
-    for every graph, but takes as long as for the export.
+    This is valid if the written map is new, not a view, not read afterwards, and of the type that
+    the functional operation returns. PyTorch can do it for every graph, but takes as long as for
+    the export.
     """
     fresh: set[fx.Node] = set()
     read: dict[fx.Node, int] = {}
@@ -144,7 +160,7 @@ def _makes_pure(graph: fx.Graph) -> bool:
             return False  # its schema omits that it writes the running statistics
         if schema.is_mutable:
             x = node.args[0]
-            if node.target not in _PURE or x not in fresh or read[x] > place:
+            if node.target not in _PURE or x not in fresh or read[x] > place or not _is_alike(node):
                 return False
             node.target = _PURE[node.target]
             fresh.add(node)
@@ -155,6 +171,20 @@ def _makes_pure(graph: fx.Graph) -> bool:
     return True
 
 
+def _is_alike(node: fx.Node) -> bool:
+    """Whether all tensors that ``node`` reads have the same type: no promotion takes place."""
+    values = [x.meta["val"] for x in node.all_input_nodes]
+    return len({value.dtype for value in values if isinstance(value, Tensor)}) == 1
+
+
+def _leave_inputs(graph: fx.Graph) -> None:
+    """Remove the copies at the end of a functional graph to inputs that the network writes."""
+    for node in list(graph.nodes):
+        if node.target is _aten.copy_.default and node.args[0].op == "placeholder":
+            node.replace_all_uses_with(node.args[1])
+            graph.erase_node(node)
+
+
 def _spell(gm: fx.GraphModule) -> None:
     """Replace the calls of ATen by those of PyTorch's functions, which the matcher knows."""
     graph = gm.graph
@@ -163,8 +193,11 @@ def _spell(gm: fx.GraphModule) -> None:
         node.meta["example_value"] = node.meta.get("val")
         target: Any = node.target
         if node.op == "get_attr":
-            node.meta["example_value"] = fake.from_tensor(attribute(gm, target))
-        elif target in _SAME or (target is _aten.slice.Tensor and _takes_all(node)):
+            value = attribute(gm, target)
+            if not isinstance(value, Tensor):
+                raise ValueError("it calls an operation with a graph of its own, as torch.cond is")
+            node.meta["example_value"] = fake.from_tensor(value)
+        elif target in _SAME or _does_nothing(node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
         elif target is _aten.sym_size.int:
@@ -192,10 +225,25 @@ def _spell_norm(node: fx.Node) -> None:
         user.args = (x, mean, var, weight, bias, False, momentum, eps)
 
 
-def _takes_all(node: fx.Node) -> bool:
-    """Whether a slice is the identity."""
+def _does_nothing(node: fx.Node) -> bool:
+    """Whether ``node`` is a dropout or slice that is the identity."""
+    if node.target in _DROPOUTS:
+        return not node.args[2]
+    if node.target is not _aten.slice.Tensor:
+        return False
     start, end, step = [*node.args[2:], *(None, None, 1)[len(node.args) - 2 :]]
     return (start or 0, end or _END, step) == (0, _END, 1)
+
+
+def add_attribute(gm: fx.GraphModule, name: str, value: Tensor | nn.Module) -> str:
+    """Add a buffer or module to ``gm``; return its name, which no attribute of the network has."""
+    while hasattr(gm, name):
+        name += "_"
+    if isinstance(value, Tensor):
+        gm.register_buffer(name, value)
+    else:
+        gm.add_module(name, value)
+    return name
 
 
 def attribute(root: nn.Module, path: Any) -> Any:

@@ -100,6 +100,8 @@ def _fit(t: Tail, first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
 def _before_shaping(node: Any) -> fx.Node | None:
     """Return the node that ``node`` reshapes, if all dimensions but the first two are 1."""
     while isinstance(node, fx.Node) and node.target in _SHAPING:
+        if node.target is operator.getitem and not _is_basic(node.args[1]):
+            return None
         made, of = tensor_of(node), tensor_of(node.args[0])
         if made is None or of is None or not same_shape(made.shape[:2], of.shape[:2]):
             return None
@@ -107,3 +109,9 @@ def _before_shaping(node: Any) -> fx.Node | None:
             return None
         node = node.args[0]
     return node if isinstance(node, fx.Node) else None
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether ``index`` makes a view; one with a tensor or a list may change the order."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts)
