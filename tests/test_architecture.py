@@ -21,6 +21,7 @@ CREATE = "senet.models.create"
 RANK = {
     "files": -2,
     "near": -2,
+    "paired": -2,
     "device": -1,
     "preprocessing": -1,
     "cache": -1,
