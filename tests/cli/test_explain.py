@@ -193,3 +193,11 @@ def test_an_interruption_before_the_images_is_told(weights, photos, monkeypatch)
     assert "still to come" in html
     assert "on the same 16 images" in html
     assert "interrupted after" not in html
+
+
+def test_what_is_no_library_is_looked_for_among_weights(photos):
+    """An address has a colon, too, and `timm:NAME.TAG` is a set of weights."""
+    address = "http://127.0.0.1:9/se_resnet8_cifar.safetensors"
+    words = ("--data", photos, "--out", "o")
+    assert "cannot be reached" in said(senet("explain", address, *words, code=1))
+    assert "foo:bar" in said(senet("explain", "foo:bar", *words, code=1))

@@ -32,8 +32,9 @@ def explain(
         str,
         typer.Argument(
             metavar="RUN_OR_WEIGHTS",
-            help="A run folder, a model.safetensors file, published weights (`senet weights`), "
-            "or a network with random weights: timm:seresnet50, torchvision:NAME.",
+            help="A run folder, a model.safetensors file, published weights (`senet weights`, "
+            "timm:seresnet50.a1_in1k), or a network with random weights: timm:seresnet50, "
+            "torchvision:NAME.",
         ),
     ],
     data: Annotated[

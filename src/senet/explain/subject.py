@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -14,14 +14,17 @@ from senet.data.folder import open_labelled
 from senet.data.layout import find_layout
 from senet.explain.explanation import Explanation, Note, require_blocks
 from senet.foreign import find_network
-from senet.models import create_model, entry, list_models
+from senet.models import entry, list_models
 from senet.models.weights.record import Record
 from senet.paths import expanded, is_images
 from senet.preprocessing import IMAGENET, Preprocessing
-from senet.runs.scored import images_to_score, open_scored
+from senet.runs.scored import open_scored
 
 LIMIT = 2000
 """Images that are recorded if no other number is named."""
+
+
+_LIBRARY = re.compile("(timm|torchvision):")
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ def open_subject(
 
     Args:
         name: a run folder, a model file, a published set of weights such as
-            ``se_resnet50.timm_a1_in1k``, or a network with new weights: ``timm:seresnet50``,
-            ``torchvision:…`` or one of :func:`~senet.models.list_models`.
+            ``se_resnet50.timm_a1_in1k`` or timm's ``timm:seresnet50.a1_in1k``, or a network with
+            new weights: ``timm:seresnet50``, ``torchvision:…`` or one of
+            :func:`~senet.models.list_models`.
         data: a data set or a folder of class folders; by default that of the run.
         split: the split, if there are any; by default ``"test"``.
         limit: the largest number of images; they are drawn at random.
@@ -95,12 +99,10 @@ def open_subject(
         ValueError: if the network has no SE block, images are needed and not named, or they have a
             class that the network does not know. The message says what to do.
     """
-    if ":" in name or name in list_models():
+    if name in list_models() or (_LIBRARY.match(name) and "." not in name):
         opened = _of_library(name, data, split, gated)
-    elif name.partition(".")[0] in list_models():
-        opened = _published(name, data, split, gated)
     else:
-        model, record, scored = open_scored(expanded(name), data, split)
+        model, record, scored = open_scored(name, data, split)
         if gated:
             require_blocks(model)
         opened = _subject(name, model, record, scored.images)
@@ -114,15 +116,6 @@ def _subject(name: str, model: nn.Module, record: Record, images: Split) -> Subj
     classes = record.classes
     p = record.preprocessing
     return Subject(name, model, p, classes, classes, images, len(images), images.skipped)
-
-
-def _published(name: str, data: str | None, split: str | None, gated: bool) -> Subject:
-    model = create_model(name.partition(".")[0], weights=name)
-    if gated:
-        require_blocks(model)
-    record = Record.of(model)
-    images = images_to_score(Path(name), record, _required(name, data), split).images
-    return _subject(name, model, record, images)
 
 
 def _of_library(name: str, data: str | None, split: str | None, gated: bool) -> Subject:
