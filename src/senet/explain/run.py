@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -131,7 +130,8 @@ class _Study:
             found = Explanation(subject.name, {}, subject.classes)
         own = heard.answers([subject.names[at] for at in mine])
         answers = Answers.of_parts(self.team.gathered(own))
-        vanished = dict(ChainMap(*reversed(self.team.gathered(batches.bad_files))))
+        bad = self.team.gathered(batches.bad_files)
+        vanished = {file: why for part in bad for file, why in part.items()}
         found = replace(found, answers=answers if subject.knows else None)
         found = replace(found, notes=subject.notes(found, vanished))
         return replace(found, ablation=self._ablation(subject, found)) if found.blocks else found
