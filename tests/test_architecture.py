@@ -22,6 +22,7 @@ RANK = {
     "counted": -2,
     "files": -2,
     "near": -2,
+    "paired": -2,
     "device": -1,
     "preprocessing": -1,
     "cache": -1,

@@ -1,6 +1,9 @@
 """`senet explain`: a page of the gates of a network that a user names."""
 
+import csv
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -106,6 +109,68 @@ def test_a_second_network_sees_the_same_images(weights, photos, tmp_path):
     assert len((photos.parent / "o" / "beside.csv").read_text().splitlines()) == 1 + 9
 
 
+def test_a_plain_twin_is_compared_by_its_answers(weights, photos, tmp_path):
+    plain = saved(tmp_path / "plain.safetensors", "resnet8_cifar")
+    words = ("--data", photos, "--ablate", 0, "--out", "o")
+    senet("explain", weights, "--beside", plain, *words)
+    folder = photos.parent / "o"
+    html = (folder / "explain.html").read_text()
+    assert "has no SE block, so the questions about gates are not asked of it" in html
+    assert "of 40 images rightly" in html
+    assert not (folder / "beside.csv").exists()
+    with (folder / "gains.csv").open() as file:
+        everything, *classes = csv.DictReader(file)
+    assert (everything["class"], everything["images"]) == ("", "40")
+    assert sorted(row["class"] for row in classes) == ["cat", "dog"]
+    with (folder / "answers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["image"] for row in rows)[:2] == ["cat/0.png", "cat/1.png"]
+    right = sum(row["class"] == row["answer"] for row in rows) / 40
+    assert float(everything["accuracy"]) == pytest.approx(right)
+
+
+def test_a_plain_network_that_does_not_know_the_classes_is_refused(photos):
+    words = ("--data", photos, "--out", "o")
+    result = senet("explain", "se_resnet8_cifar", "--beside", "resnet8_cifar", *words, code=1)
+    assert "no SE block, so only its answers can be compared" in said(result)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_share_the_images(weights, photos, tmp_path):
+    """The page of two processes has the numbers of one; the examples are all of the 40 images."""
+    other = saved(tmp_path / "plain.safetensors", "resnet8_cifar")
+    image = photos / "cat" / "0.png"
+    words = ["explain", weights, "--data", photos, "--image", image, "--beside", other]
+    senet(*words, "--out", tmp_path / "one")
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [str(word) for word in (*run, "-m", "senet", *words, "--out", tmp_path / "two")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("explain.html") == 1
+    tables = {path.name for path in (tmp_path / "one").glob("*.csv")}
+    assert tables == {path.name for path in (tmp_path / "two").glob("*.csv")}
+    # Where channels are named by their rank, rounding may exchange two of them.
+    for name in ("blocks", "gates", "histogram", "ablation", "gains", "answers"):
+        one, two = (cells(tmp_path / folder / f"{name}.csv") for folder in ("one", "two"))
+        assert len(one) == len(two), name
+        for a, b in zip(one, two, strict=True):
+            same = a == b if isinstance(a, str) else a == pytest.approx(b, rel=1e-3, abs=1e-5)
+            assert same, (name, a, b)
+
+
+def cells(path):
+    """Return what a table holds, numbers as such."""
+    with path.open() as file:
+        return [number(word) for row in csv.reader(file) for word in row]
+
+
+def number(word):
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
 def test_gates_are_replaced_on_some_of_the_images(weights, photos):
     senet("explain", weights, "--data", photos, "--ablate", 10, "--out", "o")
     html = (photos.parent / "o" / "explain.html").read_text()
@@ -128,3 +193,11 @@ def test_an_interruption_before_the_images_is_told(weights, photos, monkeypatch)
     assert "still to come" in html
     assert "on the same 16 images" in html
     assert "interrupted after" not in html
+
+
+def test_what_is_no_library_is_looked_for_among_weights(photos):
+    """An address has a colon, too, and `timm:NAME.TAG` is a set of weights."""
+    address = "http://127.0.0.1:9/se_resnet8_cifar.safetensors"
+    words = ("--data", photos, "--out", "o")
+    assert "cannot be reached" in said(senet("explain", address, *words, code=1))
+    assert "foo:bar" in said(senet("explain", "foo:bar", *words, code=1))

@@ -32,8 +32,9 @@ def explain(
         str,
         typer.Argument(
             metavar="RUN_OR_WEIGHTS",
-            help="A run folder, a model.safetensors file, published weights (`senet weights`), "
-            "or a network with random weights: timm:seresnet50, torchvision:NAME.",
+            help="A run folder, a model.safetensors file, published weights (`senet weights`, "
+            "timm:seresnet50.a1_in1k), or a network with random weights: timm:seresnet50, "
+            "torchvision:NAME.",
         ),
     ],
     data: Annotated[
@@ -56,7 +57,10 @@ def explain(
     ] = None,
     beside: Annotated[
         str | None,
-        typer.Option(metavar="RUN_OR_WEIGHTS", help="A second network, on the same images."),
+        typer.Option(
+            metavar="RUN_OR_WEIGHTS",
+            help="A second network, on the same images: one with SE, or a plain twin.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, where("Folder to write (a new one in explained/).", "FOLDER")
@@ -71,12 +75,14 @@ def explain(
     Mean gates by class (Figures 6 and 7 of the paper), which blocks tell classes
     apart better than chance, saturation, what the network loses with gates
     replaced, which classes are alike, and what happens to single images.
-    Ctrl-C ends the work early, and the page shows what was done.
+    Ctrl-C ends the work early, and the page shows what was done. torchrun shares
+    the images among processes.
 
     Examples:
       senet explain runs/photos
       senet explain runs/photos --image cat.jpg --image dog.jpg --out cats
       senet explain runs/tuned --beside runs/photos
+      torchrun --nproc-per-node 2 -m senet explain runs/photos
       senet explain timm:seresnet50 --data photos --language zh-TW
     """
     folder = out or Path("explained") / model.strip("/.").replace("/", "-").replace(":", "-")
@@ -95,8 +101,9 @@ def explain(
         device=device,
         watch=partial(watched, unit=""),
     )
-    _show(found.facts)
-    show("", str(page))
+    if page is not None:  # one of several processes writes it
+        _show(found.facts)
+        show("", str(page))
 
 
 def _show(facts: Iterable[BlockFacts]) -> None:

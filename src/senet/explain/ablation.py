@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet.gates import BlockGates, Rerun, blocks_of
 from senet.graph.capture import evaluating
+from senet.paired import CONFIDENCE, Estimate, difference, mcnemar, pair
 
 FORMS = ("one", "mean", "other")
 """What the gates are replaced by: 1, their mean over the data set, those of another image."""
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,20 @@ class Ablation:
         """The number of images."""
         return len(self.intact_loss)
 
-
-@dataclass(frozen=True)
-class Change:
-    """A mean change, and the ends of its 95 % interval: bootstrap over images, percentiles."""
-
-    value: float
-    low: float
-    high: float
+    @classmethod
+    def of_parts(cls, parts: Sequence[Ablation | None]) -> Ablation | None:
+        """Return the ablation of the images of all parts, in their order."""
+        known = [one for one in parts if one is not None]
+        if not known:
+            return None
+        return cls(
+            known[0].blocks,
+            np.concatenate([one.loss for one in known], 2),
+            np.concatenate([one.right for one in known], 2),
+            np.concatenate([one.intact_loss for one in known]),
+            np.concatenate([one.intact_right for one in known]),
+            known[0].own,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class Worth:
     Attributes:
         block: path of the block; empty for all at once.
         form: one of :data:`FORMS`.
-        accuracy: the change of the share of right answers.
-        loss: the change of the cross-entropy.
+        accuracy: the change of the share of right answers, with Newcombe's interval.
+        loss: the change of the cross-entropy, with the interval of a bootstrap over images.
         lost: images that only the intact network answers rightly.
         won: images that only the other does.
         p: p-value of McNemar's exact test, that losing and winning are equally likely.
@@ -73,8 +78,8 @@ class Worth:
 
     block: str
     form: str
-    accuracy: Change
-    loss: Change
+    accuracy: Estimate
+    loss: Estimate
     lost: int
     won: int
     p: float
@@ -174,41 +179,37 @@ def _maker(form: str, block: BlockGates, s: Tensor) -> Callable[[Tensor], Tensor
 def worth(found: Ablation) -> list[Worth]:
     """Return what every replacement does, block by block, then all at once.
 
-    Intervals come from 2,000 bootstrap resamples of the images (Efron, 1979), the same for all.
+    Intervals of the loss come from 2,000 bootstrap resamples of the images (Efron, 1979), the same
+    for all; those of the accuracy are Newcombe's for paired proportions, which stay honest where
+    few images change their answer, or none: see :func:`senet.paired.difference`.
 
     Example:
         >>> loss, right = np.ones((3, 2, 50)), np.ones((3, 2, 50), bool)
         >>> one = worth(Ablation(("se",), loss, right, 0.5 * loss[0, 0], right[0, 0], False))[0]
         >>> round(one.loss.value, 6), one.accuracy
-        (0.5, Change(value=0.0, low=0.0, high=0.0))
+        (0.5, Estimate(value=0.0, low=-0.071..., high=0.071...))
     """
-    n = found.images
-    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-
-    def changes(differences: np.ndarray) -> np.ndarray:
-        """Return value, low and high of the mean over the last axis: ``[3, forms, blocks + 1]``."""
-        tail = 100 * (1 - CONFIDENCE) / 2
-        ends = np.percentile(differences @ weights.T, (tail, 100 - tail), axis=-1)
-        return np.concatenate([differences.mean(-1)[None], ends])
-
-    lost = (found.intact_right & ~found.right).sum(-1)
-    won = (~found.intact_right & found.right).sum(-1)
-    accuracy = changes(found.right.astype(float) - found.intact_right)
-    loss = changes(found.loss.astype(float) - found.intact_loss)
+    losses = _resampled(found.loss.astype(float) - found.intact_loss)
+    outcomes = [[pair(found.intact_right, own) for own in form] for form in found.right]
     return [
         Worth(
             block,
             form,
-            Change(*map(float, accuracy[:, i, k])),
-            Change(*map(float, loss[:, i, k])),
-            int(lost[i, k]),
-            int(won[i, k]),
-            _mcnemar(int(lost[i, k]), int(won[i, k])),
+            difference(outcomes[i][k]),
+            Estimate(*map(float, losses[:, i, k])),
+            outcomes[i][k].only_plain,
+            outcomes[i][k].only_se,
+            mcnemar(outcomes[i][k]),
         )
         for k, block in enumerate((*found.blocks, ""))
         for i, form in enumerate(FORMS)
     ]
 
 
-def _mcnemar(lost: int, won: int) -> float:
-    return float(stats.binomtest(won, lost + won).pvalue) if lost + won else 1.0
+def _resampled(changes: np.ndarray) -> np.ndarray:
+    """Return the mean over images, the last axis, and the ends of its interval: ``[3, ...]``."""
+    n = changes.shape[-1]
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    tail = 100 * (1 - CONFIDENCE) / 2
+    ends = np.percentile(changes @ weights.T, (tail, 100 - tail), axis=-1)
+    return np.concatenate([changes.mean(-1)[None], ends])

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from senet.explain.ablation import Ablation, Worth, worth
+from senet.explain.answers import Answers, Gain, gains
 from senet.explain.blocks import BlockFacts, block_facts
 from senet.explain.likeness import Likeness, Specific, clearest, likeness, specific
 from senet.explain.picture import Picture
@@ -41,7 +42,9 @@ class Explanation:
         notes: remarks for the reader of the page.
         pictures: single images.
         ablation: what the network said with gates replaced, of :func:`.ablate`.
-        other: another network on the same images.
+        answers: what the network answered on the images; ``None`` where their labels are not among
+            its outputs, or nobody asked.
+        other: another network on the same images; one without SE has answers alone.
         look: returns the image at a position in the data set as a data URI, or an empty text.
     """
 
@@ -51,6 +54,7 @@ class Explanation:
     notes: tuple[Note, ...] = ()
     pictures: tuple[Picture, ...] = ()
     ablation: Ablation | None = None
+    answers: Answers | None = None
     other: Explanation | None = None
     look: Callable[[int], str] | None = None
 
@@ -80,10 +84,19 @@ class Explanation:
         """The most specific channels of every class in that block."""
         return specific(self.clearest) if self.clearest else []
 
+    @cached_property
+    def gains(self) -> list[Gain]:
+        """What the network gains over the other; empty where the answers of one are unknown."""
+        if self.answers is None or self.other is None or self.other.answers is None:
+            return []
+        return gains(self.answers, self.other.answers)
+
     @property
     def images(self) -> int:
-        """The number of images that were recorded."""
-        return int(next(iter(self.blocks.values())).images.sum())
+        """The number of images that were recorded, or answered by a network without SE."""
+        for block in self.blocks.values():
+            return int(block.images.sum())
+        return 0 if self.answers is None else len(self.answers.labels)
 
     def save(self, folder: str | os.PathLike[str], language: str | None = None) -> Path:
         """Write the page, its figures and its numbers into a new folder.
@@ -143,7 +156,21 @@ def network(
     """
     require_blocks(model)
     blocks = record(model, batches, len(classes), examples=EXAMPLES)
-    found = Explanation(name or type(model).__name__, blocks, tuple(classes))
+    return of_record(blocks, classes, name or type(model).__name__)
+
+
+def of_record(
+    blocks: Mapping[str, BlockGates], classes: Sequence[str], name: str = ""
+) -> Explanation:
+    """Return what recorded gates say, with remarks for the reader.
+
+    Args:
+        blocks: the gates of every block, of :func:`senet.gates.record` with ``examples``, or of
+            :func:`senet.gates.gathered` where several processes recorded.
+        classes: names of the classes.
+        name: the name of the network.
+    """
+    found = Explanation(name, blocks, tuple(classes))
     return replace(found, notes=_notes(found))
 
 

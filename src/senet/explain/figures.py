@@ -10,12 +10,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from senet.explain.ablation import FORMS, Change, Worth
+from senet.explain.ablation import FORMS, Worth
 from senet.explain.blocks import BlockFacts
 from senet.explain.likeness import Likeness
 from senet.explain.messages import LANGUAGES, text
 from senet.explain.road import Road
 from senet.figures.style import COLOUR, WIDTH, panel, styled
+from senet.paired import Estimate
 
 ROW = 18
 """The height of the row of a block, in points."""
@@ -75,7 +76,7 @@ def worth(rows: Sequence[Worth], what: str) -> Figure:
     axes.axvline(0, color=COLOUR["soft"], linewidth=1)
     for form, offset in zip(FORMS, (-0.26, 0, 0.26), strict=True):
         own = [one for one in rows if one.form == form]
-        changes: list[Change] = [getattr(one, what) for one in own]
+        changes: list[Estimate] = [getattr(one, what) for one in own]
         value, low, high = np.array([(c.value, c.low, c.high) for c in changes]).T
         errors = np.maximum((value - low, high - value), 0)
         at = [row[one.block] + offset for one in own]

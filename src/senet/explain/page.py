@@ -59,7 +59,7 @@ def _contents(found: Explanation) -> dict[str, Any]:
     return {
         "found": found,
         "seen": int((first.images > 0).sum()),
-        "title": text("title", name=found.name),
+        "titles": {one: text("title", one, name=found.name) for one in LANGUAGES},
         "shown": [(colour, found.classes[k] or both("all")) for colour, k in enumerate(shown)],
         "two": [(shown.index(k), found.classes[k]) for k in _two(found)],
         "figures": draw(found),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from markupsafe import Markup
 
-from senet.explain.ablation import FORMS, Change, Worth
+from senet.explain.ablation import FORMS, Worth
+from senet.explain.answers import Answers, Gain
 from senet.explain.beside import beside
 from senet.explain.blocks import BlockFacts
 from senet.explain.by_class import shown_classes
@@ -16,12 +18,14 @@ from senet.explain.likeness import Specific, extremes
 from senet.explain.messages import both
 from senet.explain.picture import Picture
 from senet.figures import gates as drawn
+from senet.paired import CONFIDENCE, Estimate, interval
 
 if TYPE_CHECKING:
     from senet.explain.explanation import Explanation
 
 PAIRS = 10
-"""Pairs of classes that the page names, the most alike and the least alike."""
+"""Pairs of classes that the page names, the most alike and the least alike; and classes that gain
+and lose, and images of them."""
 
 
 def percent(share: float | None) -> str:
@@ -89,8 +93,7 @@ def _squeeze_worth(found: Explanation) -> Markup:
         n=of.images,
         intact=percent(intact),
         change=signed(100 * change.value),
-        low=signed(100 * change.low),
-        high=signed(100 * change.high),
+        ends=interval(change),
     )
 
 
@@ -99,7 +102,7 @@ def _all_at_mean(found: Explanation) -> Worth:
 
 
 def _worth_row(one: Worth) -> dict[str, Any]:
-    def ends(change: Change, scale: float, digits: int) -> str:
+    def ends(change: Estimate, scale: float, digits: int) -> str:
         value, low, high = (
             signed(scale * end, digits) for end in (change.value, change.low, change.high)
         )
@@ -113,9 +116,13 @@ def _worth_row(one: Worth) -> dict[str, Any]:
             ends(one.loss, 1, 3),
             f"{one.lost:,}",
             f"{one.won:,}",
-            f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001",
+            _p(one.p),
         ],
     }
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def classes(found: Explanation) -> dict[str, Any] | None:
@@ -213,9 +220,20 @@ def other(found: Explanation) -> dict[str, Any] | None:
     """Return what the page shows of a second network."""
     if found.other is None:
         return None
-    mine, theirs = ({one.name: one for one in each.facts} for each in (found, found.other))
+    return {
+        "name": found.other.name,
+        "plain": not found.other.blocks,
+        "gains": _gains(found),
+        "rows": _pairs(found, found.other) if found.other.blocks else [],
+        "worth": _other_worth(found.other),
+    }
+
+
+def _pairs(found: Explanation, other: Explanation) -> list[dict[str, Any]]:
+    """Return the blocks of two networks, side by side."""
+    mine, theirs = ({one.name: one for one in each.facts} for each in (found, other))
     rows = []
-    for pair in beside(found.blocks, found.other.blocks):
+    for pair in beside(found.blocks, other.blocks):
         a, b = mine.get(pair.name or ""), theirs.get(pair.other or "")
         same = pair.name == pair.other
         rows.append(
@@ -230,7 +248,70 @@ def other(found: Explanation) -> dict[str, Any] | None:
                 ],
             }
         )
-    return {"name": found.other.name, "rows": rows, "worth": _other_worth(found.other)}
+    return rows
+
+
+def _gains(found: Explanation) -> dict[str, Any] | None:
+    """Return what the network gains over the other: a sentence, rows by class, and images."""
+    if not found.gains or found.other is None:
+        return None
+    (everything, *classes), names = found.gains, found.classes
+    o, change = everything.outcomes, everything.change
+    apart = not change.holds_zero and everything.p < 1 - CONFIDENCE
+    sentence = both(
+        "gains_apart" if apart else "gains_alike",
+        name=found.name,
+        other=found.other.name,
+        n=o.images,
+        right=percent(o.se_right / o.images),
+        theirs=percent(o.plain_right / o.images),
+        change=signed(100 * change.value),
+        ends=interval(change),
+        p=_p(everything.p),
+    )
+    shown = classes if len(classes) <= 2 * PAIRS else [*classes[:PAIRS], *classes[-PAIRS:]]
+    return {
+        "sentence": sentence,
+        "all": len(classes),
+        "shown": len(shown),
+        "rows": [
+            (both("all") if one.label is None else names[one.label], _gain_row(one))
+            for one in (everything, *shown)
+        ],
+        "images": [
+            ("gains_won", "answer_there", _disputed(found, found.answers, found.other.answers)),
+            ("gains_lost", "answer_here", _disputed(found, found.other.answers, found.answers)),
+        ],
+    }
+
+
+def _gain_row(gain: Gain) -> list[str]:
+    o, change = gain.outcomes, gain.change
+    return [
+        f"{o.images:,}",
+        percent(o.se_right / o.images),
+        percent(o.plain_right / o.images),
+        f"{signed(100 * change.value)} ({interval(change)})",
+        f"{o.only_se:,}",
+        f"{o.only_plain:,}",
+        _p(gain.p),
+    ]
+
+
+def _disputed(
+    found: Explanation, right: Answers | None, wrong: Answers | None
+) -> list[tuple[str, str, str]]:
+    """Return the first images that one network answers rightly and the other wrongly.
+
+    Each is a data URI, the name of its class, and the wrong answer.
+    """
+    assert right is not None
+    assert wrong is not None
+    n = min(len(right.labels), len(wrong.labels))
+    at = np.flatnonzero(right.right[:n] & ~wrong.right[:n])[:PAIRS].tolist()
+    look = found.look or (lambda position: "")
+    names = found.classes
+    return [(look(i), names[right.labels[i]], names[wrong.said[i]]) for i in at]
 
 
 def _two(name: str, a: BlockFacts | None, b: BlockFacts | None, form: Any) -> str:
@@ -241,5 +322,4 @@ def _other_worth(other: Explanation) -> Mapping[str, str] | None:
     if other.ablation is None:
         return None
     change = _all_at_mean(other).accuracy
-    ends = {"change": change.value, "low": change.low, "high": change.high}
-    return {key: signed(100 * value) for key, value in ends.items()}
+    return {"change": signed(100 * change.value), "ends": interval(change)}

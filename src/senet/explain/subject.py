@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from senet.data import Split, open_source
-from senet.data.batches import Batches
 from senet.data.folder import open_labelled
 from senet.data.layout import find_layout
 from senet.explain.explanation import Explanation, Note, require_blocks
 from senet.foreign import find_network
-from senet.models import create_model, entry, list_models
+from senet.models import entry, list_models
 from senet.models.weights.record import Record
 from senet.paths import expanded, is_images
 from senet.preprocessing import IMAGENET, Preprocessing
-from senet.runs.scored import images_to_score, open_scored
+from senet.runs.scored import open_scored
 
 LIMIT = 2000
 """Images that are recorded if no other number is named."""
+
+
+_LIBRARY = re.compile("(timm|torchvision):")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Subject:
         classes: names of the classes of the images.
         answers: names of the network's outputs; empty where they are unknown.
         images: the images, in a random order that is always the same.
+        names: a name of every image.
         all: the number of images that there were to choose from.
         skipped: files among the images that cannot be read, with the reasons.
         trained: whether the network has weights that were trained.
@@ -50,8 +53,14 @@ class Subject:
     all: int
     skipped: Mapping[str, str] = field(default_factory=dict)
     trained: bool = True
+    names: tuple[str, ...] = ()
 
-    def notes(self, found: Explanation, batches: Batches) -> tuple[Note, ...]:
+    @property
+    def knows(self) -> bool:
+        """Whether the labels of the images are among the network's outputs."""
+        return self.answers == self.classes
+
+    def notes(self, found: Explanation, vanished: Mapping[str, str]) -> tuple[Note, ...]:
         """Return what the reader of the page has to know about these images."""
         notes = [] if self.trained else [Note("untrained", {})]
         n = found.images
@@ -59,7 +68,7 @@ class Subject:
             notes.append(Note("stopped", {"n": n, "wanted": len(self.images)}))
         if len(self.images) < self.all:
             notes.append(Note("limited", {"n": len(self.images), "all": self.all}))
-        for key, bad in (("unreadable", self.skipped), ("vanished", batches.bad_files)):
+        for key, bad in (("unreadable", self.skipped), ("vanished", vanished)):
             if bad:
                 files = ", ".join(list(bad)[:5]) + (", …" if len(bad) > 5 else "")
                 notes.append(Note(key, {"n": len(bad), "files": files}))
@@ -67,33 +76,40 @@ class Subject:
 
 
 def open_subject(
-    name: str, data: str | None = None, split: str | None = None, limit: int = LIMIT
+    name: str,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int = LIMIT,
+    gated: bool = True,
 ) -> Subject:
     """Open what a user names: a network, and the images to record.
 
     Args:
         name: a run folder, a model file, a published set of weights such as
-            ``se_resnet50.timm_a1_in1k``, or a network with new weights: ``timm:seresnet50``,
-            ``torchvision:…`` or one of :func:`~senet.models.list_models`.
+            ``se_resnet50.timm_a1_in1k`` or timm's ``timm:seresnet50.a1_in1k``, or a network with
+            new weights: ``timm:seresnet50``, ``torchvision:…`` or one of
+            :func:`~senet.models.list_models`.
         data: a data set or a folder of class folders; by default that of the run.
         split: the split, if there are any; by default ``"test"``.
         limit: the largest number of images; they are drawn at random.
+        gated: refuse a network that has no SE block.
 
     Raises:
         FileNotFoundError: if there is no such network.
         ValueError: if the network has no SE block, images are needed and not named, or they have a
             class that the network does not know. The message says what to do.
     """
-    if ":" in name or name in list_models():
-        opened = _of_library(name, data, split)
-    elif name.partition(".")[0] in list_models():
-        opened = _published(name, data, split)
+    if name in list_models() or (_LIBRARY.match(name) and "." not in name):
+        opened = _of_library(name, data, split, gated)
     else:
-        model, record, scored = open_scored(expanded(name), data, split)
-        require_blocks(model)
+        model, record, scored = open_scored(name, data, split)
+        if gated:
+            require_blocks(model)
         opened = _subject(name, model, record, scored.images)
     chosen = np.random.default_rng(0).permutation(opened.all)[:limit]
-    return replace(opened, images=opened.images.subset(chosen))
+    keys = opened.images.keys()
+    names = tuple(keys[at] for at in chosen)
+    return replace(opened, images=opened.images.subset(chosen), names=names)
 
 
 def _subject(name: str, model: nn.Module, record: Record, images: Split) -> Subject:
@@ -102,18 +118,11 @@ def _subject(name: str, model: nn.Module, record: Record, images: Split) -> Subj
     return Subject(name, model, p, classes, classes, images, len(images), images.skipped)
 
 
-def _published(name: str, data: str | None, split: str | None) -> Subject:
-    model = create_model(name.partition(".")[0], weights=name)
-    require_blocks(model)
-    record = Record.of(model)
-    images = images_to_score(Path(name), record, _required(name, data), split).images
-    return _subject(name, model, record, images)
-
-
-def _of_library(name: str, data: str | None, split: str | None) -> Subject:
+def _of_library(name: str, data: str | None, split: str | None, gated: bool) -> Subject:
     """Open a network with new weights; its classes are those of the images."""
     model, side = find_network(name)
-    require_blocks(model)
+    if gated:
+        require_blocks(model)
     known = name in list_models()
     p = entry(name).preprocessing if known else replace(IMAGENET, size=side)
     data = _required(name, data)

@@ -38,6 +38,8 @@ def tables(found: Explanation) -> dict[str, Table]:
         "images": (_IMAGES, list(_images(found))),
         "road": (("image", "map", "removed", "probability"), list(_road(found))),
         "beside": (_BESIDE, list(_beside(found))),
+        "gains": (_GAINS, list(_gains(found))),
+        "answers": (_ANSWERS, list(_answers(found))),
     }
     return {name: table for name, table in every.items() if table[1]}
 
@@ -122,7 +124,7 @@ _BESIDE = (
 
 
 def _beside(found: Explanation) -> Iterator[Row]:
-    if found.other is None:
+    if found.other is None or not found.other.blocks:
         return
     mine, theirs = ({one.name: one for one in e.facts} for e in (found, found.other))
     for pair in beside(found.blocks, found.other.blocks):
@@ -135,3 +137,31 @@ def _beside(found: Explanation) -> Iterator[Row]:
             pair.moved,
             *(one for two in zip(*facts, strict=True) for one in two),
         )
+
+
+_GAINS = (
+    *("class", "images", "accuracy", "other_accuracy", "change", "change_low", "change_high"),
+    *("only_this_right", "only_other_right", "p"),
+)
+
+
+def _gains(found: Explanation) -> Iterator[Row]:
+    """Yield what is gained over the other network; all images have an empty class."""
+    for one in found.gains:
+        o, change = one.outcomes, one.change
+        yield (
+            "" if one.label is None else found.classes[one.label],
+            *(o.images, o.se_right / o.images, o.plain_right / o.images),
+            *(change.value, change.low, change.high, o.only_se, o.only_plain, one.p),
+        )
+
+
+_ANSWERS = ("image", "class", "answer", "other_answer")
+
+
+def _answers(found: Explanation) -> Iterator[Row]:
+    if found.gains and found.answers and found.other and found.other.answers:
+        mine, theirs = found.answers, found.other.answers
+        # The other one may have seen fewer images, if it was interrupted.
+        for name, *numbers in zip(mine.names, mine.labels, mine.said, theirs.said, strict=False):
+            yield name, *(found.classes[k] for k in numbers)
