@@ -710,3 +710,39 @@ class Windows(nn.Module):
 def test_a_reshape_that_copies_still_does_where_the_copy_is_left_out():
     model, x = Windows().eval(), torch.randn(2, 3, 8, 8)
     hold(for_inference(model, x), model, x)
+
+
+class Turned(nn.Module):
+    """Doubles its map through another order of its dimensions, which decompositions lose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        torch.einsum("bchw->bhwc", y).mul_(2)
+        return y
+
+
+class Noisy(nn.Module):
+    """Is another function at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return F.dropout(self.conv(x), 0.5, training=True)
+
+
+def test_what_export_gets_wrong_is_refused():
+    x = torch.randn(2, 3, 4, 4)
+    with pytest.raises(ValueError, match="Turned does not compute what the network does"):
+        for_inference(Turned().eval(), x)
+    assert for_inference(Noisy().eval(), x)(x).shape == (2, 4, 4, 4)
+
+
+@pytest.mark.parametrize("empty", [torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), torch.nan)])
+def test_examples_may_say_nothing(empty):
+    for_inference(small().eval(), empty)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from senet.fuse.agreement import require_agreement
 from senet.fuse.early import put_gates_early
 from senet.fuse.inputs import take_gates_of_inputs
 from senet.fuse.norms import fold_norms
@@ -58,7 +59,7 @@ def for_inference(
 
     Raises:
         ValueError: if the network needs several inputs, torch.export cannot follow it, or it does
-            not accept the example.
+            not accept the example, for which the result must compute what the network does.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
@@ -84,7 +85,8 @@ def for_inference(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     if len(example) == 1:  # torch.export specialises sizes of 1
         example = torch.cat((example, example))
-    gm = exported(model, example.to(like.device, like.dtype), any_size)
+    example = example.to(like.device, like.dtype)
+    gm = exported(model, example, any_size)
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
     assert x is not None
     guards, apart = guards_of(gm), keeps_images_apart(gm.graph)
@@ -95,7 +97,9 @@ def for_inference(
         put_gates_early(gm)
         pack_convolutions(gm, take_gates_of_inputs(gm))
         overwrite_shortcuts(gm)
-    return Frozen(_own(gm), x, guards, largest if apart else 0, _argument(model))
+    made = Frozen(_own(gm), x, guards, largest if apart else 0, _argument(model))
+    require_agreement(made, model, example)
+    return made
 
 
 class Frozen(nn.Module):
@@ -245,12 +249,13 @@ def _example(model: nn.Module) -> Tensor:
     known: Any = getattr(model, "preprocessing", None)
     config: Any = getattr(model, "default_cfg", None) or getattr(model, "pretrained_cfg", None)
     if known is not None:
-        return torch.zeros(2, known.channels, known.size, known.size)
-    if config is not None and "input_size" in config:
-        return torch.zeros(2, *config["input_size"])
-    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
-    channels = next((conv.in_channels for conv in convolutions), 3)
-    return torch.zeros(2, channels, 224, 224)
+        sizes = known.channels, known.size, known.size
+    elif config is not None and "input_size" in config:
+        sizes = config["input_size"]
+    else:
+        convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+        sizes = next((conv.in_channels for conv in convolutions), 3), 224, 224
+    return torch.rand(2, *sizes, generator=torch.Generator().manual_seed(0))
 
 
 def _argument(model: nn.Module) -> str:
