@@ -19,6 +19,7 @@ from senet.models.weights.pretrained import network_of
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
 from senet.near import near
+from senet.reach import offline_if_unreachable
 from senet.runs.find import find_trained
 from senet.runs.normalisation import asked_preprocessing, say_guessed
 
@@ -142,12 +143,13 @@ def _of_timm(name: str) -> Trained:
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
     try:
-        model = timm.create_model(name, pretrained=True).eval()
+        with offline_if_unreachable():
+            model = timm.create_model(name, pretrained=True).eval()
     except Exception as error:  # offline, no such weights, ...: of many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"timm cannot load its weights of {name} ({reason}). Get online, or name a file of "
-            "weights with --model"
+            f"timm cannot load its weights of {name} ({reason}). Get online, or give a file of them "
+            "instead of the name"
         ) from error
     found = read_timm({"architecture": name, "pretrained_cfg": model.pretrained_cfg})
     if found is None:
