@@ -71,7 +71,7 @@ SURROUNDINGS = {
 
 def table(rounds: int) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a step in each surrounding, by setting, in turn."""
-    of = ("se_resnet8_cifar", 128, 28, 20)
+    of = ("se_resnet8_cifar", 128, 28, 12)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in SETTINGS}
     for _ in range(rounds):
         for surrounding, (competitors, session) in SURROUNDINGS.items():

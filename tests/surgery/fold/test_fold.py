@@ -483,7 +483,7 @@ def test_what_was_not_seen_is_noticed(batches):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"placement": "post"}, "add comes before it; getitem comes after it"),
+        ({"placement": "post"}, "add comes before it; pad comes after it"),
         ({"placement": "identity"}, "the map before it is used elsewhere too; add comes after it"),
         ({"attention": "scse"}, "it does more than multiply its map by its gates"),
         ({"squeeze": "none"}, "its gates are not one number per image and channel"),
