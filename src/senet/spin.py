@@ -14,7 +14,7 @@ import sys
 from collections.abc import MutableMapping
 
 VARIABLE = "GOMP_SPINCOUNT"
-COUNT = "10000"  # turns of the loop, a thirtieth of the runtime's default
+COUNT = "30000"  # turns of the loop, a tenth of the runtime's default
 # A user who sets one of these has chosen.
 CHOSEN = (VARIABLE, "OMP_WAIT_POLICY")
 
