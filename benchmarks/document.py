@@ -250,6 +250,23 @@ def crops() -> str:
     return markdown(head, body) + where
 
 
+def photos() -> str:
+    rows, environment, name = newest("photos-figures")
+    body = [
+        (
+            f"fine-tuned, {row['epochs']} epochs, seed {row['seed']}" if row["epochs"] else "probe",
+            *(f"{100 * row[what]:.1f}" for what in ("val", "test")),
+            f"{row['seconds']:.0f}",
+        )
+        for row in rows
+    ]
+    where = (
+        f"\n{environment['device']}, {environment['threads']} threads, {environment['date']}. "
+        f"Record: `{name}`.\n"
+    )
+    return markdown(("what", "validation, %", "test, %", "seconds"), body) + where
+
+
 # In older and newer records.
 _PASSES = ("moments", "affine", "grad_moments", "grad_scale", "grad_affine")
 
@@ -357,6 +374,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "blocks": blocks,
     "insertion": insertion,
     "photos-crops": crops,
+    "photos-figures": photos,
     "counts": counts,
     "gate": lambda: study("gate"),
     "rate": lambda: study("rate"),
