@@ -45,7 +45,7 @@ def find_network(name: str) -> tuple[nn.Module, int]:
 
 
 def _of_timm(name: str) -> tuple[nn.Module, int]:
-    model = _timm_that_has(name).create_model(name)
+    model = timm_that_has(name).create_model(name)
     return model, model.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
 
 
@@ -59,15 +59,20 @@ def timm_preprocessing(name: str) -> Preprocessing:
         ValueError: if timm has no such network, does not say, or says what senet does not have.
         ImportError: if timm is not installed, with the remedy.
     """
-    config = _timm_that_has(name).get_pretrained_cfg(name)
+    config = timm_that_has(name).get_pretrained_cfg(name)
     found = config and read_timm({"architecture": name, "pretrained_cfg": config.to_dict()})
     if not found:
         raise ValueError(f"timm does not say how {name} takes its images")
     return found.preprocessing
 
 
-def _timm_that_has(name: str) -> Any:
-    """Return timm, if it has a network."""
+def timm_that_has(name: str) -> Any:
+    """Return timm, if it has a network.
+
+    Raises:
+        ValueError: if it does not, with what may be meant.
+        ImportError: if timm is not installed, with the remedy.
+    """
     timm: Any = imported("timm")
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")

@@ -3,6 +3,15 @@
 Their answers come in pairs, and only the images on which the two disagree say anything about the
 difference. All intervals are 95 % intervals. :mod:`senet.analysis.statistics` goes on from here to
 several seeds.
+
+==========  ======================================================================================
+accuracy    Wilson's score interval, J. Am. Stat. Assoc. 22 (1927) 209
+difference  Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: it joins the two Wilson
+            intervals by the correlation of the pairs. Recommended, among others, by Fagerland,
+            Lydersen and Laake (ibid. 33 (2014) 2850)
+mcnemar     McNemar, exact: tests whether each network wins half of the images on which the two
+            disagree (Psychometrika 12 (1947) 153)
+==========  ======================================================================================
 """
 
 from __future__ import annotations
@@ -147,7 +156,17 @@ def _correlation(o: Outcomes) -> float:
 
 def signed(share: float, digits: int = 1) -> str:
     """Return a difference of accuracies in points, with its sign: ``+0.9``, ``−0.1``, ``0.0``."""
-    number = round(100 * share, digits)
+    return with_sign(100 * share, digits)
+
+
+def with_sign(number: float, digits: int = 1) -> str:
+    """Return a number with its sign.
+
+    Example:
+        >>> with_sign(-1.24), with_sign(0.5), with_sign(-0.01)
+        ('−1.2', '+0.5', '0.0')
+    """
+    number = round(number, digits)
     return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
 
 

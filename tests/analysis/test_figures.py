@@ -11,10 +11,10 @@ from matplotlib.text import Text
 from senet.analysis.figures import bars, confusion, intervals, tradeoff
 from senet.analysis.figures.curves import Curve, curves
 from senet.analysis.figures.tradeoff import Point
-from senet.analysis.statistics import Estimate, Outcomes
 from senet.figures import gates
 from senet.figures.style import COLOUR, to_svg
 from senet.gates import BlockGates
+from senet.paired import Estimate, Outcomes
 
 
 def axes_of(figure):

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import senet.training.compare
 import senet.training.fit
 from senet.analysis import report
-from senet.analysis.statistics import accuracy, pair
 from senet.analysis.subject import Subject
 from senet.cli import app
+from senet.paired import accuracy, pair
 from senet.runs.read import Twins, read
 from senet.training.config import TrainConfig
 from senet.training.variants import Vary

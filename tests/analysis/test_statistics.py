@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from senet.analysis.statistics import (
-    Estimate,
-    Outcomes,
-    accuracy,
-    compare,
-    difference,
-    interval,
-    mcnemar,
-    over_seeds,
-    p_value,
-    pair,
-    signed,
-    verdict,
-)
+from senet.analysis.statistics import compare, over_seeds, p_value, verdict
+from senet.paired import Estimate, Outcomes, accuracy, difference, interval, mcnemar, pair, signed
 
 
 @pytest.mark.parametrize(

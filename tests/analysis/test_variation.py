@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from senet import paired
 from senet.analysis import statistics
 from senet.analysis.subject import Subject
 from senet.analysis.variation import chance, rows, verdict
@@ -101,7 +102,7 @@ def test_the_figures_of_a_network_are_those_of_its_runs():
 
 def test_the_spread_of_one_seed_is_its_interval():
     _, row = rows(subject([right((0, 10))], a=[right((0, 1700))]))
-    assert row.spread == statistics.accuracy(1700, IMAGES)
+    assert row.spread == paired.accuracy(1700, IMAGES)
 
 
 def test_networks_with_twins_of_their_own_are_held_against_these(family_of_one_seed):

@@ -6,12 +6,12 @@ import pytest
 from rich.cells import cell_len
 from torch import nn
 
-from senet.analysis.statistics import accuracy
 from senet.analysis.subject import Subject
 from senet.analysis.variation import rows
 from senet.cli import results, tables
 from senet.data import open_source
 from senet.graph.report import Report
+from senet.paired import accuracy
 from senet.runs.read import read
 from senet.serving import Prediction
 from tests.runs.written import LIMIT, PLAIN, SE, write_comparison, write_variation

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from benchmarks.models.surgery import NETWORKS, make
 from senet import SqueezeExcitation, accelerate, create_model, for_inference
 from senet.fuse import convolution, freeze
+from senet.fuse.agreement import require_agreement
 from senet.fuse.convolution import Convolution
 from senet.fuse.freeze import Frozen
 from senet.fuse.gated import GatedInput, GatedOutput
@@ -741,6 +742,21 @@ def test_what_export_gets_wrong_is_refused():
     with pytest.raises(ValueError, match="Turned does not compute what the network does"):
         for_inference(Turned().eval(), x)
     assert for_inference(Noisy().eval(), x)(x).shape == (2, 4, 4, 4)
+
+
+def test_no_output_may_turn_into_nan():
+    """A comparison with NaN is false, wherever it stands among others."""
+
+    class Two(nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x):
+            return x, self.factor * x
+
+    with pytest.raises(ValueError, match="does not compute what the network does"):
+        require_agreement(Two(float("nan")), Two(1.0), torch.randn(2, 3))
 
 
 @pytest.mark.parametrize("empty", [torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), torch.nan)])

@@ -1,16 +1,9 @@
-"""How certain is a difference of two accuracies? Intervals, a paired test, and a plain sentence.
+"""How certain is a difference of two accuracies, over all seeds? Intervals, and a plain sentence.
 
-A network and its plain twin classify the same test images, so their answers come in pairs, and only
-the images on which the two disagree say anything about the difference. All intervals are 95 %
-intervals.
+For each seed, a network and its plain twin are compared on the same test images as
+:mod:`senet.paired` does. All intervals are 95 % intervals.
 
 ======================  ==========================================================================
-accuracy                Wilson's score interval, J. Am. Stat. Assoc. 22 (1927) 209
-difference, one seed    Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: it joins the
-                        two Wilson intervals by the correlation of the pairs. Recommended, among
-                        others, by Fagerland, Lydersen and Laake (ibid. 33 (2014) 2850)
-test, one seed          McNemar, exact: tests whether each network wins half of the images on which
-                        the two disagree (Psychometrika 12 (1947) 153)
 difference over seeds   Student's paired t interval: what other trainings would do
 difference over images  Student's t interval of the gain per image, averaged over the seeds: what
                         other test images would do
@@ -26,37 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from senet.paired import (
-    CONFIDENCE,
-    Estimate,
-    Outcomes,
-    accuracy,
-    difference,
-    interval,
-    mcnemar,
-    pair,
-    signed,
-)
-
-__all__ = [
-    "CONFIDENCE",
-    "Comparison",
-    "Estimate",
-    "Outcomes",
-    "Spread",
-    "accuracy",
-    "compare",
-    "difference",
-    "interval",
-    "mcnemar",
-    "over_seeds",
-    "p_value",
-    "pair",
-    "percent",
-    "points",
-    "signed",
-    "verdict",
-]
+from senet.paired import CONFIDENCE, Estimate, Outcomes, difference, interval, mcnemar, pair, signed
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from senet import paired
 from senet.analysis import statistics
-from senet.analysis.statistics import CONFIDENCE, Comparison, Estimate, interval, points, signed
+from senet.analysis.statistics import Comparison, points
 from senet.analysis.subject import Subject
+from senet.paired import CONFIDENCE, Estimate, interval, signed
 from senet.runs.predictions import Predictions
 
 
@@ -50,7 +52,7 @@ class Row:
     def spread(self) -> Estimate:
         """The 95 % interval of one seed, or the mean ± one standard deviation of several."""
         if self.right is not None:
-            return statistics.accuracy(*self.right)
+            return paired.accuracy(*self.right)
         found = statistics.over_seeds(self.accuracies)
         return Estimate(found.mean, found.mean - found.std, found.mean + found.std)
 

@@ -30,7 +30,7 @@ def percent(*shares: float) -> str:
 
 def interval(right: int, images: int) -> tuple[float, float]:
     """Return the 95 % interval of an accuracy."""
-    from senet.analysis.statistics import accuracy
+    from senet.paired import accuracy
 
     found = accuracy(right, images)
     return found.low, found.high
@@ -88,7 +88,7 @@ def _compared(subject: Subject) -> tuple[list[Column], list[list[Cell]]]:
 
 
 def _compared_row(row: Row, seeds: int, varied: bool, unequal: bool) -> list[Cell]:
-    from senet.analysis import statistics
+    from senet import paired
 
     low, high = row.spread.low, row.spread.high
     difference = row.comparison and row.comparison.difference
@@ -100,8 +100,8 @@ def _compared_row(row: Row, seeds: int, varied: bool, unequal: bool) -> list[Cel
     if unequal:
         cells.append("" if row.balanced is None else f"{percent(row.balanced)} %")
     if varied:
-        cells.append(statistics.signed(difference.value) if difference else "")
-        cells.append(statistics.interval(difference) if difference else "")
+        cells.append(paired.signed(difference.value) if difference else "")
+        cells.append(paired.interval(difference) if difference else "")
     cells.append(f"{row.cost['parameters']:,.0f}" if row.cost else "")
     if not varied:
         cells.append(known.count(int(row.cost["multiply_adds"])) if row.cost else "")

@@ -18,7 +18,7 @@ from senet.explain.likeness import Specific, extremes
 from senet.explain.messages import both
 from senet.explain.picture import Picture
 from senet.figures import gates as drawn
-from senet.paired import CONFIDENCE, Estimate, interval
+from senet.paired import CONFIDENCE, Estimate, interval, signed, with_sign
 
 if TYPE_CHECKING:
     from senet.explain.explanation import Explanation
@@ -31,17 +31,6 @@ and lose, and images of them."""
 def percent(share: float | None) -> str:
     """Return a share in percent, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.1f} %"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """Return a change with its sign.
-
-    Example:
-        >>> signed(-1.24), signed(0.5), signed(-0.01)
-        ('−1.2', '+0.5', '0.0')
-    """
-    number = round(value, digits)
-    return f"{number:+.{digits}f}".replace("-", "−") if number else f"{0:.{digits}f}"
 
 
 def block_rows(found: Explanation) -> list[dict[str, Any]]:
@@ -92,7 +81,7 @@ def _squeeze_worth(found: Explanation) -> Markup:
         right=percent(intact + change.value),
         n=of.images,
         intact=percent(intact),
-        change=signed(100 * change.value),
+        change=signed(change.value),
         ends=interval(change),
     )
 
@@ -104,7 +93,7 @@ def _all_at_mean(found: Explanation) -> Worth:
 def _worth_row(one: Worth) -> dict[str, Any]:
     def ends(change: Estimate, scale: float, digits: int) -> str:
         value, low, high = (
-            signed(scale * end, digits) for end in (change.value, change.low, change.high)
+            with_sign(scale * end, digits) for end in (change.value, change.low, change.high)
         )
         return f"{value} ({low} … {high})"
 
@@ -130,7 +119,7 @@ def classes(found: Explanation) -> dict[str, Any] | None:
     like, block = found.likeness, found.clearest
     if like is None or block is None or block.examples is None:
         return None
-    named = [(found.classes[a], found.classes[b], signed(r, 2)) for a, b, r in like.pairs()]
+    named = [(found.classes[a], found.classes[b], with_sign(r, 2)) for a, b, r in like.pairs()]
     shown = shown_classes([block], drawn.COLOURS)
     return {
         "block": like.block,
@@ -265,7 +254,7 @@ def _gains(found: Explanation) -> dict[str, Any] | None:
         n=o.images,
         right=percent(o.se_right / o.images),
         theirs=percent(o.plain_right / o.images),
-        change=signed(100 * change.value),
+        change=signed(change.value),
         ends=interval(change),
         p=_p(everything.p),
     )
@@ -291,7 +280,7 @@ def _gain_row(gain: Gain) -> list[str]:
         f"{o.images:,}",
         percent(o.se_right / o.images),
         percent(o.plain_right / o.images),
-        f"{signed(100 * change.value)} ({interval(change)})",
+        f"{signed(change.value)} ({interval(change)})",
         f"{o.only_se:,}",
         f"{o.only_plain:,}",
         _p(gain.p),
@@ -322,4 +311,4 @@ def _other_worth(other: Explanation) -> Mapping[str, str] | None:
     if other.ablation is None:
         return None
     change = _all_at_mean(other).accuracy
-    return {"change": signed(100 * change.value), "ends": interval(change)}
+    return {"change": signed(change.value), "ends": interval(change)}

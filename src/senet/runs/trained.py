@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from senet.foreign import imported
+from senet.foreign import timm_that_has
 from senet.models import entry
 from senet.models.architecture import Architecture
 from senet.models.weights.file import load_model, read_state
@@ -18,7 +18,6 @@ from senet.models.weights.imagenet import class_names
 from senet.models.weights.pretrained import network_of
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
-from senet.near import near
 from senet.reach import offline_if_unreachable
 from senet.runs.find import find_trained
 from senet.runs.normalisation import asked_preprocessing, say_guessed
@@ -139,9 +138,7 @@ def _named(record: Record, classes: tuple[str, ...]) -> Record:
 
 
 def _of_timm(name: str) -> Trained:
-    timm = imported("timm")
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no network {name!r}.{near(name, timm.list_models())}")
+    timm = timm_that_has(name)
     try:
         with offline_if_unreachable():
             model = timm.create_model(name, pretrained=True).eval()

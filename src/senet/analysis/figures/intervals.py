@@ -10,16 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy import stats
 
-from senet.analysis.statistics import (
-    Estimate,
-    Outcomes,
-    interval,
-    mcnemar,
-    p_value,
-    percent,
-    signed,
-)
+from senet.analysis.statistics import p_value, percent
 from senet.figures.style import COLOUR, panel, styled
+from senet.paired import Estimate, Outcomes, interval, mcnemar, signed
 
 
 @styled

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from senet.analysis.statistics import Estimate, percent
+from senet.analysis.statistics import percent
 from senet.figures.style import COLOUR, panel, styled
+from senet.paired import Estimate
 
 _HEIGHT = 280
 # As shares of the axes: the height of a line of text, the distance below which marks count as near,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from senet.analysis import statistics
+from senet import paired
 from senet.analysis.figures import confusion as matrices
 from senet.analysis.sections import Section
-from senet.analysis.statistics import signed
 from senet.analysis.subject import Subject
+from senet.paired import signed
 
 PAIRS = 8
 """The length of the list of the most frequent mistakes."""
@@ -36,7 +36,7 @@ def classes(subject: Subject) -> Section | None:
         rows.append(row)
     usual = float(np.median(images[seen]))
     mean = float(np.mean([s[seen].mean() for s in shares.values()]))
-    estimate = statistics.accuracy(round(usual * mean), round(usual))
+    estimate = paired.accuracy(round(usual * mean), round(usual))
     caption = (
         f"With about {usual:,.0f} images per class, the accuracy of one class and network is known "
         f"to about ±{50 * (estimate.high - estimate.low):.1f} points"

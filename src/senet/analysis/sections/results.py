@@ -6,19 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from senet import paired
 from senet.analysis import statistics, variation
 from senet.analysis.figures import intervals
 from senet.analysis.sections import Section
-from senet.analysis.statistics import (
-    Estimate,
-    Outcomes,
-    interval,
-    mcnemar,
-    p_value,
-    percent,
-    signed,
-)
+from senet.analysis.statistics import p_value, percent
 from senet.analysis.subject import Subject
+from senet.paired import Estimate, Outcomes, interval, mcnemar, signed
 
 
 def verdict(subject: Subject) -> str:
@@ -34,7 +28,7 @@ def verdict(subject: Subject) -> str:
         return said.replace(" %", "\u202f%")  # no line ends before the sign
     ((role, name),) = subject.names.items()
     right = subject.predictions(role)[0].right
-    estimate = statistics.accuracy(int(right.sum()), len(right))
+    estimate = paired.accuracy(int(right.sum()), len(right))
     return (
         f"{name} was right on {int(right.sum()):,} of the {len(right):,} test images: "
         f"{percent(estimate.value)}, with a 95\u202f% interval of {_range(estimate)}."
@@ -85,9 +79,7 @@ def _tile(role: str, name: str, value: str, unit: str, sub: str) -> Section:
 
 
 def _accuracies(subject: Subject, role: str) -> list[Estimate]:
-    return [
-        statistics.accuracy(int(p.right.sum()), len(p.right)) for p in subject.predictions(role)
-    ]
+    return [paired.accuracy(int(p.right.sum()), len(p.right)) for p in subject.predictions(role)]
 
 
 def results(subject: Subject) -> Section | None:
@@ -110,7 +102,7 @@ def results(subject: Subject) -> Section | None:
 
 def _difference(subject: Subject, found: Mapping[str, Sequence[Estimate]]) -> Section:
     outcomes, spread = subject.comparison.outcomes, subject.comparison.over_seeds
-    each = [statistics.difference(o) for o in outcomes]
+    each = [paired.difference(o) for o in outcomes]
     rows = [(f"seed {s}", e, len(each) == 1) for s, e in zip(subject.seeds, each, strict=True)]
     caption = "An interval that contains zero cannot tell the two apart."
     if spread is not None:

@@ -8,9 +8,10 @@ from senet.analysis import variation as family
 from senet.analysis.figures import intervals, tradeoff
 from senet.analysis.figures.tradeoff import Point
 from senet.analysis.sections import Section
-from senet.analysis.statistics import interval, mcnemar, p_value, signed
+from senet.analysis.statistics import p_value
 from senet.analysis.subject import Subject
 from senet.analysis.variation import Row
+from senet.paired import interval, mcnemar, signed
 
 MEANINGS = {
     "reduction": "Between its two layers an SE block has C/r channels, where C is the number of "
