@@ -100,7 +100,7 @@ def networks() -> str:
     parts = []
     for title, times in tables.items():
         ours = next(iter(times.values()))
-        unit = "MiB" if "memory" in title else "ms"
+        unit = "MiB" if title.endswith("MiB") else "ms"
         rows = [(form, _ms(value), _times(value, ours)) for form, value in times.items()]
         parts.append(f"{title}:\n\n" + markdown(("form", unit, "of the first"), rows))
     return "\n".join(parts) + source(environment, name)

@@ -2,20 +2,22 @@
 
 It trains what has no record yet, one training after another on one thread; stopped or killed, the
 same command goes on. `make evidence-pause` stops it. A training takes half an hour on a processor
-that has nothing else to do.
+that has nothing else to do. Where several processors have nothing else to do, name different
+trainings to several processes, with a folder each.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks import DEVELOPMENT_DATA, record
 from benchmarks.evidence import running
-from benchmarks.evidence.plan import trainings
+from benchmarks.evidence.plan import Training, trainings
 from benchmarks.evidence.rows import RECORDS
 from benchmarks.evidence.train import open_whole, train
 from senet.data import Source
@@ -24,6 +26,10 @@ from senet.training.fit import DivergenceError, Interrupted
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
+    made.add_argument(
+        "training", nargs="*", metavar="TRAINING",
+        help="names of trainings, as records have them (all that have no record)",
+    )  # fmt: skip
     made.add_argument(
         "--folder", type=Path, default=Path("runs/evidence"),
         help="folder of the runs and their checkpoints (runs/evidence)",
@@ -38,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         running.give_way()
         with running.only_one(options.folder):
-            train_missing(options.folder, data)
+            train_missing(chosen(options.training), options.folder, data)
     except (ValueError, OSError, DivergenceError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -48,10 +54,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train_missing(folder: Path, data: Path | None) -> None:
-    """Train everything that has no record yet."""
+def chosen(names: list[str]) -> list[Training]:
+    """Return the trainings of these names, or all.
+
+    Raises:
+        ValueError: if there is no training of a name.
+    """
+    known = {training.name: training for training in trainings()}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no training {', '.join(unknown)}: there are {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def train_missing(wanted: Sequence[Training], folder: Path, data: Path | None) -> None:
+    """Train what has no record yet."""
     opened: dict[str, Source] = {}
-    for training in trainings():
+    for training in wanted:
         if (RECORDS / f"{training.name}.json").exists():
             continue
         if training.data not in opened:

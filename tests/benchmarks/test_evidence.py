@@ -139,6 +139,16 @@ def test_what_has_a_record_is_not_trained_again(tmp_path, monkeypatch):
     (tmp_path / f"{done.name}.json").touch()
     assert command.main(["--folder", str(tmp_path / "runs")]) == 0
     assert trained == left
+    trained.clear()
+    assert command.main(["--folder", str(tmp_path / "runs"), left[3].name, done.name]) == 0
+    assert trained == [left[3]]
+
+
+def test_an_unknown_training_is_named_with_those_that_there_are(tmp_path, capsys):
+    assert command.main(["--folder", str(tmp_path / "runs"), "cifar1-se"]) == 1
+    message = capsys.readouterr().err
+    assert "cifar1-se" in message
+    assert next(iter(trainings())).name in message
 
 
 def row(training, right, epochs=2):
