@@ -17,6 +17,7 @@ from torch._guards import TracingContext
 from torch._higher_order_ops.wrap import tag_activation_checkpoint
 from torch.utils.checkpoint import checkpoint
 
+from senet.fuse.frame import with_room
 from senet.fuse.rewrite import rewrite
 from senet.graph.report import Finding
 from senet.graph.where import names_of
@@ -65,7 +66,7 @@ def senet(
         return cast(Callable[..., Any], compile_fx(gm, list(inputs)))
     for part in _parts(gm):
         _honour_checkpoints(part)
-    return gm.forward
+    return with_room(gm.forward)
 
 
 def _rest(options: Mapping[str, Any], inputs: Sequence[Any]) -> str:
