@@ -137,6 +137,33 @@ def test_a_shortcut_that_the_convolution_reads_is_not_overwritten(kernel, view, 
     hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
 
 
+class AddedThenActive(nn.Module):
+    """An addition, and an activation that oneDNN does not apply after one."""
+
+    def __init__(self, activation: nn.Module, kernel: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.second = nn.Conv2d(16, 16, kernel, padding=kernel // 2)
+        self.activation = activation
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.activation(self.second(h) + h)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.Hardswish()])
+def test_any_activation_may_follow_a_shortcut(activation, kernel, dtype):
+    model, x = AddedThenActive(activation, kernel).eval(), torch.randn(2, 3, 9, 9)
+    short = copy.deepcopy(model).to(dtype)
+    with torch.no_grad():
+        y, plain = for_inference(short, x)(x.to(dtype)), short(x.to(dtype))
+        truth = model.double()(x.double())
+    wrong = within_rule(y, plain, truth, dtype)
+    assert wrong is None, wrong
+
+
 class ReadLate(nn.Module):
     """A map h that is added, and read by a call that becomes part of a later convolution."""
 
