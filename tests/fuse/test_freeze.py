@@ -538,6 +538,20 @@ def test_an_input_that_does_not_fit_is_refused(model, x, said):
         hold(fast, model, torch.randn(batch, 3, 8, 8))
 
 
+@pytest.mark.parametrize("like", ["channels last", "turned", "expanded"])
+def test_an_example_may_lie_in_any_order(like):
+    x = torch.randn(2, 3, 19, 19)
+    example = {
+        "channels last": x.contiguous(memory_format=torch.channels_last),
+        "turned": x.transpose(2, 3),
+        "expanded": x[:, :1].expand(2, 3, 19, 19),
+    }[like]
+    model = small().eval()
+    fast = for_inference(model, example)
+    hold(fast, model, example)
+    hold(fast, model, torch.randn(3, 3, 20, 22))
+
+
 class Counting(nn.Module):
     """A network that writes a buffer."""
 

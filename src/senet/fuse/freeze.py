@@ -85,7 +85,8 @@ def for_inference(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     if len(example) == 1:  # torch.export specialises sizes of 1
         example = torch.cat((example, example))
-    example = example.to(like.device, like.dtype)
+    # The conditions of an export on strides are those of a contiguous example.
+    example = example.to(like.device, like.dtype).contiguous()
     gm = exported(model, example, any_size)
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
     assert x is not None
