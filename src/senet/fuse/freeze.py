@@ -46,7 +46,8 @@ def for_inference(
     map. Large batches run a few images at a time if images do not depend on each other. The result
     holds its own copy of the weights, and needs neither ``model`` nor a compiler. It does not write
     its input, even if ``model`` does. Where the code of ``model`` asks whether there is one image,
-    it gets the answer no.
+    it gets the answer no. A ReLU or ReLU6 inside a convolution of oneDNN makes a number of NaN, so
+    that a NaN in an image or a weight may not reach the output.
 
     Args:
         model: a network of one tensor, ``[B, ...]``; it is not changed.
