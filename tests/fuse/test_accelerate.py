@@ -124,6 +124,13 @@ def test_copies_and_pickles_are_the_network():
     assert accelerate(model, inplace=False).model is not model
 
 
+def test_replicas_on_other_devices_are_refused():
+    accelerate(model := small().eval())
+    replica = model._replicate_for_data_parallel()  # as nn.DataParallel does
+    with pytest.raises(ValueError, match=r"on meta and the network on cpu.*DataParallel"):
+        replica(torch.empty(2, 3, 9, 9, device="meta"))
+
+
 def test_a_compiled_network_is_the_same_thing():
     model, x = small(), torch.randn(4, 3, 19, 19)
     wanted = results(copy.deepcopy(model), x)

@@ -137,6 +137,33 @@ def test_a_shortcut_that_the_convolution_reads_is_not_overwritten(kernel, view, 
     hold(for_inference(model, torch.zeros(2, 3, 24, 24)), model, torch.randn(2, 3, 24, 24))
 
 
+class AddedThenActive(nn.Module):
+    """An addition, and an activation that oneDNN does not apply after one."""
+
+    def __init__(self, activation: nn.Module, kernel: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.second = nn.Conv2d(16, 16, kernel, padding=kernel // 2)
+        self.activation = activation
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.activation(self.second(h) + h)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.Hardswish()])
+def test_any_activation_may_follow_a_shortcut(activation, kernel, dtype):
+    model, x = AddedThenActive(activation, kernel).eval(), torch.randn(2, 3, 9, 9)
+    short = copy.deepcopy(model).to(dtype)
+    with torch.no_grad():
+        y, plain = for_inference(short, x)(x.to(dtype)), short(x.to(dtype))
+        truth = model.double()(x.double())
+    wrong = within_rule(y, plain, truth, dtype)
+    assert wrong is None, wrong
+
+
 class ReadLate(nn.Module):
     """A map h that is added, and read by a call that becomes part of a later convolution."""
 
@@ -509,6 +536,20 @@ def test_an_input_that_does_not_fit_is_refused(model, x, said):
         fast(x)
     for batch in (1, 2, 5):
         hold(fast, model, torch.randn(batch, 3, 8, 8))
+
+
+@pytest.mark.parametrize("like", ["channels last", "turned", "expanded"])
+def test_an_example_may_lie_in_any_order(like):
+    x = torch.randn(2, 3, 19, 19)
+    example = {
+        "channels last": x.contiguous(memory_format=torch.channels_last),
+        "turned": x.transpose(2, 3),
+        "expanded": x[:, :1].expand(2, 3, 19, 19),
+    }[like]
+    model = small().eval()
+    fast = for_inference(model, example)
+    hold(fast, model, example)
+    hold(fast, model, torch.randn(3, 3, 20, 22))
 
 
 class Counting(nn.Module):

@@ -114,6 +114,8 @@ class Block(nn.Module):
             y.register_hook(self.kept.append)
         if self.how == "view":
             return (y.flatten(1),)
+        if self.how == "summed":
+            return (y + self.c(x),)
         z = F.relu(self.m(self.b(y)) + y)
         return ((self.c(z) if self.how == "deep" else z).mean((2, 3)),)
 
@@ -157,6 +159,17 @@ def test_gradients_are_those_of_the_plain_network(how, monkeypatch):
         assert False in last  # as long as the graph is kept
 
 
+def test_the_gradient_of_a_sum_is_that_of_its_terms():
+    torch._dynamo.reset()
+    network = Block("summed")
+    accelerate(network)
+    (y,) = network(torch.randn(3, 8, 6, 6))
+    y.register_hook(network.kept.append)
+    sent = torch.randn(y.shape)
+    (y * sent).sum().backward()
+    assert torch.equal(network.kept[0], sent)
+
+
 def test_the_gradients_of_two_readers_are_added_in_place():
     """PyTorch does so if nobody else refers to them, as a test of who does could come to do."""
     torch._dynamo.reset()
@@ -185,9 +198,11 @@ def test_the_graph_says_who_can_keep_a_gradient():
     t = rewrite.Tail(x, None, y)
     conv = graph.call_function(F.conv2d, (y, w))
     assert rewrite._may_spend_gradient(t)
-    graph.call_function(torch.flatten, (y, 1))
+    total = graph.call_function(torch.add, (y, conv))
+    graph.call_function(F.relu, (total,))
+    assert rewrite._may_spend_gradient(t)
+    graph.output(total)
     assert not rewrite._may_spend_gradient(t)
-    graph.output(conv)
 
 
 def test_the_graph_says_who_else_reads_a_map():

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._dynamo.exc import TorchRuntimeError
 from torch._guards import CompileContext
+from torch.utils._pytree import tree_leaves
 
 from senet.fuse.backend import senet
 from senet.fuse.report import Acceleration
@@ -48,7 +50,9 @@ def accelerate(
         it to see everything; it grows as the network is used.
 
     Raises:
-        ValueError: if the network is a ScriptModule, which PyTorch has already compiled.
+        ValueError: if the network is a ScriptModule, which PyTorch has already compiled. When it
+            is called, if all inputs are on another device, as those of the replicas of
+            ``nn.DataParallel`` are: these cannot be accelerated.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
@@ -92,7 +96,13 @@ class _Accelerated:
             self.report.stays_plain(str(error).splitlines()[0])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return (self.model._call_impl if is_watched(self.model) else self.run)(*args, **kwargs)
+        if is_watched(self.model):
+            return self.model._call_impl(*args, **kwargs)
+        try:
+            return self.run(*args, **kwargs)
+        except TorchRuntimeError as error:
+            _require_one_device(self.model, (args, kwargs), error)
+            raise
 
     def _found(self, findings: list[Finding]) -> None:
         capture = CompileContext.current_compile_id()
@@ -104,6 +114,25 @@ class _Accelerated:
                 "on. TORCH_LOGS=recompiles says what differs",
                 stacklevel=2,
             )
+
+
+def _require_one_device(model: nn.Module, given: Any, error: Exception) -> None:
+    """Check that a call that could not be captured was given tensors where the network is.
+
+    ``nn.DataParallel`` copies the call of the network with the rest of it, so that its replicas on
+    other devices run the original's parameters.
+
+    Raises:
+        ValueError: if all tensors are elsewhere.
+    """
+    homes = {p.device for p in model.parameters()}
+    places = {x.device for x in tree_leaves(given) if isinstance(x, Tensor)}
+    if len(homes) == 1 and places and homes.isdisjoint(places):
+        raise ValueError(
+            f"the input is on {places.pop()} and the network on {homes.pop()}: move one of them. "
+            "Replicas of nn.DataParallel cannot be accelerated: use DistributedDataParallel, or "
+            "make the network plain again with accelerate(model, undo=True)"
+        ) from error
 
 
 def _hide_from_torchscript(model: nn.Module) -> None:

@@ -31,6 +31,8 @@ _AFTERWARDS: dict[str | None, tuple[str, list[float | None]]] = {
     "silu": ("swish", [None]),
     "hardswish": ("hardswish", [None]),
 }
+# Those of them that it can apply after a shortcut.
+_AFTER_SHORTCUT = None, "relu"
 
 
 class Convolution(nn.Module):
@@ -80,6 +82,10 @@ class Convolution(nn.Module):
         """Return f(W ∗ x + b + shortcut) with another f, by oneDNN if it can."""
         if not (x.is_cpu and x.dtype == self.weight.dtype and can_convolve(x.dtype)):
             return self._plain(x, shortcut, activation)
+        if shortcut is not None and activation not in _AFTER_SHORTCUT:
+            return activations.ACTIVATIONS[str(activation)].function(
+                self.convolve(x, shortcut, None)
+            )
         layer = self._order(x), self.bias, self.options, activation
         return _convolve(x, *layer, shortcut, self.overwrites)
 

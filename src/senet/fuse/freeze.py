@@ -46,7 +46,8 @@ def for_inference(
     map. Large batches run a few images at a time if images do not depend on each other. The result
     holds its own copy of the weights, and needs neither ``model`` nor a compiler. It does not write
     its input, even if ``model`` does. Where the code of ``model`` asks whether there is one image,
-    it gets the answer no.
+    it gets the answer no. A ReLU or ReLU6 inside a convolution of oneDNN makes a number of NaN, so
+    that a NaN in an image or a weight may not reach the output.
 
     Args:
         model: a network of one tensor, ``[B, ...]``; it is not changed.
@@ -85,7 +86,8 @@ def for_inference(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
     if len(example) == 1:  # torch.export specialises sizes of 1
         example = torch.cat((example, example))
-    example = example.to(like.device, like.dtype)
+    # The conditions of an export on strides are those of a contiguous example.
+    example = example.to(like.device, like.dtype).contiguous()
     gm = exported(model, example, any_size)
     x = next(tensor_of(node) for node in gm.graph.nodes if node.op == "placeholder")
     assert x is not None

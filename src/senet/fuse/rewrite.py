@@ -20,7 +20,7 @@ from senet.graph.match import Tail, asks_shape, learns, norm_arguments, tails
 from senet.graph.report import Finding
 from senet.graph.value import known, numbers, tensor_of
 from senet.graph.where import common, path_of
-from senet.graph.words import CONVOLUTION_ARGUMENTS, SUMS, convolution_arguments
+from senet.graph.words import ACTIVATIONS, CONVOLUTION_ARGUMENTS, SUMS, convolution_arguments
 from senet.ops import backend
 from senet.ops.activated import Activated, act_scale, act_squeeze
 from senet.ops.gate import Gate, gated_tail
@@ -150,9 +150,14 @@ def _may_spend_gradient(t: Tail) -> bool:
 
     If others get the same gradient as well, the backward detects that when it runs.
     """
-    return all(
-        user.target in CONVOLUTION_ARGUMENTS or user.target in (*SUMS, *_TAILS)
-        for user in t.end.users
+    return all(user.target in CONVOLUTION_ARGUMENTS or _is_passing(user) for user in t.end.users)
+
+
+def _is_passing(node: fx.Node) -> bool:
+    """Whether ``node`` is an addition whose gradient, which it passes on as it is, nobody keeps."""
+    return node.target in SUMS and all(
+        user.target in CONVOLUTION_ARGUMENTS or user.target in ACTIVATIONS or _is_passing(user)
+        for user in node.users
     )
 
 
@@ -238,6 +243,3 @@ def _flat(s: Tensor, x: Tensor) -> Tensor:
     if s.shape[:2] != x.shape[:2]:
         s = s.expand(*x.shape[:2], *s.shape[2:])
     return s.flatten(1)
-
-
-_TAILS = (scaled, norm_squeeze, act_squeeze)
