@@ -200,6 +200,7 @@ def test_the_graph_says_who_can_keep_a_gradient():
     assert rewrite._may_spend_gradient(t)
     total = graph.call_function(torch.add, (y, conv))
     graph.call_function(F.relu, (total,))
+    graph.call_function(F.batch_norm, (total, None, None))
     assert rewrite._may_spend_gradient(t)
     graph.output(total)
     assert not rewrite._may_spend_gradient(t)

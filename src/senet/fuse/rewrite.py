@@ -156,7 +156,10 @@ def _may_spend_gradient(t: Tail) -> bool:
 def _is_passing(node: fx.Node) -> bool:
     """Whether ``node`` is an addition whose gradient, which it passes on as it is, nobody keeps."""
     return node.target in SUMS and all(
-        user.target in CONVOLUTION_ARGUMENTS or user.target in ACTIVATIONS or _is_passing(user)
+        user.target in CONVOLUTION_ARGUMENTS
+        or user.target in ACTIVATIONS
+        or user.target is F.batch_norm
+        or _is_passing(user)
         for user in node.users
     )
 
