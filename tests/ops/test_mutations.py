@@ -43,9 +43,10 @@ NORM = [
     ("norm is None or not norm.training or", "norm is None or"),
     ("of.var * (of.M / (of.M - 1))", "of.var"),
     ("((norm.running_mean, of.μ), (", "((norm.running_mean, 0 * of.μ), ("),
-    ("running.data.lerp_", "running.lerp_"),
-    ("running.data.lerp_(batch, norm.momentum)", "running.data.lerp_(batch, 1 - norm.momentum)"),
-    ("torch.lerp(running.to(batch.dtype), batch, norm.momentum)", "batch"),
+    ("running.data.mul_(1 - k).add_", "running.mul_(1 - k).add_"),
+    ("running.data.mul_(1 - k)", "running.data.mul_(k)"),
+    ("running.data.mul_(1 - k).add_(batch, alpha=k)", "running.data.lerp_(batch, k)"),
+    ("(1 - k) * running.to(batch.dtype) + k * batch", "batch"),
     ("shift = total.sum(0) / M", "shift = total.sum(0) / (M + 1)"),
     ("(squares.sum(0) / M - shift * shift)", "(squares.sum(0) / M)"),
     ("(squares.sum(0) / M - shift", "(squares.sum(0) / (M - 1) - shift"),
@@ -160,9 +161,9 @@ ACTIVATED = [
 ]  # fmt: skip
 # The same formulas in C, of tails.c.
 IN_C = [
-    ("running_mean[c] = lerp(", "(void)lerp("),
+    ("running_mean[c] = tracked(", "(void)tracked("),
+    ("(1 - momentum) * running + momentum * batch", "running + momentum * (batch - running)"),
     ("of.var[c] * (M / (M - 1))", "of.var[c]"),
-    ("weight < 0.5f ? from + weight", "weight < 2 ? to - weight"),
     ("square / M - shift * shift", "square / M"),
     ("of.mu[c] = pivot[c] + shift", "of.mu[c] = pivot[c]"),
     ("m[b * C + c] / N - pivot[c]", "m[b * C + c] / N"),
@@ -250,6 +251,7 @@ def check_all(monkeypatch) -> None:
     for kept in (torch.float32, torch.float64):
         test_tail.test_running_statistics(0.3, kept)
     test_activated.test_running_statistics(0.3)
+    test_tail.test_infinite_running_statistics_stay_infinite()
     for training in (True, False):
         test_tail.test_a_loss_on_the_squeeze("norm + SE + shortcut", training, both=False)
         test_activated.test_a_loss_on_the_squeeze("silu", training, both=False)

@@ -172,6 +172,14 @@ def test_running_statistics(momentum, kept):
         assert not within_rule(mine, plain.to(kept), truth, kept if kept.itemsize < 4 else x.dtype)
 
 
+def test_infinite_running_statistics_stay_infinite():
+    x, kept = torch.randn(5, 8, 4, 3), (torch.full((8,), -torch.inf), torch.full((8,), torch.inf))
+    plain = [r.clone() for r in kept]
+    norm_squeeze(x, Norm(*kept, training=True))
+    F.batch_norm(x, *plain, training=True)
+    assert all(torch.equal(a, b) for a, b in zip(kept, plain, strict=True))
+
+
 def test_running_statistics_that_a_batch_norm_of_pytorch_keeps_for_its_backward():
     """It updates them without autograd noticing; so does the pair, and its backward still runs."""
     x, kept = torch.randn(5, 8, 4, 3, requires_grad=True), (torch.randn(8), torch.rand(8) + 0.5)

@@ -96,13 +96,14 @@ def track(norm: Norm | None, of: Affine) -> None:
     assert of.var is not None
     assert norm.running_var is not None
     var = of.var * (of.M / (of.M - 1))  # unbiased
+    k = norm.momentum
     for running, batch in ((norm.running_mean, of.μ), (norm.running_var, var)):
         # Through `data`: PyTorch's batch norm, which saves them for its backward and may have been
         # called before, also updates them without autograd noticing.
         if running.dtype == batch.dtype:
-            running.data.lerp_(batch, norm.momentum)
+            running.data.mul_(1 - k).add_(batch, alpha=k)  # infinite ones stay so, unlike in lerp_
         else:
-            running.data.copy_(torch.lerp(running.to(batch.dtype), batch, norm.momentum))
+            running.data.copy_((1 - k) * running.to(batch.dtype) + k * batch)
 
 
 def sizes(x: Tensor) -> tuple[int, Any]:

@@ -29,10 +29,10 @@ typedef struct {
     float *mu, *var, *sigma, *a, *beta;
 } affine_map;
 
-/* The formula of torch.lerp. */
-static float lerp(float from, float to, float weight)
+/* The formula of PyTorch's batch norm for running statistics: infinite ones stay infinite. */
+static float tracked(float running, double batch, double momentum)
 {
-    return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight);
+    return (1 - momentum) * running + momentum * batch;
 }
 
 /* The statistics of the batch, in one reading pass: mu, var and m. */
@@ -71,8 +71,8 @@ int senet_norm(const void *x, const float *gamma, const float *beta, float *runn
         if (batch_statistics(x, of, m, LAYOUT_ARGS, threads)) return 1;
         const double M = (double)B * N;
         for (long c = 0; running_mean && c < C; c++) {
-            running_mean[c] = lerp(running_mean[c], of.mu[c], momentum);
-            running_var[c] = lerp(running_var[c], of.var[c] * (M / (M - 1)), momentum);
+            running_mean[c] = tracked(running_mean[c], of.mu[c], momentum);
+            running_var[c] = tracked(running_var[c], of.var[c] * (M / (M - 1)), momentum);
         }
     } else {
         for (long c = 0; c < C; c++) of.mu[c] = running_mean[c], of.var[c] = running_var[c];
