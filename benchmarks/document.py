@@ -79,12 +79,12 @@ def pointwise() -> str:
     forms = tuple(rows[0]["us"])
     body = [
         (
-            *(row["shape"], *(f"{row['us'][form]:.0f}" for form in forms)),
+            *(row["type"], row["shape"], *(f"{row['us'][form]:.0f}" for form in forms)),
             _times(row["us"]["ours, SE inside"], row["us"]["oneDNN"]),
         )
         for row in rows
     ]
-    head = ("shape", *forms, "SE inside over oneDNN without SE")
+    head = ("type", "shape", *forms, "SE inside over oneDNN without SE")
     return markdown(head, body) + source(environment, name)
 
 

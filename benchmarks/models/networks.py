@@ -1,7 +1,7 @@
 """Whole networks in the process that people have: training steps and inference, ours and timm's.
 
-``python -m benchmarks.models.networks``: channels last, float32, two threads, the allocator that
-everybody has; the training step once more with one that keeps its memory. What is compared is
+``python -m benchmarks.models.networks``: channels last, float32 unless said, two threads, the
+allocator that everybody has; the training step once more with one that keeps its memory. What is compared is
 taken in turn in one process, by medians. Limits stand beside: the convolutions of the network
 alone, which nobody here makes faster.
 """
@@ -65,6 +65,8 @@ def inference(batch: int, repeats: int) -> dict[str, float]:
     forms = {
         "se_resnet50, for_inference": for_inference(ours),
         "resnet50, for_inference": for_inference(plain),
+        "se_resnet50, for_inference in bfloat16": for_inference(ours, dtype=torch.bfloat16),
+        "resnet50, for_inference in bfloat16": for_inference(plain, dtype=torch.bfloat16),
         "se_resnet50": ours,
         "resnet50": plain,
         "se_resnet50, eager": copy.deepcopy(ours),

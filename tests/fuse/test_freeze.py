@@ -688,6 +688,18 @@ def test_bfloat16_is_as_good_as_the_network_in_bfloat16():
     assert wrong is None, wrong
 
 
+def test_in_bfloat16_too_the_gate_is_inside_the_convolution():
+    pointwise = pytest.importorskip("senet.ops.native.pointwise", exc_type=ImportError)
+    fast = for_inference(made("se_resnet50"), torch.zeros(2, 3, 64, 64), dtype=torch.bfloat16)
+    conv = next(m for m in fast.modules() if isinstance(m, GatedOutput))
+    h = torch.randn(1, conv.weight.shape[1], 5, 5).to(torch.bfloat16)
+    shortcut = torch.randn(1, conv.weight.shape[0], 5, 5).to(torch.bfloat16)
+    inside = conv.pointwise(h, shortcut)
+    assert (inside is not None) == pointwise.takes(conv.weight)
+    expected = conv._by_steps(h, shortcut.clone())
+    torch.testing.assert_close(conv(h, shortcut), expected, rtol=0.02, atol=0.02)
+
+
 class Standardised(nn.Conv2d):
     """Computes its weights, as weight standardisation does."""
 

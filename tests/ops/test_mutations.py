@@ -23,6 +23,7 @@ if not backend.missing("native"):
     from senet.ops.native import pointwise, tails
     from tests.ops import test_pointwise
 
+HAS_BFLOAT16 = not backend.missing("native") and test_pointwise.HAS_BFLOAT16
 NATIVE = Path(tail.__file__).parent / "native"
 
 NORM = [
@@ -213,15 +214,20 @@ IN_POINTWISE = [
     ("if (!left) s += C, left = j->N;", ""),
     ("j->N - n % j->N", "j->N"),
     ("total[c] / N", "total[c]"),
-    ("(i / parts * N + first) * K", "first * K"),
+    ("k->sum(h, i / parts * N + first,", "k->sum(h, first,"),
     ("i % parts * MEAN_ROWS", "0"),
     ("total[c] += partial[part * K + c]", "total[c] = partial[part * K + c]"),
     ("min(n + chunk, last)", "min(n + chunk / 2, last)"),
     ("min(COLUMNS, j->layer->outputs - c)", "min(COLUMNS, j->layer->outputs - c) / 2"),
     (".h = s, .y = s + B * layers[i].inputs", ".h = scratch, .y = s + B * layers[i].inputs"),
     ("if (of_inputs) j.of_inputs = s;\n    else j.s = s;", "j.s = s;"),
-    ("mine - n * K", "mine"),
+    ("mine - n * row_size", "mine"),
 ]  # fmt: skip
+# Noticed where the processor multiplies bfloat16.
+IN_BFLOAT16 = [
+    ("converted[i] = load(T, j->shortcut, start + i)", "converted[i] = 0"),
+    ("T != FLOAT32 && i < columns; i++) store(", "T != FLOAT32 && i < 16; i++) store("),
+]
 MUTATIONS = [
     (module, *change)
     for module, changes in ((norm, NORM), (tail, TAIL), (activated, ACTIVATED))
@@ -355,6 +361,8 @@ def check_in_c(stem: str, monkeypatch) -> None:
         check_tails(monkeypatch)
     else:
         test_pointwise.check_all()
+        if HAS_BFLOAT16:
+            test_pointwise.check_all(torch.bfloat16)
 
 
 @pytest.mark.parametrize("stem", ["tails", "pointwise"])
@@ -364,7 +372,7 @@ def test_nothing_fails_unbroken_in_c(stem, objects, monkeypatch):
 
 
 BROKEN_IN_C = [("tails", *change) for change in IN_C] + [
-    ("pointwise", *change) for change in IN_POINTWISE
+    ("pointwise", *change) for change in IN_POINTWISE + IN_BFLOAT16 * HAS_BFLOAT16
 ]
 
 

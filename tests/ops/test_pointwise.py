@@ -1,11 +1,13 @@
 """Pointwise convolutions with SE inside, in C, against their steps in plain PyTorch."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from senet.ops.activation import ACTIVATIONS
 from senet.ops.gate import GATES, Gate
@@ -26,6 +28,10 @@ SHAPES = [
     (2, 33, 128, 15, 14),
     (1, 64, 256, 17, 13),
 ]
+HAS_BFLOAT16 = pointwise.takes(torch.empty(2, 2, 1, 1, dtype=torch.bfloat16))
+needs_bfloat16 = pytest.mark.skipif(
+    not HAS_BFLOAT16, reason="the processor does not multiply numbers of bfloat16"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,35 +70,36 @@ def gates(h: Tensor, gate: Gate) -> Tensor:
     return s[:, :, None, None]
 
 
-def doubled(value):
-    if isinstance(value, Tensor):
-        return value.double()
-    return Gate(*map(doubled, value)) if isinstance(value, Gate) else value
+def cast(values: Any, dtype: torch.dtype) -> Any:
+    """Return the values with all tensors among them of another type."""
+    return tree_map(lambda v: v.to(dtype) if isinstance(v, Tensor) else v, values)
 
 
-def check_all() -> None:
+def check_all(dtype: torch.dtype = torch.float32) -> None:
     """Check every form of the convolution on every shape."""
     gated = [(None, False), *itertools.product((False, True), (False, True))]
     forms = itertools.product((None, *ACTIVATIONS), gated, (False, True))
-    shapes = itertools.cycle(SHAPES)
+    even = [shape for shape in SHAPES if dtype == torch.float32 or shape[1] % 2 == 0]
+    shapes = itertools.cycle(even)
     functions = itertools.cycle(GATES)
     for activation, (two, of_inputs), add in forms:
         for _ in range(3):
-            check(next(shapes), activation, two, of_inputs, add, next(functions))
+            check(next(shapes), activation, two, of_inputs, add, next(functions), dtype)
 
 
-def check(shape, activation, two, of_inputs, add, function) -> None:
+def check(shape, activation, two, of_inputs, add, function, dtype) -> None:
     B, K, C, H, W = shape
     h = torch.randn(B, K, H, W).contiguous(memory_format=LAST)
     weight, bias = torch.randn(C, K, 1, 1) / K**0.5, torch.randn(C) if C % 2 else None
     shortcut = torch.randn(B, C, H, W).contiguous(memory_format=LAST) if add else None
     gate = None if two is None else layers(K, K if of_inputs else C, two, "silu", function)
-    given = h, weight, bias, activation, gate, of_inputs, shortcut
-    truth, expected = plain(*map(doubled, given)), plain(*given)
+    given = cast((h, weight, bias, activation, gate, of_inputs, shortcut), dtype)
+    h, weight, bias, *_, gate, _, shortcut = given
+    truth, expected = plain(*cast(given, torch.float64)), plain(*given)
     call = pointwise.Pointwise(weight, bias, activation, gate, of_inputs)
     kept = None if shortcut is None else shortcut.clone()
     y = call(h, shortcut, False)
-    wrong = within_rule(y, expected, truth, torch.float32)
+    wrong = within_rule(y, expected, truth, dtype)
     assert wrong is None, (shape, activation, two, of_inputs, add, wrong)
     if shortcut is not None:
         assert torch.equal(shortcut, kept)
@@ -102,6 +109,25 @@ def check(shape, activation, two, of_inputs, add, function) -> None:
 
 def test_every_form_is_within_the_rule(instruction_set):
     check_all()
+
+
+@needs_bfloat16
+def test_every_form_in_bfloat16_is_within_the_rule():
+    check_all(torch.bfloat16)
+
+
+@needs_bfloat16
+def test_in_bfloat16_channels_go_in_pairs():
+    assert pointwise.takes(torch.empty(3, 4, 1, 1, dtype=torch.bfloat16))
+    assert not pointwise.takes(torch.empty(3, 5, 1, 1, dtype=torch.bfloat16))
+
+
+def test_types_without_a_kernel_are_not_taken(instruction_set):
+    assert pointwise.takes(torch.empty(3, 5, 1, 1))
+    assert not pointwise.takes(torch.empty(3, 4, 1, 1, dtype=torch.float16))
+    assert not pointwise.takes(torch.empty(3, 4, 1, 1, dtype=torch.float64))
+    if instruction_set != "avx512":
+        assert not pointwise.takes(torch.empty(3, 4, 1, 1, dtype=torch.bfloat16))
 
 
 def test_the_number_of_threads_changes_nothing():

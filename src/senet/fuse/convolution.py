@@ -4,7 +4,8 @@ oneDNN, which runs PyTorch's convolutions on the CPU, reorders the weights at ev
 is done once. It also adds a shortcut and applies an activation while the result is still in
 registers. The operators are those that inductor calls and are private to PyTorch: where they are
 missing, PyTorch's public convolution runs instead. Convolutions of single positions run in our own
-C, which takes less time than oneDNN (``python -m benchmarks.ops.pointwise``), and has room for SE.
+C, which has room for SE: in float32 all of them, since it takes less time than oneDNN, in bfloat16
+those with a gate (``python -m benchmarks.ops.pointwise``).
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ class Convolution(nn.Module):
         activation: f, a name of :data:`~senet.ops.activation.ACTIVATIONS`, or ``None``.
 
     Attributes:
+        ours: the types in which our own C runs convolutions of single positions.
         overwrites: whether y may overwrite the shortcut.
     """
+
+    ours: tuple[torch.dtype, ...] = (torch.float32,)
 
     def __init__(
         self,
@@ -90,16 +94,18 @@ class Convolution(nn.Module):
         return _convolve(x, *layer, shortcut, self.overwrites)
 
     def pointwise(self, x: Tensor, shortcut: Tensor | None) -> Pointwise | None:
-        """Return what computes the map in one call of ours, if it can."""
+        """Return what computes the map in one call of ours, if it can and is faster."""
         single = self.weight.shape[2:] == (1, 1) and self.options == _SINGLE
-        if not single or x.dtype != torch.float32 or self.weight.dtype != torch.float32:
+        if not single or x.dtype != self.weight.dtype or x.dtype not in self.ours:
             return None
         if backend.halves(x, self.weight, shortcut) is None:
             return None
-        return self._packed("pointwise", self._pack_pointwise)
+        from senet.ops.native.pointwise import takes  # there is one here
+
+        return self._packed("pointwise", self._pack_pointwise) if takes(self.weight) else None
 
     def _pack_pointwise(self) -> Pointwise:
-        from senet.ops.native.pointwise import Pointwise  # there is one where this is called
+        from senet.ops.native.pointwise import Pointwise
 
         return Pointwise(self.weight, self.bias, self.activation)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from senet.fuse.convolution import Convolution
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 class _Gated(Convolution):
     """A convolution, and the layers that compute gates from the mean of its input."""
 
+    ours = torch.float32, torch.bfloat16
     of_inputs: bool
 
     def __init__(

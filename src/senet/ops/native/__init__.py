@@ -24,7 +24,7 @@ from senet.ops.native import library
 _c = library.load()
 
 # As in passes.h and inline.h.
-_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
 GATES = {"sigmoid": 4, "hardsigmoid": 5}
 _WORD = 16
@@ -32,7 +32,7 @@ _WORD = 16
 
 def takes(x: Tensor) -> bool:
     """Whether this backend can run on ``x``: float32, bfloat16 and float16, on the CPU."""
-    return x.dtype in _TYPES and x.device.type == "cpu"
+    return x.dtype in TYPES and x.device.type == "cpu"
 
 
 def moments(x: Tensor, pivot: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -302,7 +302,7 @@ class Layout(NamedTuple):
         rows: positions.
         columns: channels of a position, or 1 in contiguous maps.
         channels: C.
-        type: the number type, of ``_TYPES``.
+        type: the number type, of ``TYPES``.
         threads: the maximum number of threads.
     """
 
@@ -323,13 +323,13 @@ def layout(x: Tensor, *others: Tensor | None) -> Layout:
     B, C, *space = x.shape
     N = math.prod(space)
     contiguous = x.is_contiguous()
-    if x.dtype not in _TYPES or not (contiguous or _is_channels_last(x)):
-        raise ValueError(f"expected a dense map of one of {list(_TYPES)}, got {_described(x)}")
+    if x.dtype not in TYPES or not (contiguous or _is_channels_last(x)):
+        raise ValueError(f"expected a dense map of one of {list(TYPES)}, got {_described(x)}")
     for other in others:
         if other is not None and not _lies_like(other, x, contiguous):
             raise ValueError(f"maps must lie alike, got {_described(x)} and {_described(other)}")
     images, columns = (B, C) if _by_channels(x) else (B * C, 1)
-    return Layout(images, N, columns, C, _TYPES[x.dtype], torch.get_num_threads())
+    return Layout(images, N, columns, C, TYPES[x.dtype], torch.get_num_threads())
 
 
 def _by_channels(x: Tensor) -> bool:

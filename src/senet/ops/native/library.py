@@ -95,6 +95,7 @@ def declare(library: ctypes.CDLL) -> None:
     library.senet_excite.argtypes = [pointer] * 5 + [number, flag, flag, number, pointer, *layout]
     library.senet_mean_after.argtypes = [pointer] * 3 + [number, pointer, *layout]
     library.senet_pointwise.argtypes = [pointer, flag, flag, *[pointer] * 3, number, number, flag]
+    library.senet_has_pointwise.argtypes = [flag]
     for name in ("affine", "grad_affine", "activate", "grad_activate"):  # these return nothing
         getattr(library, f"senet_{name}").restype = None
     library.senet_instruction_set.argtypes = [ctypes.c_char_p]

@@ -57,55 +57,6 @@ enum {
 
 INLINE long round_up_to_word(long numbers) { return ceil_div(numbers, WORD) * WORD; }
 
-/* ------------------------------------------------------------------ numbers of a map <-> float */
-
-static const long size_of[] = {4, 2, 2};
-
-/* bfloat16 is the upper half of a float. */
-INLINE float from_bfloat16(uint16_t h) { return as_float((uint32_t)h << 16); }
-
-INLINE uint16_t to_bfloat16(float value)
-{
-    uint32_t bits = as_bits(value);
-    uint32_t to_nearest_even = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 /* NaN */ : to_nearest_even;
-}
-
-/* float16 has 5 exponent bits with bias 15, float has 8 with bias 127 and 13 more fraction bits. */
-INLINE float from_float16(uint16_t h)
-{
-    uint32_t magnitude = h & 0x7fff, sign = (uint32_t)(h & 0x8000) << 16;
-    float value = as_float(magnitude << 13) * 0x1p112f; /* also correct for subnormals */
-    uint32_t infinity_or_nan = magnitude >= 0x7c00 ? 0x7f800000 : 0;
-    return as_float(as_bits(value) | infinity_or_nan | sign);
-}
-
-INLINE uint16_t to_float16(float value)
-{
-    uint32_t bits = as_bits(value), magnitude = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
-    uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
-    /* The last bit of 0.5f, like that of a subnormal, is 2^-24: adding 0.5f rounds to it. */
-    uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - as_bits(0.5f);
-    uint32_t h = magnitude < 0x38800000 /* 2^-14 */ ? subnormal : normal;
-    h = magnitude >= 0x477ff000 /* 65520 */ ? 0x7c00 /* infinity */ : h;
-    h = magnitude > 0x7f800000 ? 0x7e00 /* NaN */ : h;
-    return sign | h;
-}
-
-INLINE float load(type T, const void *map, long i)
-{
-    return T == FLOAT32    ? ((const float *)map)[i]
-           : T == BFLOAT16 ? from_bfloat16(((const uint16_t *)map)[i])
-                           : from_float16(((const uint16_t *)map)[i]);
-}
-
-INLINE void store(type T, void *map, long i, float value)
-{
-    if (T == FLOAT32) ((float *)map)[i] = value;
-    if (T == BFLOAT16) ((uint16_t *)map)[i] = to_bfloat16(value);
-    if (T == FLOAT16) ((uint16_t *)map)[i] = to_float16(value);
-}
-
 /* f'(u) times a gradient, 0 where f is flat. */
 INLINE float backward(activated f, float gradient) { return f.flat ? 0 : f.slope * gradient; }
 

@@ -2,9 +2,6 @@
 
 #include <stdint.h>
 
-/* The types of a map's numbers. */
-typedef enum { FLOAT32, BFLOAT16, FLOAT16 } type;
-
 /* The size of the vectors in use: 512, 256, or 128 for the baseline of the processor. */
 int senet_vector_bits(void);
 
