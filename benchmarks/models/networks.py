@@ -1,9 +1,9 @@
 """Whole networks in the process that people have: training steps and inference, ours and timm's.
 
 ``python -m benchmarks.models.networks``: channels last, float32 unless said, two threads, the
-allocator that everybody has; the training step once more with one that keeps its memory. What is compared is
-taken in turn in one process, by medians. Limits stand beside: the convolutions of the network
-alone, which nobody here makes faster.
+allocator that everybody has; the training step once more with one that keeps its memory. What is
+compared is taken in turn in one process, by medians. Limits stand beside: the convolutions of the
+network alone, which nobody here makes faster.
 """
 
 from __future__ import annotations
