@@ -16,6 +16,7 @@ import numpy as np
 from senet.data import ImageError, Source, Split
 from senet.data.decode import Form, form_of
 from senet.data.likeness import LEAST, SIDE, alike, small_copy
+from senet.data.unequal import about_unequal
 
 SPLITS = ("train", "val", "test")
 
@@ -105,6 +106,11 @@ class Survey:
         }
 
     @property
+    def unequal(self) -> str:
+        """What to say of classes of very unequal sizes; empty if they are not."""
+        return about_unequal(self.counts["train"].tolist())
+
+    @property
     def sizes(self) -> dict[str, list[int]]:
         """Width and height of the smallest, the median and the largest image, by area."""
         ordered = sorted(self.images, key=lambda one: one.width * one.height)
@@ -141,6 +147,7 @@ class Survey:
                 name: {part: int(own[k]) for part, own in self.counts.items()}
                 for k, name in enumerate(classes)
             },
+            "unequal_classes": self.unequal,
             "sizes": self.sizes,
             "formats": self.formats,
             "several_frames": [one.name for one in self.of_several_frames],
