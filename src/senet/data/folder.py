@@ -39,6 +39,10 @@ from senet.preprocessing import IMAGENET, Preprocessing
 NAMES = ("train", "val", "test")
 
 
+class UnknownClassError(ValueError):
+    """The error for images with a class that a network does not know."""
+
+
 class FolderSplit(Split):
     """Image files below a folder, decoded when they are asked for.
 
@@ -205,8 +209,9 @@ def open_labelled(
         The images, and the name of their split: ``"all"`` if there are no splits.
 
     Raises:
-        ValueError: if there is no such folder or split, no class folder in it, or a class that the
-            network does not have. The message names them.
+        UnknownClassError: if there is a class that the network does not have.
+        ValueError: if there is no such folder or split, or no class folder in it. The message names
+            them.
     """
     place = expanded(path)
     _require_there(place)
@@ -216,7 +221,7 @@ def open_labelled(
     scan = _scan(root, found, channels)
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
-        raise ValueError(
+        raise UnknownClassError(
             f"the network knows {counted(len(classes), 'class', 'classes')} ({listed(classes)}), "
             f"but {_name(place)} has others: {listed(strange)}. Rename "
             f"{'them' if table_of(place) else 'their folders'}, or leave them out"
