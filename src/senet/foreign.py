@@ -49,6 +49,11 @@ def _of_timm(name: str) -> tuple[nn.Module, int]:
     return model, model.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
 
 
+def timm_has_weights(name: str) -> bool:
+    """Return whether timm has trained weights of a network; raise as :func:`timm_that_has`."""
+    return timm_that_has(name).is_model_pretrained(name)
+
+
 def timm_preprocessing(name: str) -> Preprocessing:
     """Return how a network of timm takes its images, as timm says of its weights.
 

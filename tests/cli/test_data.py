@@ -20,6 +20,7 @@ def test_prints_counts_and_writes_a_page(photos, tmp_path):
     assert "photos: 20 images of 2 classes" in text
     assert "dog 5 1 2 8" in text
     assert "left out no file" in text
+    assert "unequal" not in text
     assert "data-photos.html" in text
     assert (tmp_path / "data-photos.html").read_text().startswith("<!doctype html>")
 
@@ -31,6 +32,7 @@ def test_json_is_the_split_of_a_training_and_writes_nothing(photos, tmp_path):
     for part, count in counts.items():
         assert sum(own[part] for own in found["classes"].values()) == count
     assert found["to_mend"] is False
+    assert found["unequal_classes"] == ""
 
 
 def test_what_is_to_be_mended_is_the_exit_code(photos):
@@ -45,6 +47,17 @@ def test_the_same_image_in_two_classes_is_named(photos):
     text = said(senet("data", "photos", code=1))
     assert "cat/3.png (cat, " in text
     assert "dog/copy.png (dog, " in text
+
+
+def test_unequal_classes_are_named_with_the_remedy(tmp_path):
+    photo_folder(tmp_path / "photos", many=60, few=4)
+    result = senet("data", "photos")
+    assert "unequal classes 2 to 42 training images; `senet train --set balance=true`" in said(
+        result
+    )
+    found = json.loads(senet("data", "photos", "--json").stdout)
+    assert found["unequal_classes"].startswith("2 to 42 training images")
+    assert found["unequal_classes"] in (tmp_path / "data-photos.html").read_text()
 
 
 def test_tables_and_archives(photos, tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from senet.models import Preprocessing, create_model
 from senet.models.weights.file import save_model
+from senet.models.weights.imagenet import class_names
 from senet.models.weights.record import Record
 from tests.cli.command import said, senet
 
@@ -193,6 +194,68 @@ def test_an_interruption_before_the_images_is_told(weights, photos, monkeypatch)
     assert "still to come" in html
     assert "on the same 16 images" in html
     assert "interrupted after" not in html
+
+
+@pytest.fixture
+def timm(world, monkeypatch):
+    """The real timm, without the web: its weights are new ones."""
+    make = world.timm.create_model
+    asked = []
+
+    def create(name, pretrained=False):
+        asked.append((name, pretrained))
+        return make(name)
+
+    monkeypatch.setitem(sys.modules, "timm", world.timm)
+    monkeypatch.setattr(world.timm, "create_model", create)
+    return asked
+
+
+def explained(photos, name, *words):
+    senet("explain", name, "--data", photos, "--limit", 4, "--ablate", 4, "--out", "o", *words)
+    return (photos.parent / "o" / "explain.html").read_text()
+
+
+OWN_ANSWERS = "its own answers"
+
+
+@pytest.mark.parametrize("tag", ["", ".in1k"])
+def test_a_network_of_timm_has_its_weights_and_sees_images_of_any_classes(photos, timm, tag):
+    name = f"timm:tf_mobilenetv3_small_100{tag}"
+    html = explained(photos, name, "--image", photos / "cat" / "0.png")
+    assert timm == [(name.removeprefix("timm:"), True)]
+    assert "weights of this network are random" not in html
+    assert "4 images of 2 classes" in html
+    assert OWN_ANSWERS in html
+    assert any(name in html for name in class_names())  # what it says of the image
+
+
+@pytest.mark.parametrize("names", [("tench", "goldfish"), ("n01440764", "n01443537")])
+def test_classes_of_imagenet_are_known_to_a_network_of_timm(photos, timm, names):
+    for own, name in zip(("cat", "dog"), names, strict=True):
+        (photos / own).rename(photos / name)
+    html = explained(photos, "timm:tf_mobilenetv3_small_100")
+    assert OWN_ANSWERS not in html
+    assert "4 images of 2 classes" in html
+
+
+def test_a_network_that_timm_has_no_weights_of_is_random(photos, timm):
+    html = explained(photos, "timm:seresnet18")
+    assert timm == [("seresnet18", False)]
+    assert "The weights of this network are random" in html
+
+
+def test_weights_that_cannot_be_fetched_are_one_message_with_what_to_do(photos, world, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "timm", world.timm)
+    monkeypatch.setattr(world.timm, "create_model", fail)
+    text = said(senet("explain", "timm:seresnet50", "--data", photos, "--out", "o", code=1))
+    assert "timm cannot load its weights of seresnet50 (no route to host). Get online" in text
+    assert "random weights: one of `senet models`" in text
+    assert "name a folder of class folders" in said(senet("explain", "timm:seresnet50", code=1))
+    assert "Did you mean" in said(senet("explain", "timm:seresnet5", "--data", photos, code=1))
 
 
 def test_what_is_no_library_is_looked_for_among_weights(photos):

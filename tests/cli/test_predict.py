@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -175,3 +176,27 @@ def test_a_table_without_labels_and_one_that_is_none(run, tmp_path):
     assert "no column for the file of an image, but photo" in said(wrong)
     embedded = senet("embed", run, "new/list.csv:file=photo", "--out", "f.npz")
     assert "2 × 64 features written" in said(embedded)
+
+
+def test_images_of_an_archive_are_named_by_their_place_in_it(run, tmp_path):
+    photos(tmp_path / "new" / "first", 2)
+    (tmp_path / "new/first/torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "new/first/notes.txt").write_text("text")
+    shutil.make_archive("new", "zip", tmp_path / "new")
+    names = [f"new.zip/first/{name}" for name in ("0.jpg", "1.jpg", "torn.png")]
+    result = senet("predict", run, "new.zip", "--html", "sheet.html", "--sort-into", "sorted")
+    assert "skipped: new.zip/first/notes.txt" in said(result)
+    for form in ("json", "jsonl", "csv", "table"):
+        result = senet("predict", run, "new.zip", "--format", form)
+        assert all(name in result.stdout for name in names)
+        assert "archives" not in result.output
+    sheet = (tmp_path / "sheet.html").read_text()
+    assert all(name in sheet for name in names)
+    assert "archives" not in sheet
+    assert len(list((tmp_path / "sorted/dog").iterdir())) == 2
+    result = senet(
+        "embed", run, "new.zip", "--out", "e.csv", "--like", tmp_path / "new/first/0.jpg"
+    )
+    assert "warning: new.zip/first/torn.png: " in said(result)
+    assert f"1.000 {names[0]}" in said(result)
+    assert names[1] in (tmp_path / "e.csv").read_text()

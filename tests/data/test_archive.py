@@ -3,13 +3,17 @@
 import io
 import os
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from senet.data import open_source
+from senet.data import ImageError, loader, open_source
 from senet.data.archive import SPARE, extracted
+from senet.data.folder import open_labelled
+from senet.data.loaders import unreadable
+from senet.data.transforms import CentreCrop
 from senet.paths import is_images
 from tests.data.conftest import encode, picture
 from tests.data.test_folder import files
@@ -188,3 +192,81 @@ def test_an_interruption_leaves_nothing(photos, tmp_path, monkeypatch):
             extracted(archive)
     assert nothing_is_left()
     assert len(list(extracted(archive).rglob("*.jpg"))) == 60
+
+
+# --- names in messages ----------------------------------------------------------------------------
+
+TORN = encode(picture(40, 60))[:-200]
+GOOD = encode(picture(40, 60))
+
+
+def messages_of(call):
+    """Return the warnings of a call and its error, if there is one."""
+    error = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            call()
+        except ValueError as one:
+            error = [str(one)]
+    return [str(one.message) for one in caught] + error
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ({"cat/torn.jpg": TORN}, ["1 of 61 files in photos.zip is left out", "  cat/torn.jpg: "]),
+        ({"cat/a.txt": b"text"}, ["1 of 61 files in photos.zip is left out", "  cat/a.txt: not"]),
+        ({"fox/torn.jpg": TORN}, ["photos.zip: no image that can be read is in 'fox'"]),
+    ],
+)
+def test_what_is_left_out_of_an_archive_is_named_by_it(photos, tmp_path, inside, expected):
+    archive = zipped(tmp_path / "photos.zip", members(photos) | inside)
+    found = "\n".join(messages_of(lambda: open_source(archive)))
+    for words in expected:
+        assert words in found, found
+    assert os.environ["XDG_CACHE_HOME"] not in found
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ({"1.jpg": GOOD}, "photos.zip holds no class folder"),
+        ({"cat/1.jpg": GOOD, "dog/1.jpg": TORN}, "photos.zip holds a single class, 'cat'"),
+        ({"train/cat/1.jpg": GOOD, "train/dog/1.jpg": GOOD, "test/owl/1.jpg": GOOD},
+         "photos.zip: test has other classes than train"),
+        ({"train/cat/1.jpg": GOOD, "test/dog/1.jpg": GOOD, "other/cat/1.jpg": GOOD},
+         "photos.zip: the folders 'other', 'test', 'train' are neither"),
+        ({"a/b/train/1.jpg": GOOD, "a/b/test/1.jpg": GOOD},
+         "photos.zip/a/b/train holds no class folder"),
+    ],
+)  # fmt: skip
+def test_an_archive_that_is_refused_is_named(tmp_path, inside, expected):
+    archive = zipped(tmp_path / "photos.zip", inside)
+    error = messages_of(lambda: open_source(archive))[-1]
+    assert error.startswith(expected), error
+    assert os.environ["XDG_CACHE_HOME"] not in error
+
+
+def test_images_of_an_archive_to_score_are_named_by_it(photos, tmp_path):
+    archive = zipped(tmp_path / "photos.zip", members(photos, "test/") | {"test/cat/t.jpg": TORN})
+    classes = ("cat", "dog", "owl", "fox")
+    found = messages_of(lambda: open_labelled(archive, classes))
+    assert found[0].startswith("1 of 61 files in photos.zip/test is left out")
+    assert "photos.zip/test has no image of 1 of the 4 classes: 'fox'" in found
+    (error,) = messages_of(lambda: open_labelled(archive, classes, "val"))
+    assert error.startswith("photos.zip/test has no train, val and test folders")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        split, _ = open_labelled(archive, classes)
+    assert list(split.skipped) == ["photos.zip/test/cat/t.jpg"]
+
+
+def test_an_image_of_an_archive_that_vanishes_is_named_by_it(photos, tmp_path):
+    train = open_source(zipped(tmp_path / "photos.zip", members(photos))).train
+    Path(train.paths[0]).unlink()
+    with pytest.raises(ImageError, match=r"^photos\.zip/cat/\d+\.jpg: there is no such file$"):
+        train.picture(0)
+    batches = loader(train, 4, CentreCrop(8), workers=0, substitutes=2)
+    list(batches)
+    assert unreadable(batches) == {f"photos.zip/{train.files[0]}": "there is no such file"}

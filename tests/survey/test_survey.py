@@ -105,6 +105,12 @@ def test_files_that_cannot_be_used_are_left_out(folder):
     assert found.to_mend
 
 
+def test_a_file_that_vanishes_meanwhile_is_named_as_the_others(folder):
+    source = open_source(folder)
+    (folder / "train/cat/1.png").unlink()
+    assert survey(source).left_out == {"train/cat/1.png": "there is no such file"}
+
+
 def test_pages_and_transparency_are_counted(folder):
     pages = [scene(seed, 64) for seed in (900, 901)]
     pages[0].save(folder / "train/cat/pages.tif", save_all=True, append_images=pages[1:])

@@ -37,9 +37,10 @@ def data(
     """Look at images before training on them.
 
     Images of each class, and the splits that `senet train` would make of them;
-    sizes and formats; files that cannot be read; the same image twice, also
-    across train and test (where it makes figures too good) or in two classes;
-    and images that are nearly alike. The page shows some of every class.
+    whether classes are very unequal; sizes and formats; files that cannot be
+    read; the same image twice, also across train and test (where it makes figures
+    too good) or in two classes; and images that are nearly alike. The page shows
+    some of every class.
 
     The exit code is 1 if files are left out, or if the same image is in two
     splits or in two classes.
@@ -105,6 +106,7 @@ def _facts(found: Survey) -> list[tuple[str, Cell]]:
     sizes = ", ".join(f"{word} {w:,} × {h:,}" for word, (w, h) in found.sizes.items())
     several, clear = len(found.of_several_frames), len(found.transparent)
     return [
+        ("unequal classes", found.unequal),
         ("sizes", sizes),
         ("formats", ", ".join(f"{word} {count:,}" for word, count in found.formats.items())),
         ("several pages", f"{counted(several, 'file')}, the first page is used" if several else ""),

@@ -33,7 +33,7 @@ def explain(
         typer.Argument(
             metavar="RUN_OR_WEIGHTS",
             help="A run folder, a model.safetensors file, published weights (`senet weights`, "
-            "timm:seresnet50.a1_in1k), or a network with random weights: timm:seresnet50, "
+            "timm:NAME), or a network with random weights: one of `senet models`, "
             "torchvision:NAME.",
         ),
     ],

@@ -202,7 +202,9 @@ def _tell(chosen: str, out: Path | None, line: str) -> None:
 def say_skipped(files: list[str]) -> None:
     """Warn about files in folders that are not images."""
     if files:
-        shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+        from senet.cache import name_of
+
+        shown = ", ".join(map(name_of, files[:3])) + (", ..." if len(files) > 3 else "")
         what = (
             "a file is not an image, and was"
             if len(files) == 1

@@ -169,7 +169,7 @@ def show_predictions(answers: Sequence[Prediction]) -> None:
     for answer in answers:
         best, *rest = answer.guesses or (("", 0.0),)
         label, probability = answer.label, probable(best[1]) if answer.guesses else ""
-        cells: list[Cell] = [answer.file, *([label] if labelled else []), said(answer), probability]
+        cells: list[Cell] = [answer.name, *([label] if labelled else []), said(answer), probability]
         cells += ["\n".join(f"{guess} {probable(p)}" for guess, p in rest)] if more else []
         rows.append([*cells, answer.error] if failed else cells)
     show_table(columns, rows, more="the same with --format csv, or --out FILE.txt")

@@ -120,6 +120,7 @@ def embed(
     trained = require_trained(model, network)
     if like is not None:
         require_file(like, "image")
+    from senet.cache import name_of
     from senet.serving import embed as embedding
     from senet.serving import find_images
 
@@ -135,7 +136,7 @@ def embed(
     with working("looking at images"):
         found = embedder.embed(wanted, batch_size)
     for file, why in found.errors.items():
-        say("warning", f"{file}: {why}")
+        say("warning", f"{name_of(file)}: {why}")
     if not found.files:
         raise typer.Exit(FAILED)
     if out is not None:
@@ -144,7 +145,7 @@ def embed(
     if one is not None:
         nearest = found.like(one.features[0], top)
         for file, cosine in nearest:
-            show(f"{cosine:.3f}  {file}")
+            show(f"{cosine:.3f}  {name_of(file)}")
         if html is not None and like is not None:
             from senet.files import write_text
             from senet.serving import sheet

@@ -2,7 +2,8 @@
 
 Reading in place would save the disk space, but not the time: a compressed tar can only be read from
 its beginning, and training reads in random order. The folder of an archive is found again by its
-name, size and time of change. It can be deleted at any time, and is then extracted again.
+name, size and time of change. It can be deleted at any time, and is then extracted again. Messages
+name a file by the archive and its place in it: see :func:`senet.cache.name_of`.
 
 An archive may come from anybody. Only files are taken, under names that stay within the folder; no
 links, devices or programs' permissions; and no more bytes than images can unpack to.
@@ -25,9 +26,8 @@ from typing import IO, BinaryIO
 from filelock import FileLock
 
 from senet import files
-from senet.cache import cache_folder
+from senet.cache import archives_folder
 from senet.data.walk import folders, wanted
-from senet.paths import ARCHIVES
 
 RATIO = 100
 """Times its own size that an archive may unpack to, beyond ``SPARE`` bytes. Photos are hardly
@@ -53,21 +53,21 @@ def extracted(archive: Path) -> Path:
             unpacks to more than images can; nothing is kept then.
         OSError: if the cache cannot be written.
     """
-    folder = _place(archive)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            with files.whole_folder(folder) as aside:
-                _extract(archive, aside)
-    return _inner(folder)
+    place = _place(archive)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):
+        if not place.is_dir():
+            with files.whole_folder(place) as aside:
+                folder = aside / archive.name
+                folder.mkdir()
+                _extract(archive, folder)
+    return _inner(place / archive.name)
 
 
 def _place(archive: Path) -> Path:
     found = archive.stat()
     key = os.fsencode(f"{archive.name}/{found.st_size}/{found.st_mtime_ns}")
-    stem = archive.name[: -len(next(s for s in ARCHIVES if archive.name.lower().endswith(s)))]
-    name = f"{stem[:80]}-{blake2b(key, digest_size=8).hexdigest()}"
-    return cache_folder() / "archives" / name
+    return archives_folder() / blake2b(key, digest_size=8).hexdigest()
 
 
 def _inner(folder: Path) -> Path:

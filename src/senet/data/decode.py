@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from senet.cache import name_of
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -297,7 +299,7 @@ def _naming(name: str, file: str | Path | bytes = b"") -> Iterator[None]:
         yield
     except Exception as error:  # on damaged files decoders raise anything
         reason = _reason(error, file)
-        raise ImageError(f"{name}: {reason}", reason) from error
+        raise ImageError(f"{name_of(name)}: {reason}", reason) from error
 
 
 def _reason(error: Exception, file: str | Path | bytes) -> str:

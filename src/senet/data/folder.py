@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from senet.cache import name_of
 from senet.counted import counted
 from senet.data.check import DIGEST, Verdict, examine
 from senet.data.decode import Picture, open_picture
@@ -36,6 +37,10 @@ from senet.paths import ARCHIVES, expanded, is_images, no_images, table_of
 from senet.preprocessing import IMAGENET, Preprocessing
 
 NAMES = ("train", "val", "test")
+
+
+class UnknownClassError(ValueError):
+    """The error for images with a class that a network does not know."""
 
 
 class FolderSplit(Split):
@@ -76,7 +81,7 @@ class FolderSplit(Split):
         good = [i for i, file in enumerate(self.files) if not verdicts[file].reason]
         split = self.subset(np.array(good, dtype=np.int64))
         split.digests = [verdicts[file].digest for file in split.files]
-        reasons = {str(self.root / file): verdicts[file].reason for file in self.files}
+        reasons = {name_of(self.root / file): verdicts[file].reason for file in self.files}
         split.skipped = {file: reason for file, reason in reasons.items() if reason}
         return split
 
@@ -204,8 +209,9 @@ def open_labelled(
         The images, and the name of their split: ``"all"`` if there are no splits.
 
     Raises:
-        ValueError: if there is no such folder or split, no class folder in it, or a class that the
-            network does not have. The message names them.
+        UnknownClassError: if there is a class that the network does not have.
+        ValueError: if there is no such folder or split, or no class folder in it. The message names
+            them.
     """
     place = expanded(path)
     _require_there(place)
@@ -215,18 +221,18 @@ def open_labelled(
     scan = _scan(root, found, channels)
     number = number_of(classes)
     if strange := [name for name in scan.classes if name not in number]:
-        raise ValueError(
+        raise UnknownClassError(
             f"the network knows {counted(len(classes), 'class', 'classes')} ({listed(classes)}), "
             f"but {_name(place)} has others: {listed(strange)}. Rename "
             f"{'them' if table_of(place) else 'their folders'}, or leave them out"
         )
     if not scan.split.files:
-        raise ValueError(f"{found.folder}: no image in its class folders {listed(found.by_name)}")
+        raise ValueError(f"{found.name}: no image in its class folders {listed(found.by_name)}")
     verdicts = examine(root, scan.split.files)
     _say_bad(root, verdicts, scan.skipped)
     if absent := [name for name in number if name not in scan.classes]:
         warnings.warn(
-            f"{found.folder} has no image of {len(absent):,} of the {len(classes):,} classes:"
+            f"{found.name} has no image of {len(absent):,} of the {len(classes):,} classes:"
             f" {listed(absent)}",
             stacklevel=2,
         )
@@ -239,7 +245,7 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
     if not layout.divided:
         if split is not None:
             raise ValueError(
-                f"{layout.root} has no train, val and test folders, and so no split {split!r}: all"
+                f"{layout.name} has no train, val and test folders, and so no split {split!r}: all"
                 " its images are used if no split is named"
             )
         return "all", parts["train"]
@@ -248,11 +254,11 @@ def _part_to_score(layout: Layout, split: str | None) -> tuple[str, Classes]:
         wanted = "val"
     if wanted not in parts:
         raise ValueError(
-            f"{layout.root} has no folder of the split {wanted!r}, but {listed(parts)}: name one"
+            f"{layout.name} has no folder of the split {wanted!r}, but {listed(parts)}: name one"
         )
     if count := parts[wanted].unlabelled:
         raise ValueError(
-            f"{parts[wanted].folder} holds {counted(count, 'image')} and no class folders: without "
+            f"{parts[wanted].name} holds {counted(count, 'image')} and no class folders: without "
             "labels nothing can be scored. `senet predict` says what is on them"
         )
     return wanted, parts[wanted]
@@ -311,7 +317,7 @@ def _divided(
     layout = find_layout(place)
     if "train" not in layout.parts:
         raise ValueError(
-            f"{root}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
+            f"{layout.name}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
             " neither a split (train, val, test, and train must be there) nor one folder per class"
         )
     require_classes(layout.parts["train"])
@@ -320,7 +326,7 @@ def _divided(
     every = [file for scan in scans.values() for file in scan.split.files]
     verdicts = examine(root, every) if limit is None else {}
     classes = _trainable(layout.parts["train"], scans["train"], verdicts)
-    _compare_classes(root, classes, scans)
+    _compare_classes(layout.name, classes, scans)
     whole = {part: _numbered(scan, classes) for part, scan in scans.items()}
     skipped = {file: why for scan in scans.values() for file, why in scan.skipped.items()}
     # Bad files are held out like others, and dropped afterwards: they do not move the split.
@@ -343,8 +349,9 @@ def _labelled(layout: Layout) -> dict[str, Classes]:
     """Return the splits except those without class folders, which are named."""
     for own in layout.parts.values():
         if count := own.unlabelled:
+            # The command needs a folder that is there, also where an archive has been extracted.
             warnings.warn(
-                f"{own.folder} holds {counted(count, 'image')} and no class folders: without "
+                f"{own.name} holds {counted(count, 'image')} and no class folders: without "
                 "labels nothing can be scored, so they are left out, and images of train are held "
                 f"out in their place. When the network is trained, `senet predict RUN "
                 f"{own.folder}` says what is on them",
@@ -363,18 +370,18 @@ def _trainable(train: Classes, scan: _Scan, verdicts: Mapping[str, Verdict]) -> 
         what = f"a single class, {classes[0]!r}" if classes else "no image that can be read"
         rest = f" ({listed(empty)}: no image that can be read)" if classes and empty else ""
         raise ValueError(
-            f"{train.folder} holds {what}{rest}; telling classes apart needs two with images"
+            f"{train.name} holds {what}{rest}; telling classes apart needs two with images"
         )
     if empty:
         warnings.warn(
-            f"{train.folder}: no image that can be read is in {listed(empty)}, so the network will"
+            f"{train.name}: no image that can be read is in {listed(empty)}, so the network will"
             " not know " + ("this class" if len(empty) == 1 else "these classes"),
             stacklevel=4,
         )
     return classes
 
 
-def _compare_classes(root: Path, classes: tuple[str, ...], scans: Mapping[str, _Scan]) -> None:
+def _compare_classes(name: str, classes: tuple[str, ...], scans: Mapping[str, _Scan]) -> None:
     """Say which classes a split lacks; refuse classes that train lacks."""
     for part, scan in scans.items():
         own = scan.classes
@@ -383,12 +390,12 @@ def _compare_classes(root: Path, classes: tuple[str, ...], scans: Mapping[str, _
             problems = [f"{listed(missing)} missing"] * bool(missing)
             problems += [f"{listed(extra)} not among the classes of train"]
             raise ValueError(
-                f"{root}: {part} has other classes than train: {'; '.join(problems)}. Rename their"
+                f"{name}: {part} has other classes than train: {'; '.join(problems)}. Rename their"
                 " folders, or remove them"
             )
         if missing:
             warnings.warn(
-                f"{root}: {part} has no image of {listed(missing)}; the figures of {part} say"
+                f"{name}: {part} has no image of {listed(missing)}; the figures of {part} say"
                 " nothing about " + ("this class" if len(missing) == 1 else "these classes"),
                 stacklevel=4,
             )
@@ -416,7 +423,7 @@ def _say_bad(root: Path, verdicts: Mapping[str, Verdict], skipped: Mapping[str, 
         lines.append(f"  ... and {len(bad) - SHOWN:,} more")
     listing = "\n".join(lines)
     warnings.warn(
-        f"{len(bad):,} of {counted(len(verdicts) + len(skipped), 'file')} in {root} "
+        f"{len(bad):,} of {counted(len(verdicts) + len(skipped), 'file')} in {name_of(root)} "
         f"{'is left out, since it' if len(bad) == 1 else 'are left out, since they'} cannot be "
         f"read:\n{listing}",
         stacklevel=4,
@@ -460,11 +467,11 @@ def _extent(verdicts: Iterable[Verdict]) -> Extent | None:
 def _require_images(
     root: Path, classes: tuple[str, ...], train: FolderSplit, test: FolderSplit
 ) -> None:
-    left = set(train.labels.tolist())
-    if gone := [name for label, name in enumerate(classes) if label not in left]:
-        raise ValueError(f"{root}: no readable image is left to train on in {listed(gone)}")
+    left, name = set(train.labels.tolist()), name_of(root)
+    if gone := [one for label, one in enumerate(classes) if label not in left]:
+        raise ValueError(f"{name}: no readable image is left to train on in {listed(gone)}")
     if not len(test):
-        raise ValueError(f"{root}: no readable image is left to test on")
+        raise ValueError(f"{name}: no readable image is left to test on")
 
 
 def _name(place: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from senet.cache import name_of
 from senet.counted import counted
 from senet.data.partition import PARTS
 from senet.data.place import images_folder
@@ -31,6 +32,11 @@ class Layout:
     parts: dict[str, Classes]
     divided: bool
 
+    @property
+    def name(self) -> str:
+        """The name of its folder for messages."""
+        return name_of(self.root)
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -45,6 +51,11 @@ class Classes:
 
     folder: Path
     by_name: dict[str, list[Path]]
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, or of the table, for messages."""
+        return name_of(self.folder)
 
     @property
     def unlabelled(self) -> int:
@@ -69,8 +80,8 @@ def find_layout(root: Path) -> Layout:
         return Layout(root, {part: _classes(folder) for part, folder in parts}, divided=True)
     if len(parts) > 1:
         raise ValueError(
-            f"{root}: the folders {listed([f.name for f in inside])} are neither a split (train,"
-            " val, test, and train must be there) nor one folder per class"
+            f"{name_of(root)}: the folders {listed([f.name for f in inside])} are neither a split"
+            " (train, val, test, and train must be there) nor one folder per class"
         )
     return Layout(root, {"train": _classes(root)}, divided=False)
 
@@ -102,9 +113,10 @@ def require_classes(classes: Classes) -> None:
     if not classes.by_name:
         tables = sorted(folder.glob("*.csv"))
         files = sum(entry.is_file() and wanted(entry.name) for entry in folder.iterdir())
+        example = name_of(folder / "cat")
         raise ValueError(
-            f"{folder} holds no class folder ({counted(files, 'file')} directly in it); put the "
-            f"images of every class into a folder of that name, such as {folder / 'cat'}"
+            f"{classes.name} holds no class folder ({counted(files, 'file')} directly in it); put "
+            f"the images of every class into a folder of that name, such as {example}"
             + (f"; or name the table of their classes, as in {tables[0]}" if tables else "")
         )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from senet.cache import name_of
 from senet.data.arrays import ArraySplit, collate
 from senet.data.decode import ImageError, Picture
 from senet.data.shared_memory import enough_shared_memory
@@ -118,7 +119,7 @@ def unreadable(batches: DataLoader) -> dict[str, str]:
     found = {}
     for index in unreadable_indices(batches):
         split = batches.dataset.split  # type: ignore[attr-defined]
-        name = split.paths[index] if split.paths else f"image {index}"
+        name = name_of(split.paths[index]) if split.paths else f"image {index}"
         try:
             split.picture(index).pixels(1, 1)
             found[name] = "it can be read again"

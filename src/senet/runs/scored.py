@@ -12,7 +12,14 @@ import numpy as np
 from torch import nn
 
 from senet.data import Source, Split, open_source
-from senet.data.folder import FolderSplit, digests_of, open_labelled, open_new, open_recorded
+from senet.data.folder import (
+    FolderSplit,
+    UnknownClassError,
+    digests_of,
+    open_labelled,
+    open_new,
+    open_recorded,
+)
 from senet.data.layout import find_layout, listed, number_of, same_name
 from senet.data.place import images_folder
 from senet.models.weights.imagenet import class_names, wordnet_ids
@@ -91,8 +98,8 @@ def images_to_score(
         usual: the split to take if none is named.
 
     Raises:
-        ValueError: if the data have a class that the network does not know, there is no such split,
-            or ``data`` is needed and not given.
+        UnknownClassError: if the data have a class that the network does not know.
+        ValueError: if there is no such split, or ``data`` is needed and not given.
     """
     if split not in (*NAMES, None):
         raise ValueError(f"split must be 'train', 'val' or 'test', got {split!r}")
@@ -173,7 +180,7 @@ def _part(source: Source, record: Record, split: str) -> Split:
         return images
     number = number_of(record.classes)
     if strange := [name for name in source.classes if same_name(name) not in number]:
-        raise ValueError(
+        raise UnknownClassError(
             f"the network knows {len(record.classes):,} classes ({listed(record.classes)}), but"
             f" {source.name} has others: {listed(strange)}"
         )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from senet import files
+from senet.cache import name_of
 from senet.runs.trained import open_body
 from senet.serving.find import Found
 from senet.serving.predict import Predictor
@@ -108,21 +109,22 @@ def require_writable(path: Path) -> None:
 def write(path: Path, found: Embedded) -> None:
     """Write features, whole or not at all: columns ``file`` and ``features``, or one per number."""
     require_writable(path)
+    names = [name_of(file) for file in found.files]
     if path.suffix == ".npz":
         buffer = io.BytesIO()
-        np.savez(buffer, files=np.array(found.files), features=found.features)
+        np.savez(buffer, files=np.array(names), features=found.features)
         files.write_bytes(path, buffer.getbuffer())
     elif path.suffix == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["file", *(f"f{i}" for i in range(found.features.shape[1]))])
-        for file, row in zip(found.files, found.features.tolist(), strict=True):
+        for file, row in zip(names, found.features.tolist(), strict=True):
             writer.writerow([file, *(f"{x:.6g}" for x in row)])
         files.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
     else:
         pyarrow, parquet = _parquet()
         rows = pyarrow.array(list(found.features), pyarrow.list_(pyarrow.float32()))
-        names = [file.encode("utf-8", "backslashreplace").decode() for file in found.files]
+        names = [file.encode("utf-8", "backslashreplace").decode() for file in names]
         with files.whole(path) as aside:
             parquet.write_table(pyarrow.table({"file": names, "features": rows}), aside)
 

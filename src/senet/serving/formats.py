@@ -104,7 +104,7 @@ def as_table(predictions: Sequence[Prediction]) -> Table:
     for prediction in predictions:
         best, *rest = prediction.guesses or (("", 0.0),)
         cells = [
-            prediction.file,
+            prediction.name,
             *([prediction.label] if labelled else []),
             answer(prediction),
             percent(best[1]) if prediction.guesses else "",
@@ -139,7 +139,7 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
     unsure = {} if prediction.unsure is None else {"unsure": prediction.unsure}
     label = {"label": prediction.label} if prediction.label else {}
     return {
-        "file": prediction.file,
+        "file": prediction.name,
         **label,
         "class": name,
         "probability": probability,
@@ -171,7 +171,7 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
         unsure = {None: "", True: "true", False: "false"}[prediction.unsure]
         judgement = [unsure] if judged else []
         label = [prediction.label] if labelled else []
-        writer.writerow([prediction.file, *label, *cells, *empty, *judgement, prediction.error])
+        writer.writerow([prediction.name, *label, *cells, *empty, *judgement, prediction.error])
     return text.getvalue()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from senet.cache import name_of
 from senet.data import ImageError, transforms
 from senet.data.decode import open_picture
 from senet.data.layout import number_of, same_name
@@ -45,6 +46,11 @@ class Prediction:
     unsure: bool | None = None
     content: bytes | None = field(default=None, repr=False, compare=False)
     label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the image for people: ``file``, or where it is in an archive."""
+        return name_of(self.file)
 
 
 @dataclass(frozen=True)

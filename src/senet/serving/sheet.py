@@ -12,6 +12,7 @@ import jinja2
 
 import senet
 from senet import files
+from senet.cache import name_of
 from senet.counted import counted
 from senet.data import ImageError, decode
 from senet.figures import style
@@ -52,7 +53,7 @@ class Sheet:
         content = prediction.file if prediction.content is None else prediction.content
         uri, small = _small_copy(content) if shown else ("", False)
         cell = {
-            "file": prediction.file,
+            "file": prediction.name,
             "uri": uri,
             "small": small,
             "name": name,
@@ -97,7 +98,14 @@ def like(image: str, found: Sequence[tuple[str, float]]) -> str:
 
 def _like(file: str, cosine: str) -> dict[str, Any]:
     uri, small = _small_copy(file)
-    return {"file": file, "uri": uri, "small": small, "percent": cosine, "next": (), "label": ""}
+    return {
+        "file": name_of(file),
+        "uri": uri,
+        "small": small,
+        "percent": cosine,
+        "next": (),
+        "label": "",
+    }
 
 
 def _page(

@@ -16,6 +16,7 @@ import numpy as np
 from senet.data import ImageError, Source, Split
 from senet.data.decode import Form, form_of
 from senet.data.likeness import LEAST, SIDE, alike, small_copy
+from senet.data.unequal import about_unequal
 
 SPLITS = ("train", "val", "test")
 
@@ -105,6 +106,11 @@ class Survey:
         }
 
     @property
+    def unequal(self) -> str:
+        """What to say of classes of very unequal sizes; empty if they are not."""
+        return about_unequal(self.counts["train"].tolist())
+
+    @property
     def sizes(self) -> dict[str, list[int]]:
         """Width and height of the smallest, the median and the largest image, by area."""
         ordered = sorted(self.images, key=lambda one: one.width * one.height)
@@ -141,6 +147,7 @@ class Survey:
                 name: {part: int(own[k]) for part, own in self.counts.items()}
                 for k, name in enumerate(classes)
             },
+            "unequal_classes": self.unequal,
             "sizes": self.sizes,
             "formats": self.formats,
             "several_frames": [one.name for one in self.of_several_frames],
@@ -179,8 +186,7 @@ def survey(source: Source, watch: Watch = lambda images, total: images) -> Surve
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter
         for found in watch(_read(pool, todo), len(todo)):
             if isinstance(found, ImageError):  # it could be read a minute ago
-                name, _, reason = str(found).partition(": ")
-                left_out[name] = reason
+                left_out[str(found)] = found.reason
                 continue
             seen, copy, content = found
             images.append(seen)
@@ -210,15 +216,15 @@ def _read(pool: ThreadPoolExecutor, todo: list[tuple[str, Split, int]]) -> Itera
 def _look(
     part: str, split: Split, index: int
 ) -> tuple[Seen, np.ndarray, tuple[str, int]] | ImageError:
-    """Return an image, its small copy, and what tells its content."""
+    """Return an image, its small copy, and what tells its content; or its name and the reason."""
+    name = split.keys()[index] if split.paths else f"{part}/{index}"
     try:
         picture = split.picture(index)
         pixels = picture.pixels(2 * SIDE, 2 * SIDE)
         file = split.paths[index] if split.paths else None
         form = form_of(file) if file else None
     except ImageError as error:
-        return error
-    name = split.keys()[index] if split.paths else f"{part}/{index}"
+        return ImageError(name, error.reason)
     label = int(split.labels[index])
     digest = split.digests[index] if split.digests else ""
     digest = digest or blake2b(pixels.numpy().tobytes(), digest_size=16).hexdigest()

@@ -12,6 +12,7 @@ from rich.cells import cell_len, set_cell_size
 
 from senet.counted import counted
 from senet.data import Source, Split
+from senet.data.unequal import about_unequal
 from senet.models.weights.at_hand import beside, downloaded
 from senet.models.weights.published import list_weights
 from senet.training.config import TrainConfig
@@ -21,9 +22,6 @@ MOST_CLASSES = 20
 
 USUAL_WEIGHTS = "se_resnet50.timm_a1_in1k"
 """The published set that is named where none is at hand."""
-
-UNEQUAL = 10
-"""From this ratio of the largest class to the smallest on, a remedy is named."""
 
 LONGEST_NAME = 40
 SPLITS = ("train", "val", "test")
@@ -48,12 +46,8 @@ def found_images(source: Source) -> list[str]:
     names = [*source.classes, "all"]
     counts = {name: _counts(split, len(source.classes)) for name, split in splits.items()}
     least, most = min(counts["train"][:-1]), max(counts["train"][:-1])
-    unequal = [
-        "",
-        f"classes are unequal, {least:,} to {most:,} training images: --set balance=true has each "
-        "count the same",
-    ]
-    unequal = unequal if most > UNEQUAL * least else []
+    about = about_unequal(counts["train"][:-1])
+    unequal = ["", f"classes are unequal: {about}"] if about else []
     if len(source.classes) <= MOST_CLASSES:
         return [title, "", *_table(names, counts), *unequal]
     parts = ", ".join(f"{counts[name][-1]:,} {name}" for name in splits)
