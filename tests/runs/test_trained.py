@@ -87,6 +87,11 @@ def test_a_network_of_timm_is_asked_of_timm(world, monkeypatch):
         open_trained("timm:seresnet5")
 
 
+def test_a_network_of_which_timm_has_no_weights_is_not_looked_for_online(world):
+    with pytest.raises(ValueError, match=r"no trained weights of seresnet18\. Did you mean"):
+        open_trained("timm:seresnet18")
+
+
 def test_timm_that_cannot_reach_its_weights_is_one_message(world, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no route to host\nmore")

@@ -18,6 +18,7 @@ from senet.models.weights.imagenet import class_names
 from senet.models.weights.pretrained import network_of
 from senet.models.weights.record import Record
 from senet.models.weights.timm import read_timm
+from senet.near import near
 from senet.reach import offline_if_unreachable
 from senet.runs.find import find_trained
 from senet.runs.normalisation import asked_preprocessing, say_guessed
@@ -139,6 +140,9 @@ def _named(record: Record, classes: tuple[str, ...]) -> Record:
 
 def _of_timm(name: str) -> Trained:
     timm = timm_that_has(name)
+    if not timm.is_model_pretrained(name):
+        known = timm.list_models(pretrained=True)
+        raise ValueError(f"timm has no trained weights of {name}.{near(name, known)}")
     try:
         with offline_if_unreachable():
             model = timm.create_model(name, pretrained=True).eval()
