@@ -2,8 +2,8 @@
 
 It trains what has no record yet, one training after another on one thread; stopped or killed, the
 same command goes on. `make evidence-pause` stops it. A training takes half an hour on a processor
-that has nothing else to do. Where several processors have nothing else to do, name different
-trainings to several processes, with a folder each.
+that has nothing else to do. Where several processors have nothing else to do, start it several
+times: each process takes trainings that no other is at.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     data = options.data or (DEVELOPMENT_DATA if DEVELOPMENT_DATA.is_dir() else None)
     try:
         running.give_way()
-        with running.only_one(options.folder):
-            train_missing(chosen(options.training), options.folder, data)
+        train_missing(chosen(options.training), options.folder, data)
     except (ValueError, OSError, DivergenceError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -67,15 +66,22 @@ def chosen(names: list[str]) -> list[Training]:
 
 
 def train_missing(wanted: Sequence[Training], folder: Path, data: Path | None) -> None:
-    """Train what has no record yet."""
+    """Train what has no record yet and no other process is at."""
+    with running.held(running.of_folder(folder)) as mine:
+        if not mine:
+            raise ValueError(f"another process holds {folder}: stop it with `make evidence-pause`")
     opened: dict[str, Source] = {}
     for training in wanted:
-        if (RECORDS / f"{training.name}.json").exists():
-            continue
-        if training.data not in opened:
-            opened = {training.data: open_whole(training.data, data)}
-        print(f"\n{training.name}", flush=True)
-        print(train(training, opened[training.data], folder), flush=True)
+        with running.held(running.of_training(folder, training.name)) as mine:
+            if (RECORDS / f"{training.name}.json").exists():
+                continue
+            if not mine:
+                print(f"{training.name}: another process is at it", flush=True)
+                continue
+            if training.data not in opened:
+                opened = {training.data: open_whole(training.data, data)}
+            print(f"\n{training.name}", flush=True)
+            print(train(training, opened[training.data], folder), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One process trains at a time, gives way to others, and ``make evidence-pause`` stops it.
+"""A process holds the training it is at and gives way to others; ``make evidence-pause`` stops it.
 
 This loads nothing else.
 """
@@ -26,36 +26,51 @@ def give_way() -> None:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that a second process is refused; whatever ends this one lets go of it.
+def held(place: Path) -> Iterator[bool]:
+    """Hold a file, with this process's number in it; whatever ends the process lets go of it.
 
-    Raises:
-        ValueError: if another process holds it.
+    It yields whether the file could be had: ``False`` if another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "process").open("a+") as file:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise ValueError(
-                f"process {file.read()} trains in {folder} already: stop it with "
-                "`make evidence-pause`, or name another --folder"
-            ) from None
+            yield False
+            return
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        yield True
+
+
+def of_training(folder: Path, name: str) -> Path:
+    """Return the file that the process holds which is at a training."""
+    return folder / f"{name}.process"
+
+
+def of_folder(folder: Path) -> Path:
+    """Return the file that a process holds which has a whole folder: one of before 2026-11-30."""
+    return folder / "process"
 
 
 def pause(folder: Path) -> str:
-    """Stop the process that trains in a folder, wait until it is gone, and say what was done.
+    """Stop all processes that train in a folder, wait until they are gone, and say what was done.
 
-    It writes a checkpoint of the step it is at; one that was suspended wakes up to do so.
+    Each writes a checkpoint of the step it is at; one that was suspended wakes up to do so.
     """
-    place = folder / "process"
+    stopped = [_stop(place) for place in (of_folder(folder), *sorted(folder.glob("*.process")))]
+    numbers = [str(process) for process in stopped if process is not None]
+    if not numbers:
+        return f"nothing trains in {folder}"
+    who = f"process {numbers[0]} has" if len(numbers) == 1 else f"{' and '.join(numbers)} have"
+    return f"{who} stopped; `make evidence` goes on where it was"
+
+
+def _stop(place: Path) -> int | None:
+    """Stop the process that holds a file, wait until it has let go, and return its number."""
     if not place.exists():
-        return f"nothing has been trained in {folder}"
+        return None
     with place.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,8 +79,8 @@ def pause(folder: Path) -> str:
             os.kill(process, signal.SIGTERM)
             os.kill(process, signal.SIGCONT)
             fcntl.flock(file, fcntl.LOCK_EX)
-            return f"process {process} has stopped; `make evidence` goes on where it was"
-        return f"nothing trains in {folder}"
+            return process
+        return None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The trainings of the evidence: their order, their records, and what stopping them costs."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -69,7 +70,7 @@ train(PLAIN, open_whole("fashion-mnist", None, limit=100), folder / "runs", fold
 
 
 @pytest.mark.slow
-def test_a_killed_training_ends_as_one_that_never_stopped(tmp_path):
+def test_a_training_that_was_killed_and_moved_ends_as_one_that_never_stopped(tmp_path):
     killed, whole = (tmp_path / name for name in ("killed", "whole"))
     command = [sys.executable, "-c", TRAIN]
     process = subprocess.Popen([*command, str(killed)])
@@ -80,7 +81,8 @@ def test_a_killed_training_ends_as_one_that_never_stopped(tmp_path):
     process.kill()
     process.wait()
     rows = []
-    for folder in (killed, whole):
+    moved = killed.rename(tmp_path / "moved")
+    for folder in (moved, whole):
         subprocess.run([*command, str(folder)], check=True)
         path = folder / f"{PLAIN.name}.json"
         rows.append(json.loads(path.read_text())["tables"]["training"])
@@ -91,31 +93,69 @@ def test_a_killed_training_ends_as_one_that_never_stopped(tmp_path):
 
 HOLD = """
 from pathlib import Path
+import sys
 import time
-from benchmarks.evidence.running import only_one
-with only_one(Path({folder!r})):
-    print("held", flush=True)
+from benchmarks.evidence.running import held
+with held(Path(sys.argv[1])) as mine:
+    print(mine, flush=True)
     time.sleep(600)
 """
 
 
-def test_one_process_trains_and_another_stops_it(tmp_path):
-    assert "nothing" in running.pause(tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD.format(folder=str(tmp_path))], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    with (
-        pytest.raises(ValueError, match=f"process {process.pid} trains"),
-        running.only_one(tmp_path),
-    ):
-        pass
-    assert f"process {process.pid} has stopped" in running.pause(tmp_path)
-    process.wait()
+@pytest.fixture
+def holds():
+    """Hold files in processes of their own."""
+    started = []
+
+    def hold(place):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(place)], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_training_is_held_by_one_process_and_all_are_stopped_together(tmp_path, holds):
+    assert running.pause(tmp_path) == f"nothing trains in {tmp_path}"
+    places = [running.of_training(tmp_path, name) for name in ("a", "b", "c")]
+    processes = [holds(place) for place in places[:2]]
+    found = []
+    for place in places:
+        with running.held(place) as mine:
+            found.append(mine)
+    assert found == [False, False, True]
+    said = running.pause(tmp_path)
+    assert said.startswith(f"{processes[0].pid} and {processes[1].pid} have stopped")
+    assert [process.wait() for process in processes] == [-signal.SIGTERM] * 2
     assert "nothing trains" in running.pause(tmp_path)
-    with running.only_one(tmp_path):
-        pass
+    with running.held(places[0]) as mine:
+        assert mine
+
+
+def test_a_process_of_before_holds_the_whole_folder(tmp_path, holds, capsys):
+    process = holds(running.of_folder(tmp_path))
+    assert command.main(["--folder", str(tmp_path)]) == 1
+    assert "make evidence-pause" in capsys.readouterr().err
+    assert f"process {process.pid} has stopped" in running.pause(tmp_path)
+
+
+def test_a_second_process_takes_what_no_other_is_at(tmp_path, monkeypatch, holds, capsys):
+    monkeypatch.setattr(command, "RECORDS", tmp_path)
+    monkeypatch.setattr(command, "open_whole", lambda name, data: name)
+    trained = []
+    monkeypatch.setattr(command, "train", lambda training, *_: trained.append(training))
+    first, *left = trainings()
+    holds(running.of_training(tmp_path, first.name))
+    assert command.main(["--folder", str(tmp_path)]) == 0
+    assert trained == left
+    assert f"{first.name}: another process is at it" in capsys.readouterr().out
 
 
 def test_processor_seconds_add_up(tmp_path):
