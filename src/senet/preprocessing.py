@@ -112,7 +112,7 @@ def read_asked(text: str) -> dict[str, Any]:
         listed[list(listed)[-1]].append(value)
     for key in listed:
         if key not in ("mean", "std", "size"):
-            raise _unlike(text, f"there is no {key!r}.{near(key, ('mean', 'std', 'size'))}")
+            raise _unlike(text, f"there is no {key!r}", near(key, ("mean", "std", "size")))
     if "mean" not in listed or "std" not in listed:
         raise _unlike(text, "it needs mean and std")
     fields: dict[str, Any] = {key: _numbers(text, key, listed[key]) for key in ("mean", "std")}
@@ -139,8 +139,9 @@ def _side(text: str, values: list[str]) -> int:
     return int(values[0])
 
 
-def _unlike(text: str, why: str) -> ValueError:
-    return ValueError(f"preprocessing {text!r}: {why + '. ' if why else ''}Write it as {ASKED}")
+def _unlike(text: str, why: str, hint: str = "") -> ValueError:
+    reason = f"{why}.{hint} " if why else ""
+    return ValueError(f"preprocessing {text!r}: {reason}Write it as {ASKED}")
 
 
 def as_asked(fields: Mapping[str, Any], usual: Preprocessing) -> Preprocessing:

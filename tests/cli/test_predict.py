@@ -81,7 +81,10 @@ def test_what_was_done_before_an_interruption_is_kept(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(Predictor, "_answer", stop)
     words = ("predict", run, "new", "--out", "p.json", "--html", "s.html", "--sort-into", "s")
-    assert "Stopped: 1 of 3 images predicted" in said(senet(*words, code=130))
+    stopped = said(senet(*words, code=130))
+    assert "Stopped: 1 of 3 images predicted" in stopped
+    assert "delete p.json and s.html, and repeat the command" in stopped  # it refuses them
+    assert "Repeat the command for all" in said(senet("predict", run, "new", code=130))
     assert len(json.loads((tmp_path / "p.json").read_text())) == 1
     assert "1 image." in (tmp_path / "s.html").read_text()
     assert os.listdir(tmp_path / "s/dog") == ["0.jpg"]

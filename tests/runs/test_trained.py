@@ -38,6 +38,12 @@ def test_a_model_file_is_opened_with_its_classes(model, x, tmp_path):
         torch.testing.assert_close(found.network(x), model(x))
 
 
+def test_what_is_no_weights_is_not_asked_for_the_name_of_its_network(tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match="cat.jpg was refused: it is damaged, or not a file that"):
+        open_trained(tmp_path / "cat.jpg")
+
+
 @pytest.mark.filterwarnings("ignore:.*does not say how")
 def test_weights_that_do_not_name_their_network_need_its_name(model, bare, x):
     with pytest.raises(ValueError, match="does not say of which network they are: add --model"):

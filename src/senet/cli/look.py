@@ -62,7 +62,10 @@ def weights(
         return
     names = known.weights_like(pattern)
     if not names:
-        raise ValueError(f"no published weights match {pattern!r}.{near(pattern, sets)}")
+        guess = near(pattern, sets)
+        raise ValueError(
+            f"no published weights match {pattern!r}.{guess} `senet weights` lists all"
+        )
     tables.show_weights(names)
 
 

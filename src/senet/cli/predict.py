@@ -168,7 +168,9 @@ def predict(
         what = "linked" if links else "copied"
         _tell(chosen, out, f"{counted(sorter.put, 'image')} {what} into {sort_into}{already}")
     if stopped:
-        raise KeyboardInterrupt(f"Stopped: {done}. Repeat the command for all.") from stopped
+        first = f"For all, delete {' and '.join(places)}, and repeat" if places else "Repeat"
+        after = "." if places else " for all."
+        raise KeyboardInterrupt(f"Stopped: {done}. {first} the command{after}") from stopped
     if failed == len(answers):
         raise typer.Exit(FAILED)
 

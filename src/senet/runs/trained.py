@@ -93,13 +93,13 @@ def _open(
         _require_same(preprocessing, weights.record, weights.name)
     if _is_ours(weights, network):
         return Trained(*load_model(weights.file), weights.file)
+    state = read_state(weights.file)
     name = network or (weights.record.architecture.name if weights.record else None)
     if name is None:
         raise ValueError(
             f"{weights.name} holds weights but does not say of which network they are: add --model "
             "NAME, one of `senet models`"
         )
-    state = read_state(weights.file)
     has_one = "fc.weight" in entry(name).family.translate(state)
     if with_classifier and not has_one:
         raise ValueError(

@@ -8,6 +8,7 @@ A model file is safetensors (no code can hide in it) whose metadata carries the
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -123,13 +124,18 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         found = read_checkpoint(path)
     except Exception as error:  # unpickling rubbish can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path} was refused: it is damaged, or holds more than tensors and could run code "
-            f"when opened ({reason}). If you trust its source, load it with "
-            "torch.load yourself and save its state_dict alone."
-        ) from error
+        raise ValueError(f"{path} was refused: {_why(error)}") from error
     return state_in(found, path)
+
+
+def _why(error: Exception) -> str:
+    """Return why PyTorch did not open a file, without its advice to let the file run code."""
+    if more := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"beside tensors it holds {more[1]}, which could run code when opened. If you trust "
+            "its source, load it with torch.load yourself and save its state_dict alone"
+        )
+    return "it is damaged, or not a file that torch.save has written"
 
 
 def load_state(
