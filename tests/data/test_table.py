@@ -112,7 +112,7 @@ def test_rows_that_were_added_are_new(flat):
      ("file,label", [("1.jpg",)], "line 2: there is no class"),
      ("file,label", [("1.jpg", "cat"), ("1.jpg", "dog")], r"twice, as cat \(train\) and as dog"),
      ("file,label,split", [("1.jpg", "cat", "fold3")], "the split is 'fold3'; known are train"),
-     ("", [], "no column for the file of an image, but none")],
+     ("", [], "is empty: its first line must name the columns")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, head, rows, message):
     with pytest.raises(ValueError, match=message):
@@ -130,6 +130,13 @@ def test_a_table_that_is_none(tmp_path):
     path = written(tmp_path, [("1.jpg", "cat")])
     with pytest.raises(ValueError, match="no column 'specie', but file, label"):
         open_source(f"{path}:label=specie")
+
+
+def test_a_table_without_training_images(flat):
+    folder, rows = flat
+    table = written(folder, [(*row, "dev") for row in rows], "file,label,split")
+    with pytest.raises(ValueError, match=r"labels.csv has no row of the split 'train', but 'val'"):
+        open_source(table)
 
 
 def test_the_same_row_twice_is_one_image(tmp_path):

@@ -316,6 +316,10 @@ def _divided(
     """Return classes, the three splits, the verdict on every image, and other files."""
     layout = find_layout(place)
     if "train" not in layout.parts:
+        if table_of(place):
+            raise ValueError(
+                f"{layout.root} has no row of the split 'train', but {listed(layout.parts)}"
+            )
         raise ValueError(
             f"{layout.name}: the folders {listed(p.folder.name for p in layout.parts.values())} are"
             " neither a split (train, val, test, and train must be there) nor one folder per class"

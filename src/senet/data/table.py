@@ -101,7 +101,9 @@ def _opened(
             f"{path} is not text in UTF-8: {error}. Save it as CSV in UTF-8"
         ) from error
     lines = text.splitlines(keepends=True)
-    head = lines[0] if lines else ""
+    if not text.strip():
+        raise ValueError(f"{path} is empty: its first line must name the columns, as in file,label")
+    head = lines[0]
     try:
         table = csv.DictReader(lines, delimiter=max(",;\t", key=head.count))
         there = [name for name in table.fieldnames or () if name]
