@@ -53,6 +53,19 @@ def test_what_needs_no_network_to_be_refused_does_not_wait_for_one(words, messag
 
 
 @pytest.mark.parametrize(
+    ("command", "file", "other"),
+    [("train", "comparison.json", "compare"), ("compare", "config.json", "train")],
+)
+def test_a_run_and_a_comparison_are_each_resumed_by_their_own_command(
+    command, file, other, tmp_path
+):
+    (tmp_path / file).write_text("{}")
+    done = without_torch([command, "--resume", str(tmp_path)])
+    assert done.returncode == 1
+    assert f"begun by another command: `senet {other} --resume {tmp_path}`" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["train", "--set", "warmpu=1"], "Did you mean warmup?"),

@@ -1,11 +1,15 @@
-"""`senet accelerate` and `senet insert`."""
+"""`senet accelerate`, `senet insert` and `senet fold`."""
 
 import re
 import sys
 
 import pytest
 
+from senet.models import create_model
+from senet.models.weights.file import save_model
+from senet.models.weights.record import Record
 from tests.cli.command import said, senet
+from tests.cli.test_use import photos
 
 
 @pytest.fixture
@@ -39,3 +43,17 @@ def test_insert_says_what_it_cost(libraries):
 )
 def test_networks_of_other_libraries_are_named_in_errors(libraries, name, words):
     assert words in said(senet("accelerate", "--model", name, code=1))
+
+
+@pytest.mark.slow
+def test_few_images_to_fold_by_are_said(tmp_path):
+    model = create_model("se_resnet8_cifar", num_classes=2)
+    model.classes = ("cat", "dog")
+    save_model(tmp_path / "model.safetensors", model, Record.of(model))
+    photos(tmp_path / "val" / "cat")
+    photos(tmp_path / "val" / "dog")
+    words = ("fold", "model.safetensors", "--data", "val")
+    few = "one of 4 images is 25.0 % of the accuracy, which is more than may be lost"
+    assert few in said(senet(*words))
+    assert "more than may be lost" not in said(senet(*words, "--max-loss", "0.25"))
+    assert "more than may be lost" not in said(senet(*words, "--tolerance", "0.02"))

@@ -34,11 +34,17 @@ def require_training(
         require_data(data)
     if out is None and resume is None:
         return
-    from senet.runs.folder import RunFolder, read_json
+    from senet.runs.folder import COMPARISON, RunFolder, read_json, resume_comparison
 
     if out is not None:
         RunFolder(out).require_unused()
     if resume is not None:
+        run = RunFolder(resume)
+        commands = {run.config_file: run.resume_command}
+        commands[resume / COMPARISON] = resume_comparison(resume)
+        begun = [command for file, command in commands.items() if file.is_file()]
+        if begun and not (resume / record).is_file():
+            raise ValueError(f"{resume} was begun by another command: `{begun[0]}` resumes it")
         read_json(resume / record)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,10 @@ import typer
 from senet.cli import config
 from senet.cli.early import require_model
 from senet.cli.options import Benchmark, BenchmarkBatch, Run, Theirs, where
+from senet.cli.results import percent
 from senet.cli.show import show, working
 from senet.cli.tables import show_surgery, show_times
+from senet.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +135,14 @@ def fold(
 
     network, record, found = open_scored(file, data, split, usual="val")
     batches = Batches(found.images, record.preprocessing)
+    if chosen == "auto" and len(found.images) * max_loss < 1:
+        step = percent(1 / len(found.images))
+        warnings.warn(
+            f"one of {counted(len(found.images), 'image')} is {step} % of the accuracy, which is "
+            f"more than may be lost (--max-loss {max_loss:g}): what a block is worth is chance "
+            "here. --split train, or --data, gives more images",
+            stacklevel=2,
+        )
     report = fold_gates(network, batches, chosen, max_loss=max_loss)
     show(str(report))
     if out is not None:

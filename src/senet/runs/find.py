@@ -82,6 +82,6 @@ def _in_run(folder: Path) -> Path:
         raise FileNotFoundError(f"{folder} holds several models, name one: {', '.join(inside)}")
     if run.begun:
         raise FileNotFoundError(
-            f"the run in {folder} has not finished: resume it with `senet train --resume {folder}`"
+            f"the run in {folder} has not finished: resume it with `{run.resume_command}`"
         )
     raise FileNotFoundError(f"{folder} holds no {MODEL}: it is not a run folder")
