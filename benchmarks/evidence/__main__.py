@@ -69,7 +69,9 @@ def train_missing(wanted: Sequence[Training], folder: Path, data: Path | None) -
     """Train what has no record yet and no other process is at."""
     with running.held(running.of_folder(folder)) as mine:
         if not mine:
-            raise ValueError(f"another process holds {folder}: stop it with `make evidence-pause`")
+            raise ValueError(
+                f"another process holds {folder}: `make evidence-pause EVIDENCE={folder}` stops it"
+            )
     opened: dict[str, Source] = {}
     for training in wanted:
         with running.held(running.of_training(folder, training.name)) as mine:

@@ -90,6 +90,21 @@ def test_what_was_done_before_an_interruption_is_kept(run, tmp_path, monkeypatch
     assert os.listdir(tmp_path / "s/dog") == ["0.jpg"]
 
 
+def test_an_interruption_before_the_first_prediction_leaves_no_file(run, tmp_path, monkeypatch):
+    from senet.serving import Predictor
+
+    photos(tmp_path / "new", 1)
+
+    def stop(self, batch, top, threshold):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "_answer", stop)
+    words = ("predict", run, "new", "--out", "p.json", "--html", "s.html")
+    assert "Interrupted." in said(senet(*words, code=130))
+    assert not (tmp_path / "p.json").exists()
+    assert not (tmp_path / "s.html").exists()
+
+
 def test_weights_without_a_record_are_taken_as_the_user_says(run, tmp_path):
     photos(tmp_path / "new", 1)
     torch.save(create_model("se_resnet8_cifar", num_classes=2).state_dict(), tmp_path / "w.pth")

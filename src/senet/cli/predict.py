@@ -144,6 +144,8 @@ def predict(
                 take(answer)
             answers.append(replace(answer, content=None))
     except KeyboardInterrupt as stop:
+        if not answers:  # files without a prediction would only be in the way of the next try
+            raise
         stopped = stop
     if out is not None:
         formats.write(out, chosen, answers)
