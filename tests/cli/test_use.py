@@ -52,6 +52,31 @@ def test_folders_of_their_names_are_too(weights, tmp_path):
     assert "50.0 %" in out
 
 
+def test_classes_without_names_are_those_of_the_images_in_their_order(tmp_path):
+    model = create_model("se_resnet8_cifar", num_classes=3)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.zero_()[1] = 9.0
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    for name, count in (("cat", 1), ("dog", 3), ("eel", 2)):
+        photos(tmp_path / "val" / name, count)
+    words = ("evaluate", "w.pth", "--model", "se_resnet8_cifar", "--workers", "0", "--data")
+    result = senet(*words, "val", "--json")
+    found = json.loads(result.stdout)
+    assert found["class_accuracy"] == {"cat": 0, "dog": 1, "eel": 0}
+    assert "taken to be those of val in their order, 'cat', 'dog', 'eel'" in said(result)
+    (tmp_path / "val").rename(tmp_path / "numbers")
+    for number, name in enumerate(("eel", "dog", "cat")):
+        (tmp_path / "numbers" / name).rename(tmp_path / "numbers" / str(number))
+    result = senet(*words, "numbers", "--json")
+    assert json.loads(result.stdout)["class_accuracy"] == {"0": 0, "1": 1, "2": 0}
+    assert "in their order" not in said(result)
+    (tmp_path / "numbers" / "2").rename(tmp_path / "numbers" / "fish")
+    assert "in their order, '0', '1', 'fish'" in said(senet(*words, "numbers"))
+    photos(tmp_path / "numbers" / "gnu")
+    assert "knows 3 classes" in said(senet(*words, "numbers", code=1))
+
+
 def test_images_are_needed_and_said(weights):
     assert "name the images" in said(senet("evaluate", *weights, code=1))
 

@@ -152,7 +152,7 @@ def test_a_model_without_a_run_needs_data(run, tmp_path):
     (tmp_path / "alone").mkdir()
     alone = tmp_path / "alone" / "model.safetensors"
     alone.write_bytes((run.folder / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="so name the images: give `data`"):
+    with pytest.raises(ValueError, match="so name the images with --data"):
         evaluate(alone)
 
 

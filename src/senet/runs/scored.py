@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,45 @@ def open_scored(
         network: name of the network, for weights that do not name it.
         preprocessing: how its images are taken, for weights that do not say it.
 
+    Returns:
+        the network, its record, and the images. If its classes have no names and it is not in a
+        run, they get those of the data in their order, with a warning, if these are as many.
+
     Raises:
         FileNotFoundError: if there is no such model.
         ValueError: as :func:`images_to_score`.
     """
     found = open_trained(model, network, preprocessing)
-    images = images_to_score(found.file, found.record, data, split, usual)
-    return found.network, found.record, images
+    record = found.record
+    if data is not None and not (found.file and RunFolder(found.file.parent).begun):
+        record = _named_by(data, record, os.fspath(model))
+    images = images_to_score(found.file, record, data, split, usual)
+    return found.network, record, images
+
+
+def _named_by(data: str, record: Record, weights: str) -> Record:
+    """Return a record whose classes have the names of the data's, if they only have numbers.
+
+    Programs that train on a folder number its classes in the order of their names, and data sets
+    have an order of their own; a state dict says nothing. So this is a guess, and is said.
+    """
+    count = len(record.classes)
+    if record.classes != tuple(map(str, range(count))):
+        return record
+    place = expanded(data)
+    if is_images(place):
+        parts = find_layout(place).parts
+        names = tuple((parts.get("train") or next(iter(parts.values()))).by_name)
+    else:
+        names = open_source(data, preprocessing=record.preprocessing).classes
+    if len(names) != count or set(names) == set(record.classes):
+        return record
+    warnings.warn(
+        f"{weights} does not name its {count:,} classes: they are taken to be those of {data} in "
+        f"their order, {listed(names)}. If it was trained with another order, its figures are wrong",
+        stacklevel=2,
+    )
+    return replace(record, classes=names)
 
 
 def images_to_score(
@@ -114,7 +147,7 @@ def images_to_score(
         return Scored(_part(source, record, split or usual), split or usual)
     if run is None or begun is None:
         which = file or record.architecture.name
-        raise ValueError(f"{which} is not in a run folder, so name the images: give `data`")
+        raise ValueError(f"{which} is not in a run folder, so name the images with --data")
     if begun["record"] is None:
         return Scored(_part(recorded_source(run), record, split or usual), split or usual)
     return _own_folder(run, place or Path(begun["path"]), begun, record, split or usual)
