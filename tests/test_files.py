@@ -170,3 +170,13 @@ def test_errors_name_the_file_to_write(writing, tmp_path):
     with pytest.raises(FileNotFoundError) as other, writing(place):
         os.stat("gone.jpg")
     assert other.value.filename == "gone.jpg"
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(old, tmp_path):
+    files.require_writable(old)
+    files.require_writable(tmp_path / "new.txt")
+    assert names(tmp_path) == ["model.txt"]
+    assert old.read_text() == "old"
+    with pytest.raises(NotADirectoryError) as error:
+        files.require_writable(old / "new.txt")
+    assert error.value.filename == str(old / "new.txt")

@@ -37,6 +37,18 @@ def _named(path: Path, aside: Path) -> Iterator[None]:
         raise
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work that it is for.
+
+    Raises:
+        OSError: if it cannot; the error names it.
+    """
+    aside = _beside(path)
+    with _named(path, aside):
+        aside.touch()
+        aside.unlink()
+
+
 @contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` to write to, which replaces ``path`` in the end.

@@ -1,5 +1,6 @@
 """`senet predict` in its many forms."""
 
+import errno
 import json
 import os
 import shutil
@@ -103,6 +104,36 @@ def test_an_interruption_before_the_first_prediction_leaves_no_file(run, tmp_pat
     assert "Interrupted." in said(senet(*words, code=130))
     assert not (tmp_path / "p.json").exists()
     assert not (tmp_path / "s.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["predict", "RUN", "new", "--out", "p.csv"], "p.csv"),
+        (["predict", "RUN", "new", "--html", "s.html"], "s.html"),
+        (["embed", "RUN", "new", "--out", "f.npz"], "f.npz"),
+        (["report", "RUN", "--data", "new"], "model.safetensors-on-new.html"),
+        (["explain", "RUN", "--data", "new", "--out", "gone/e"], "e"),
+        (["fold", "RUN", "--data", "new", "--out", "slim.pt2"], "slim.pt2"),
+        (["data", "new", "--out", "look.html"], "look.html"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
+    words, place, run, tmp_path, monkeypatch
+):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def work(*_, **__):
+        raise AssertionError("it has begun")
+
+    for name in ("cat", "dog"):
+        photos(tmp_path / "new" / name, 6)
+    monkeypatch.setattr("senet.files.require_writable", refuse)
+    monkeypatch.setattr("senet.runs.trained.load_model", work)
+    monkeypatch.setattr("senet.survey.survey", work)
+    text = said(senet(*(run if word == "RUN" else word for word in words), code=1))
+    assert f"{place}: Permission denied" in text
 
 
 def test_weights_without_a_record_are_taken_as_the_user_says(run, tmp_path):

@@ -129,10 +129,12 @@ def fold(
     chosen = tolerance if tolerance == "auto" else config.value(tolerance, float)
 
     from senet.data.batches import Batches
-    from senet.export.program import save_program
+    from senet.export.program import require_program, save_program
     from senet.runs.scored import open_scored
     from senet.surgery import fold_gates
 
+    if out is not None:
+        require_program(out)
     network, record, found = open_scored(file, data, split, usual="val")
     batches = Batches(found.images, record.preprocessing)
     if chosen == "auto" and len(found.images) * max_loss < 1:

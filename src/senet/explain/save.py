@@ -25,12 +25,14 @@ PAGE = "explain.html"
 
 
 def require_new(folder: str | os.PathLike[str]) -> Path:
-    """Return a folder to write into, or raise an error if there is something in it."""
+    """Return a folder to write into; refuse one that holds something, or cannot be written to."""
     path = expanded(folder)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(
             f"{path} exists already, and nothing in it was changed: name a new folder (--out)"
         )
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    files.require_writable(there / path.name)
     return path
 
 

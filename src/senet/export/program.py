@@ -15,6 +15,18 @@ RECORD = "senet.json"
 """The name of the record among the extra files of a program."""
 
 
+def require_program(path: Path) -> None:
+    """Refuse a file that :func:`save_program` could not write.
+
+    Raises:
+        ValueError: if its name does not end in ``.pt2``.
+        OSError: if it cannot be written there.
+    """
+    if path.suffix != ".pt2":
+        raise ValueError(f"{path}: programs of torch.export end in .pt2")
+    files.require_writable(path)
+
+
 def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record) -> None:
     """Write ``model`` as a ``.pt2`` file; an existing one is replaced once the new one is complete.
 
@@ -43,8 +55,7 @@ def save_program(path: str | os.PathLike[str], model: nn.Module, record: Record)
         (torch.Size([3, 2]), ('a', 'b'))
     """
     path = Path(path)
-    if path.suffix != ".pt2":
-        raise ValueError(f"{path}: programs of torch.export end in .pt2")
+    require_program(path)
     size = record.preprocessing.size
     images = torch.zeros(2, record.architecture.in_channels, size, size)
     batch = torch.export.Dim("batch")

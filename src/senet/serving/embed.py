@@ -94,6 +94,7 @@ def require_writable(path: Path) -> None:
         ValueError: for an unknown suffix.
         FileExistsError: if it exists.
         FileNotFoundError: if its folder does not.
+        OSError: if it cannot be written there.
         ImportError: for ``.parquet`` without pyarrow.
     """
     if path.suffix not in SUFFIXES:
@@ -102,6 +103,7 @@ def require_writable(path: Path) -> None:
         raise FileExistsError(f"{path} already exists: name another file, or delete it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+    files.require_writable(path)
     if path.suffix == ".parquet":
         _parquet()
 

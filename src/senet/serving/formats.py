@@ -44,16 +44,18 @@ def of_file(path: Path | None) -> str:
 
 
 def require_new(path: Path) -> None:
-    """Refuse a file that already exists: it may be one of the images.
+    """Refuse a file that already exists, since it may be one of the images, or cannot be written.
 
     Raises:
-        FileExistsError: if it does.
+        FileExistsError: if it exists.
         FileNotFoundError: if its folder does not exist.
+        OSError: if it cannot be written there.
     """
     if path.exists():
         raise FileExistsError(f"{path} already exists: name another file, or delete it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
+    files.require_writable(path)
 
 
 def write(path: Path, format: str, predictions: Sequence[Prediction]) -> None:

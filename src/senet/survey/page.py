@@ -32,11 +32,13 @@ def require_ours(path: Path) -> None:
     Raises:
         FileExistsError: if it is another file.
         FileNotFoundError: if its folder does not exist.
+        OSError: if it cannot be written there.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     if path.exists() and not (path.is_file() and MARK.encode() in path.read_bytes()[:2000]):
         raise FileExistsError(f"{path} already exists, and is no page of senet: name another file")
+    files.require_writable(path)
 
 
 def write(path: Path, found: Survey, notes: Sequence[str] = ()) -> None:
