@@ -94,7 +94,8 @@ def test_an_interrupted_recording_keeps_what_was_recorded(weights, photos, monke
 
     monkeypatch.setattr("senet.cli.explain.watched", interrupting)
     before = signal.getsignal(signal.SIGINT)
-    senet("explain", weights, "--data", photos, "--out", "o")
+    result = senet("explain", weights, "--data", photos, "--out", "o")
+    assert "interrupted: everything is about what was done until then" in said(result)
     html = (photos.parent / "o" / "explain.html").read_text()
     assert "interrupted after 32 of 40 images" in html
     assert signal.getsignal(signal.SIGINT) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -95,6 +96,8 @@ def explain(
         found = study.of(subject)
         pictures = study.pictures(opened, subject, found)
         other = study.of(second) if second is not None and not patience.asked else None
+    if patience.asked:
+        warnings.warn("interrupted: everything is about what was done until then", stacklevel=2)
     if (second is not None and other is None) or len(pictures) < len(opened):
         found = replace(found, notes=(Note("left_out", {}), *found.notes))
     found = replace(found, pictures=pictures, other=other, look=_look(subject.images))
