@@ -82,6 +82,19 @@ def test_an_interrupted_copy_leaves_nothing(tmp_path, monkeypatch):
     assert inside(tmp_path / "out") == []
 
 
+def test_what_may_be_deleted_at_any_time_is_not_linked(tmp_path, monkeypatch):
+    monkeypatch.setenv("SENET_HOME", str(tmp_path / "cache"))
+    sorter = Sorter(tmp_path / "out", ["cat"], links=True)
+    extracted = sorter.add(sure(image(tmp_path / "cache/archives/1.jpg", b"1")))
+    own = sorter.add(sure(image(tmp_path / "in/2.jpg", b"2")))
+    assert extracted is not None
+    assert own is not None
+    assert not extracted.is_symlink()
+    assert extracted.read_bytes() == b"1"
+    assert own.is_symlink()
+    assert (sorter.put, sorter.linked) == (2, 1)
+
+
 def test_links_lead_to_the_originals(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image(tmp_path / "in/a.jpg", b"1")

@@ -80,7 +80,11 @@ def predict(
         ),
     ] = None,
     links: Annotated[
-        bool, typer.Option("--links", help="With --sort-into: symbolic links, not copies.")
+        bool,
+        typer.Option(
+            "--links",
+            help="With --sort-into: symbolic links, not copies, except of archives and the web.",
+        ),
     ] = False,
     network: Network = None,
     preprocessing: Preprocessing = None,
@@ -167,8 +171,11 @@ def predict(
     if sorter:
         were = "was" if sorter.there == 1 else "were"
         already = f", {sorter.there:,} {were} there already" if sorter.there else ""
-        what = "linked" if links else "copied"
-        _tell(chosen, out, f"{counted(sorter.put, 'image')} {what} into {sort_into}{already}")
+        linked, copied = sorter.linked, sorter.put - sorter.linked
+        put = f"{counted(copied, 'image')} copied"
+        if links:
+            put = f"{counted(linked, 'image')} linked" + f" and {copied:,} copied" * bool(copied)
+        _tell(chosen, out, f"{put} into {sort_into}{already}")
     if stopped:
         first = f"For all, delete {' and '.join(places)}, and repeat" if places else "Repeat"
         after = "." if places else " for all."

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from senet import files
+from senet.cache import cache_folder
 from senet.paths import is_url
 from senet.serving.predict import Prediction
 
@@ -29,10 +30,12 @@ class Sorter:
     Args:
         place: the folder; it is made when the first image is put into it.
         classes: the names of the classes.
-        links: make symbolic links instead of copies.
+        links: make symbolic links instead of copies, except of images of the web and of archives:
+            they are nowhere, or in the cache, which may be deleted at any time.
 
     Attributes:
         put: how many images were put into it.
+        linked: how many of these are links.
         there: how many were there already.
 
     Raises:
@@ -43,7 +46,7 @@ class Sorter:
         if place.exists() and not place.is_dir():
             raise ValueError(f"{place} is a file: name a folder to sort into")
         self.place, self.links = place, links
-        self.put = self.there = 0
+        self.put = self.linked = self.there = 0
         self._folders = folders_of(classes)
 
     def add(self, prediction: Prediction) -> Path | None:
@@ -80,8 +83,11 @@ class Sorter:
 
     def _make(self, target: Path, prediction: Prediction) -> None:
         if self.links and prediction.content is None:
-            target.symlink_to(Path(prediction.file).resolve())
-            return
+            source = Path(prediction.file).resolve()
+            if not source.is_relative_to(cache_folder().resolve()):
+                target.symlink_to(source)
+                self.linked += 1
+                return
         with files.new(target) as aside:
             if prediction.content is None:
                 shutil.copy2(prediction.file, aside)
