@@ -63,6 +63,13 @@ def test_the_splits_are_those_of_the_run(begun, place, split):
     assert list(getattr(again, split).keys()) == list(getattr(source, split).keys())
 
 
+def test_a_model_file_of_another_run_is_refused(begun):
+    run, record, _ = begun
+    record.classes = ("bag", "shoe")
+    with pytest.raises(ValueError, match="is not the network of its run: it knows 'bag', 'shoe'"):
+        images_to_score(run.model_file, record, None, "test")
+
+
 def test_moved_and_gone(begun, place, tmp_path):
     run, record, source = begun
     (tmp_path / "elsewhere").mkdir()

@@ -547,6 +547,18 @@ def test_a_damaged_checkpoint_is_named(config, source, tmp_path, monkeypatch, si
         fit(config, tmp_path / "run", source, resume=True)
 
 
+def test_a_checkpoint_of_another_network_is_refused(config, source, tmp_path, signal_at):
+    for name, widths in (("run", config.options["widths"]), ("other", (8, 8, 8))):
+        signal_at(5, signal.SIGINT)
+        options = {**config.options, "widths": widths}
+        with pytest.raises(Interrupted):
+            fit(replace(config, options=options), tmp_path / name, source, progress=False)
+    last = RunFolder(tmp_path / "run").last
+    last.write_bytes(RunFolder(tmp_path / "other").last.read_bytes())
+    with pytest.raises(ValueError, match=r"last\.ckpt is not of this run's network, .*delete it"):
+        fit(config, tmp_path / "run", source, resume=True)
+
+
 SCRIPT = textwrap.dedent("""
     import sys
     import torch

@@ -168,6 +168,12 @@ def _own_folder(
     run: RunFolder, place: Path, begun: Mapping[str, Any], record: Record, split: str
 ) -> Scored:
     require_any(run, place)
+    classes = begun["record"]["classes"]
+    if number_of(classes) != number_of(record.classes):
+        raise ValueError(
+            f"{run.model_file} is not the network of its run: it knows {listed(record.classes)}, "
+            f"and the images of the run are of {listed(classes)}"
+        )
     channels = record.preprocessing.channels
     images = open_recorded(place, begun["record"], split, channels)
     if not len(images):

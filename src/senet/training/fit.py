@@ -11,14 +11,14 @@ import os
 import platform
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from senet.data import ImageError, Source, Split
 from senet.data.shared_memory import SharedMemoryError
@@ -300,8 +300,11 @@ def _train(
     module: Classifier, source: Source, folder: RunFolder, progress: bool
 ) -> NotFiniteError | None:
     """Train to the last epoch, or return where the training diverged if there is a probe."""
+    done = _steps_done(folder)
+    if done:
+        _require_own(_checkpoint(folder)["state_dict"], module, folder)
     try:
-        run_steps(module, source, folder, _steps_done(folder), progress)
+        run_steps(module, source, folder, done, progress)
     except NotFiniteError as error:
         if not folder.probe_file.exists():
             raise DivergenceError(_about_divergence(error, module, folder)) from None
@@ -407,6 +410,18 @@ def _checkpoint(folder: RunFolder) -> dict[str, Any]:
             f"{folder.last} is damaged: {str(error).splitlines()[0]}. Delete it to start over, or "
             "put best.ckpt in its place"
         ) from error
+
+
+def _require_own(state: Mapping[str, Tensor], module: Classifier, folder: RunFolder) -> None:
+    """Refuse a checkpoint of another network, which somebody has copied into the folder."""
+    saved, own = (
+        {name: value.shape for name, value in one.items()} for one in (state, module.state_dict())
+    )
+    if saved != own:
+        raise ValueError(
+            f"{folder.last} is not of this run's network, {module.config.model}: put its own "
+            "there, or delete it to start over"
+        )
 
 
 # --- what to say ----------------------------------------------------------------------------------
