@@ -130,6 +130,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _why(error: Exception) -> str:
     """Return why PyTorch did not open a file, without its advice to let the file run code."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if more := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return (
             f"beside tensors it holds {more[1]}, which could run code when opened. If you trust "
