@@ -11,6 +11,7 @@ import numpy as np
 
 import senet
 from senet import files
+from senet.counted import counted
 from senet.data import ImageError
 from senet.figures import style
 from senet.figures.thumbnail import thumbnail
@@ -50,7 +51,7 @@ def write(path: Path, found: Survey, notes: Sequence[str] = ()) -> None:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(light=style.COLOUR, dark=style.DARK, mark=MARK)
+    environment.globals.update(light=style.COLOUR, dark=style.DARK, mark=MARK, counted=counted)
     html = environment.get_template("page.html.j2").render(_contents(found), notes=notes)
     files.write_text(path, html)
 
