@@ -137,7 +137,10 @@ def _why(error: Exception) -> str:
             f"beside tensors it holds {more[1]}, which could run code when opened. If you trust "
             "its source, load it with torch.load yourself and save its state_dict alone"
         )
-    return "it is damaged, or not a file that torch.save has written"
+    return (
+        "it is damaged, not what torch.save writes by default, or holds more than tensors. Save a "
+        "state_dict alone, with torch.save"
+    )
 
 
 def load_state(
