@@ -257,7 +257,6 @@ def check_all(monkeypatch) -> None:
     for kept in (torch.float32, torch.float64):
         test_tail.test_running_statistics(0.3, kept)
     test_activated.test_running_statistics(0.3)
-    test_tail.test_infinite_running_statistics_stay_infinite()
     for training in (True, False):
         test_tail.test_a_loss_on_the_squeeze("norm + SE + shortcut", training, both=False)
         test_activated.test_a_loss_on_the_squeeze("silu", training, both=False)
@@ -271,6 +270,7 @@ def check_all(monkeypatch) -> None:
         test_tail.test_evaluation_then_training_then_one_backward(of)
         test_activated.test_evaluation_then_training_then_one_backward(of)
     test_synchronise.check_twin_cases(test_synchronise.twin_of(monkeypatch))
+    test_tail.test_infinite_running_statistics_stay_infinite()
 
 
 def put(changed: str, module, monkeypatch) -> None:
