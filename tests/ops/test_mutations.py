@@ -226,7 +226,7 @@ IN_POINTWISE = [
 # Noticed where the processor multiplies bfloat16.
 IN_BFLOAT16 = [
     ("converted[i] = load(T, j->shortcut, start + i)", "converted[i] = 0"),
-    ("T != FLOAT32 && i < columns; i++) store(", "T != FLOAT32 && i < 16; i++) store("),
+    ("T != FLOAT32 && i < columns; i++) store(", "T != FLOAT32 && i < columns / 2; i++) store("),
 ]
 MUTATIONS = [
     (module, *change)
