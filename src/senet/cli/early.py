@@ -40,8 +40,10 @@ def require_training(
         RunFolder(out).require_unused()
     if resume is not None:
         run = RunFolder(resume)
-        commands = {run.config_file: run.resume_command}
-        commands[resume / COMPARISON] = resume_comparison(resume)
+        commands = {
+            run.config_file: run.resume_command,
+            resume / COMPARISON: resume_comparison(resume),
+        }
         begun = [command for file, command in commands.items() if file.is_file()]
         if begun and not (resume / record).is_file():
             raise ValueError(f"{resume} was begun by another command: `{begun[0]}` resumes it")

@@ -81,8 +81,8 @@ class FolderSplit(Split):
         good = [i for i, file in enumerate(self.files) if not verdicts[file].reason]
         split = self.subset(np.array(good, dtype=np.int64))
         split.digests = [verdicts[file].digest for file in split.files]
-        reasons = {name_of(self.root / file): verdicts[file].reason for file in self.files}
-        split.skipped = {file: reason for file, reason in reasons.items() if reason}
+        reasons = ((file, verdicts[file].reason) for file in self.files)
+        split.skipped = {name_of(self.root / file): reason for file, reason in reasons if reason}
         return split
 
 

@@ -22,6 +22,7 @@ from senet.ops import activation as activations
 from senet.ops import backend
 
 if TYPE_CHECKING:
+    from senet.ops.gate import Gate
     from senet.ops.native.pointwise import Pointwise
 
 # The names of activations in oneDNN, and their bounds.
@@ -100,14 +101,18 @@ class Convolution(nn.Module):
             return None
         if backend.halves(x, self.weight, shortcut) is None:
             return None
-        from senet.ops.native.pointwise import takes  # there is one here
+        return self._packed("pointwise", self._pack_pointwise)
 
-        return self._packed("pointwise", self._pack_pointwise) if takes(self.weight) else None
+    def _pack_pointwise(self) -> Pointwise | None:
+        from senet.ops.native.pointwise import Pointwise, takes  # there is one where this is called
 
-    def _pack_pointwise(self) -> Pointwise:
-        from senet.ops.native.pointwise import Pointwise
+        if not takes(self.weight):
+            return None
+        return Pointwise(self.weight, self.bias, self.activation, *self._gates())
 
-        return Pointwise(self.weight, self.bias, self.activation)
+    def _gates(self) -> tuple[Gate | None, bool]:
+        """Return the gates that the call computes too, and whether they are those of its input."""
+        return None, False
 
     def _order(self, x: Tensor) -> Tensor:
         """Return the weights reordered for inputs like ``x``: for one image, or for several."""

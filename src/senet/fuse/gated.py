@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from senet.fuse.convolution import Convolution
 from senet.ops.gate import Gate, gates_of, rescale
-
-if TYPE_CHECKING:
-    from senet.ops.native.pointwise import Pointwise
 
 
 class _Gated(Convolution):
@@ -35,10 +32,8 @@ class _Gated(Convolution):
         """The layers."""
         return Gate(*(getattr(self, f"gate_{name}") for name in Gate._fields))
 
-    def _pack_pointwise(self) -> Pointwise:
-        from senet.ops.native.pointwise import Pointwise
-
-        return Pointwise(self.weight, self.bias, self.activation, self.gate, self.of_inputs)
+    def _gates(self) -> tuple[Gate, bool]:
+        return self.gate, self.of_inputs
 
 
 class GatedOutput(_Gated):

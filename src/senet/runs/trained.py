@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from senet.foreign import timm_that_has
+from senet.foreign import timm_has_weights, timm_that_has
 from senet.models import entry
 from senet.models.architecture import Architecture
 from senet.models.weights.file import load_model, read_state
@@ -140,7 +140,7 @@ def _named(record: Record, classes: tuple[str, ...]) -> Record:
 
 def _of_timm(name: str) -> Trained:
     timm = timm_that_has(name)
-    if not timm.is_model_pretrained(name):
+    if not timm_has_weights(name):
         known = timm.list_models(pretrained=True)
         raise ValueError(f"timm has no trained weights of {name}.{near(name, known)}")
     try:

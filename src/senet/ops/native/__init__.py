@@ -23,7 +23,7 @@ from senet.ops.native import library
 
 _c = library.load()
 
-# As in passes.h and inline.h.
+# As in inline.h.
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ACTIVATIONS = {"relu": 0, "relu6": 1, "silu": 2, "hardswish": 3}
 GATES = {"sigmoid": 4, "hardsigmoid": 5}

@@ -53,6 +53,7 @@ typedef struct {
 /* Computes `out`, [B, outputs], from v, [B, inputs]. */
 void senet_layer(const layer *l, long B, const float *v, float *out, int threads);
 
-/* z, [B, C]: the mean of x - pivot over the positions of channels-last maps of floats, or of x without a
- * pivot; faster than senet_moments. Returns 1 if there is no memory, else 0: pointwise.c. */
-int senet_mean(const float *x, const float *pivot, float *z, long B, long N, long C, int threads);
+/* z, [B, C]: the mean of x - pivot over the positions of channels-last maps, or of x without a pivot;
+ * faster than senet_moments, for types with a kernel. Returns 1 if there is no memory, else 0:
+ * pointwise.c. */
+int senet_mean(const void *x, const float *pivot, float *z, long B, long N, long C, int T, int threads);

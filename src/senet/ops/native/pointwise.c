@@ -159,7 +159,7 @@ static const kernel *kernel_for(int T)
 
 int senet_has_pointwise(int T) { return kernel_for(T) != NULL; }
 
-static int mean(int T, const void *h, const float *pivot, float *z, long B, long N, long K, int threads)
+int senet_mean(const void *h, const float *pivot, float *z, long B, long N, long K, int T, int threads)
 {
     const kernel *k = kernel_for(T);
     const long parts = ceil_div(N, MEAN_ROWS);
@@ -180,11 +180,6 @@ static int mean(int T, const void *h, const float *pivot, float *z, long B, long
     }
     free(total);
     return 0;
-}
-
-int senet_mean(const float *h, const float *pivot, float *z, long B, long N, long K, int threads)
-{
-    return mean(FLOAT32, h, pivot, z, B, N, K, threads);
 }
 
 /* The positions are divided among the threads, and if there are few, the channels of y too. Returns 1 if
@@ -231,7 +226,7 @@ int senet_pointwise(const pointwise *layers, int number, int of_inputs, const vo
     for (int i = 1; i < number; i++) size += B * layers[i].outputs;
     float *scratch = number > 1 ? malloc(size * sizeof *scratch) : NULL, *s = scratch;
     if (number > 1 && !scratch) return 1;
-    int failed = scratch && mean(layers->T, h, NULL, s, B, N, layers->inputs, threads);
+    int failed = scratch && senet_mean(h, NULL, s, B, N, layers->inputs, layers->T, threads);
     for (int i = 1; i < number && !failed; i++) {
         const job gate = {.layer = layers + i, .h = s, .y = s + B * layers[i].inputs, .N = 1};
         failed = convolve(&gate, B, threads);

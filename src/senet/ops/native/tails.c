@@ -228,7 +228,7 @@ static void excite(const float *z, const float *w1, const float *b1, const float
 static int centred_mean(const void *x, const float *mu, float *z, float *unused, LAYOUT, int threads)
 {
     const long N = POSITIONS, BC = BATCH * channels;
-    if (T == FLOAT32 && columns == channels) return senet_mean(x, mu, z, BATCH, N, channels, threads);
+    if (T == FLOAT32 && columns == channels) return senet_mean(x, mu, z, BATCH, N, channels, T, threads);
     if (senet_moments(x, mu, z, unused, LAYOUT_ARGS, threads)) return 1;
     for (long i = 0; i < BC; i++) z[i] /= N;
     return 0;
